@@ -1,0 +1,87 @@
+//! Advisory locks on files, freed by the kernel when their holder dies.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::file::{PathContext as _, PathError};
+
+/// An exclusive lock, held until dropped or until the process dies.
+///
+/// The descriptor is close-on-exec: a child never inherits the lock.
+#[derive(Debug)]
+pub struct FileLock(File);
+
+impl FileLock {
+    /// Waits for the lock on `path`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or locked.
+    pub fn acquire(path: &Path) -> Result<Self, PathError> {
+        let file = open(path)?;
+        file.lock().at("lock", path)?;
+        Ok(Self(file))
+    }
+
+    /// Takes the lock on `path` if nobody holds it, else returns `None`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or locked for another reason.
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>, PathError> {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).at("lock", path),
+        }
+    }
+
+    /// Returns whether somebody holds the lock on `path`; a missing file is not held.
+    ///
+    /// # Errors
+    /// When an existing file cannot be opened or tested.
+    pub fn is_held(path: &Path) -> Result<bool, PathError> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            other => other.at("open", path)?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error).at("lock", path),
+        }
+    }
+
+    /// Returns the locked file, to write a pid or a build into it.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+fn open(path: &Path) -> Result<File, PathError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .at("open", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_exclusive_until_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        assert!(!FileLock::is_held(&path).unwrap());
+        let first = FileLock::try_acquire(&path).unwrap().unwrap();
+        assert!(FileLock::try_acquire(&path).unwrap().is_none());
+        assert!(FileLock::is_held(&path).unwrap());
+        drop(first);
+        assert!(FileLock::try_acquire(&path).unwrap().is_some());
+    }
+}
