@@ -77,7 +77,6 @@ macro_rules! text_id {
         impl TryFrom<String> for $name {
             type Error = IdError;
             fn try_from(text: String) -> Result<Self, IdError> {
-                #[expect(clippy::redundant_closure_call, reason = "one macro for all rules")]
                 if ($valid)(text.as_str()) { Ok(Self(text)) } else { Err($error(text)) }
             }
         }

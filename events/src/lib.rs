@@ -24,6 +24,6 @@ pub use cursor::Cursor;
 pub use log::{AppendError, Log, OpenError};
 pub use position::Position;
 pub use reader::{ReadError, Reader};
-pub use record::{Class, Draft, Record};
+pub use record::{Class, Draft, EventType, Record};
 pub use request::{Request, RequestBody};
 pub use server::{Reply, Server, ServerConfig, Service};

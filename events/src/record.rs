@@ -84,3 +84,16 @@ impl Record {
         serde_json::from_str(self.data.get())
     }
 }
+
+/// What the documentation says about one type of event; every api crate has a
+/// table of these, and `docs/formats/events.md` is generated from them.
+#[derive(Debug, Clone, Copy)]
+pub struct EventType {
+    /// JSON field `type`.
+    pub kind: &'static str,
+    pub class: Class,
+    pub writer: &'static str,
+    /// What `data` holds, in one line.
+    pub payload: &'static str,
+    pub readers: &'static str,
+}

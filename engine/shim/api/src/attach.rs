@@ -1,0 +1,29 @@
+//! The byte streams of `attach.sock`, a stream socket.
+//!
+//! The client sends one line of JSON, an [`AttachHello`], and waits for one
+//! line: `ok` or an error text. Then bytes flow. To the shim: raw standard
+//! input; shutting down the sending side means end of input. From the shim: raw
+//! bytes of a terminal, else Docker's frames (one byte stream number 1 or 2,
+//! three zero bytes, big-endian length, bytes), so that the engine passes them
+//! on unchanged. The shim closes the connection once the process has ended and
+//! its output is drained. A client that does not read is given a bounded
+//! buffer, then holds the process back, as Docker does.
+
+use serde::{Deserialize, Serialize};
+
+/// The first line a client sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachHello {
+    pub protocol: u32,
+    /// Absent: the container's own streams.
+    #[serde(default)]
+    pub exec: Option<String>,
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+/// The answer to a hello that is granted.
+pub const GRANTED: &str = "ok";
+/// The hello line may not be longer.
+pub const HELLO_LIMIT_BYTES: usize = 4096;

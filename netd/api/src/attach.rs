@@ -1,0 +1,142 @@
+//! Giving a run its network namespace, and taking it away.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use base::{NetworkId, RunId};
+use events::RequestBody;
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// Asks for a network namespace for `run` with loopback up, one interface per
+/// endpoint (none: loopback only) and the ports published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    pub run: RunId,
+    /// The container's name, which user networks resolve.
+    pub container_name: String,
+    pub hostname: String,
+    /// The first one carries the default route.
+    pub endpoints: Vec<EndpointRequest>,
+    pub ports: Vec<PortRequest>,
+    pub dns: Dns,
+}
+
+/// One network to join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRequest {
+    pub network: NetworkId,
+    /// Further names on that network.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// A fixed address of the network's subnet.
+    #[serde(default)]
+    pub ipv4: Option<Ipv4Addr>,
+    /// `02:42:ac:11:00:02`.
+    #[serde(default)]
+    pub mac: Option<String>,
+}
+
+/// The transport of a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// Host ports that may be taken: the first free one of the range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPorts {
+    pub first: u16,
+    pub last: u16,
+}
+
+/// A port to publish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRequest {
+    pub protocol: Protocol,
+    pub container_port: u16,
+    /// The host address to publish on; all of them if absent.
+    #[serde(default)]
+    pub host_ip: Option<IpAddr>,
+    /// Absent: netd picks a free port of the kernel's local range.
+    #[serde(default)]
+    pub host_ports: Option<HostPorts>,
+}
+
+/// What the user asked for in resolv.conf; empty lists mean the host's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    #[serde(default)]
+    pub servers: Vec<IpAddr>,
+    #[serde(default)]
+    pub search: Vec<String>,
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+/// The namespace is in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// `<run>/netns/<id>.<run>`, to be joined by the runtime.
+    pub namespace: PathBuf,
+    pub endpoints: Vec<Endpoint>,
+    pub ports: Vec<PublishedPort>,
+    /// What the container's resolv.conf shall hold.
+    pub resolver: Dns,
+}
+
+/// One interface of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub network: NetworkId,
+    pub network_name: String,
+    /// The name inside the namespace, `eth0`.
+    pub interface: String,
+    pub ipv4: Ipv4Net,
+    pub gateway: Option<Ipv4Addr>,
+    pub mac: String,
+    /// All names the network's DNS resolves to this endpoint.
+    pub dns_names: Vec<String>,
+}
+
+/// A port that is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    pub protocol: Protocol,
+    pub container_port: u16,
+    pub host_ip: IpAddr,
+    pub host_port: u16,
+}
+
+/// What a run holds; removed when it is released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub request: Attach,
+    pub attached: Attached,
+}
+
+impl RequestBody for Attach {
+    const KIND: &'static str = "network.attach";
+    const REPLY: &'static str = "network.attached";
+    const FAILED: &'static str = "network.attach_failed";
+    type Reply = Attached;
+}
+
+/// Takes everything away that `run` holds; a run that holds nothing is no error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detach {
+    pub run: RunId,
+}
+
+/// Nothing of the run is left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detached {}
+
+impl RequestBody for Detach {
+    const KIND: &'static str = "network.detach";
+    const REPLY: &'static str = "network.detached";
+    const FAILED: &'static str = "network.detach_failed";
+    type Reply = Detached;
+}

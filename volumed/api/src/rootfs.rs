@@ -1,0 +1,134 @@
+//! The root filesystem of a run: layers below, a writable upper, volumes ready
+//! to be bound, bind sources vetted.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use base::{ContainerId, Digest, RunId, VolumeName};
+use events::RequestBody;
+use serde::{Deserialize, Serialize};
+
+/// Asks for the root filesystem of a run at `<run>/mnt/<id>.<run>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountRootfs {
+    pub run: RunId,
+    /// Diff ids, the lowest layer first; each is `<root>/images/layers/<hex>`.
+    pub layers: Vec<Digest>,
+    pub upper: Upper,
+    #[serde(default)]
+    pub volumes: Vec<VolumeUse>,
+    #[serde(default)]
+    pub binds: Vec<BindUse>,
+}
+
+/// How the writable layer `<root>/containers/<id>/{upper,work}` is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upper {
+    /// Kept until the container is removed.
+    Persistent,
+    /// Thrown away with the run: mounted `volatile`, never synced.
+    Volatile,
+}
+
+/// A named volume the run uses; it is made if it is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUse {
+    pub name: VolumeName,
+    /// The absolute path in the container whose content an empty volume starts
+    /// with; resolved inside the root filesystem.
+    pub destination: PathBuf,
+    /// Whether that content is copied into an empty volume (`nocopy` turns it off).
+    pub copy_up: bool,
+    /// Set on volumes that were made for this container (anonymous ones).
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A path of the host the run binds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindUse {
+    pub source: PathBuf,
+    pub missing: MissingSource,
+}
+
+/// What happens when a bind's source is not there: `-v` makes a directory,
+/// `--mount` refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingSource {
+    Create,
+    Refuse,
+}
+
+/// The root filesystem is in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootfsMounted {
+    pub rootfs: PathBuf,
+    /// In the order of the request.
+    pub volumes: Vec<MountedVolume>,
+    /// In the order of the request.
+    pub binds: Vec<ResolvedBind>,
+}
+
+/// Where a volume's data is on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountedVolume {
+    pub name: VolumeName,
+    pub path: PathBuf,
+}
+
+/// A vetted bind source, without symbolic links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedBind {
+    pub source: PathBuf,
+    pub is_directory: bool,
+}
+
+impl RequestBody for MountRootfs {
+    const KIND: &'static str = "rootfs.mount";
+    const REPLY: &'static str = "rootfs.mounted";
+    const FAILED: &'static str = "rootfs.mount_failed";
+    type Reply = RootfsMounted;
+}
+
+/// Who keeps a root filesystem mounted, `<run>/volumed/holders/<id>.<run>.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub request: MountRootfs,
+    pub mounted: RootfsMounted,
+}
+
+/// Unmounts; a run that holds nothing is no error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmountRootfs {
+    pub run: RunId,
+}
+
+/// Nothing of the run is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootfsUnmounted {}
+
+impl RequestBody for UnmountRootfs {
+    const KIND: &'static str = "rootfs.unmount";
+    const REPLY: &'static str = "rootfs.unmounted";
+    const FAILED: &'static str = "rootfs.unmount_failed";
+    type Reply = RootfsUnmounted;
+}
+
+/// Removes the writable layer of a container whose last run is released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveFiles {
+    pub container: ContainerId,
+}
+
+/// The container's writable layer is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesRemoved {}
+
+impl RequestBody for RemoveFiles {
+    const KIND: &'static str = "rootfs.remove";
+    const REPLY: &'static str = "rootfs.removed";
+    const FAILED: &'static str = "rootfs.remove_failed";
+    type Reply = FilesRemoved;
+}
