@@ -1,0 +1,10 @@
+//! What a container is and which states it goes through.
+
+mod config;
+mod state;
+
+pub use config::{
+    ContainerConfig, DeviceConfig, DnsConfig, ExtraHost, LogDriver, NamespaceMode, NetworkEndpoint,
+    NetworkMode, PortConfig, ProcessConfig, SecurityConfig, StdinConfig,
+};
+pub use state::{ContainerEvent, ContainerState, IllegalTransition, Status};

@@ -1,0 +1,13 @@
+//! Plans of a start: configuration and gathered facts in, the OCI
+//! specification and small files out. Pure; the engine writes the results.
+
+mod files;
+mod mounts;
+mod spec;
+
+pub use files::{hosts_file, resolv_conf};
+pub use mounts::ResolvedMount;
+pub use spec::{ResolvedUser, SpecError, StartFacts, exec_process, plan_spec};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! Limits of a container.
+
+use serde::{Deserialize, Serialize};
+
+/// What a container may use; absent means no limit of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    pub memory_bytes: Option<i64>,
+    /// Memory and swap together; -1 for no limit on swap.
+    pub memory_swap_bytes: Option<i64>,
+    pub memory_reservation_bytes: Option<i64>,
+    pub cpu_shares: Option<u64>,
+    pub cpu_quota_us: Option<i64>,
+    pub cpu_period_us: Option<u64>,
+    /// Billionths of a CPU.
+    pub nano_cpus: Option<i64>,
+    pub cpuset_cpus: Option<String>,
+    pub cpuset_mems: Option<String>,
+    pub pids: Option<i64>,
+    pub ulimits: Vec<Ulimit>,
+    pub shm_size_bytes: Option<u64>,
+    pub oom_score_adj: Option<i32>,
+    pub oom_kill_disable: bool,
+}
+
+/// A resource limit of the container's processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// `nofile`, without the `RLIMIT_` prefix.
+    pub name: String,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+impl Resources {
+    /// Returns quota and period of the CPU limit, both in microseconds.
+    pub fn cpu_bandwidth(&self) -> (Option<i64>, Option<u64>) {
+        const PERIOD_US: i64 = 100_000;
+        match self.nano_cpus {
+            Some(nano) => (
+                Some(nano / (1_000_000_000 / PERIOD_US)),
+                Some(PERIOD_US as u64),
+            ),
+            None => (self.cpu_quota_us, self.cpu_period_us),
+        }
+    }
+}
