@@ -1,1 +1,25 @@
-//! placeholder
+//! Docker's wire types, the framing of its streams, and a client.
+//!
+//! Every type reads and writes the JSON of API 1.40 to 1.44. The types know no
+//! rule beyond their form; what a value means is decided where it is converted
+//! to the model. One module per area of the API, the client in [`client`].
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod container;
+pub mod error;
+pub mod event;
+pub mod exec;
+pub mod filters;
+pub mod host_config;
+pub mod image;
+pub mod inspect;
+pub mod mount;
+pub mod network;
+pub mod progress;
+pub mod prune;
+pub mod stdcopy;
+pub mod system;
+pub mod version;
+pub mod volume;
+pub mod wire;
