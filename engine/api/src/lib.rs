@@ -5,6 +5,7 @@
 //! to the model. One module per area of the API, the client in [`client`].
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod config;
 pub mod container;
 pub mod error;
@@ -18,8 +19,12 @@ pub mod mount;
 pub mod network;
 pub mod progress;
 pub mod prune;
+pub mod socket;
 pub mod stdcopy;
 pub mod system;
 pub mod version;
 pub mod volume;
 pub mod wire;
+
+#[cfg(test)]
+mod golden;

@@ -7,6 +7,11 @@
 /// Bytes in a frame's header.
 pub const HEADER_SIZE: usize = 8;
 
+/// The content type of an answer that is a terminal's bytes, without frames.
+pub const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
+/// The content type of an answer in frames.
+pub const MULTIPLEXED_STREAM: &str = "application/vnd.docker.multiplexed-stream";
+
 /// Bytes of a daemon's own error that are kept.
 const ERROR_LIMIT_BYTES: usize = 64 * 1024;
 
