@@ -4,14 +4,18 @@
 //! Depends on none of our crates, so that it builds when they do not.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the commands that use the rest follow")
-)]
+#![expect(dead_code, reason = "the commands that use the rest follow")]
 
+mod cgroups;
 mod commands;
+mod debian;
+mod enter;
+mod host;
+mod junit;
 mod licence;
 mod process;
+mod skips;
+mod snapshot;
 mod tidy;
 mod workspace;
 
@@ -35,6 +39,18 @@ enum Command {
     Tidy,
     /// Rules about packages: allowed edges, duplicate versions, licences
     Layers,
+    /// Installs what is missing and runs every test; what CI runs
+    Test,
+    /// Compares what is on the host before and after
+    Leaks(commands::leaks::Arguments),
+    /// Looks for inputs that break a parser
+    Fuzz(commands::fuzz::Arguments),
+    /// Checks or rewrites the committed snapshots
+    Golden(commands::golden::Arguments),
+    /// The newest container tools of Debian, in a tree of their own
+    Peers(commands::peers::Arguments),
+    #[command(hide = true)]
+    Inside { stage: String, spec: String },
 }
 
 fn main() -> ExitCode {
@@ -48,10 +64,16 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
-    match command {
+    let done = match &command {
         Command::Check => commands::check::run(),
         Command::Tidy => commands::tidy::run(),
         Command::Layers => commands::layers::run(),
-    }
-    .map(|()| ExitCode::SUCCESS)
+        Command::Test => commands::test::run(),
+        Command::Leaks(arguments) => return commands::leaks::run(arguments),
+        Command::Fuzz(arguments) => commands::fuzz::run(arguments),
+        Command::Golden(arguments) => commands::golden::run(arguments),
+        Command::Peers(arguments) => return commands::peers::run(arguments),
+        Command::Inside { stage, spec } => return enter::run_stage(stage, spec),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open,
+};
 
 /// How long a program may run when its caller names no limit.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -220,6 +222,28 @@ impl Cmd {
     pub(crate) fn exec(&self) -> anyhow::Error {
         let error = self.command().exec();
         anyhow::Error::new(error).context(format!("execute `{self}`"))
+    }
+
+    /// Runs the program as process 1 does: reaps whatever ends until the program itself has.
+    ///
+    /// # Errors
+    /// Fails when the program cannot be started or waited for.
+    pub(crate) fn spawn_as_init(&self) -> Result<i32> {
+        let child = self
+            .command()
+            .spawn()
+            .with_context(|| format!("start `{self}`"))?;
+        loop {
+            let ended = match rustix::process::wait(WaitOptions::empty()) {
+                Err(rustix::io::Errno::INTR) => continue,
+                ended => ended.context("wait for any child")?,
+            };
+            if let Some((pid, status)) = ended
+                && pid == pid_of(&child)
+            {
+                return Ok(exit_code(ExitStatus::from_raw(status.as_raw())));
+            }
+        }
     }
 
     fn command(&self) -> Command {

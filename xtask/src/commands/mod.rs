@@ -1,5 +1,10 @@
 //! One module per command, each with a `run`.
 
 pub(crate) mod check;
+pub(crate) mod fuzz;
+pub(crate) mod golden;
 pub(crate) mod layers;
+pub(crate) mod leaks;
+pub(crate) mod peers;
+pub(crate) mod test;
 pub(crate) mod tidy;

@@ -1,0 +1,153 @@
+//! One cgroup in every hierarchy for what xtask runs in namespaces, and its end.
+//!
+//! Never touches a cgroup that it did not make.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::workspace::read_text;
+
+const TOP: &str = "/sys/fs/cgroup";
+/// How long the kernel may take to let go of ended processes.
+const REMOVE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A cgroup hierarchy that is mounted on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Hierarchy {
+    /// v1: one controller, or a name without one.
+    Legacy { folder: String, options: String },
+    /// v2.
+    Unified,
+}
+
+impl Hierarchy {
+    fn path(&self, cgroup: &str) -> PathBuf {
+        match self {
+            Self::Legacy { folder, .. } => Path::new(TOP).join(folder).join(cgroup),
+            Self::Unified => Path::new(TOP).join(cgroup),
+        }
+    }
+}
+
+/// Returns the hierarchies of this host: v1 ones, or else the one of v2.
+///
+/// # Errors
+/// Fails when the kernel's list cannot be read.
+pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
+    let text = read_text(Path::new("/proc/self/cgroup"))?;
+    let found = parse(&text, |folder| Path::new(TOP).join(folder).is_dir());
+    Ok(if found.is_empty() {
+        vec![Hierarchy::Unified]
+    } else {
+        found
+    })
+}
+
+fn parse(text: &str, mounted: impl Fn(&str) -> bool) -> Vec<Hierarchy> {
+    let legacy = |line: &str| {
+        let controllers = line.split(':').nth(1).filter(|list| !list.is_empty())?;
+        let name = controllers.strip_prefix("name=");
+        let folder = name.unwrap_or(controllers).to_owned();
+        let options = if name.is_some() {
+            format!("none,{controllers}")
+        } else {
+            controllers.into()
+        };
+        mounted(&folder).then_some(Hierarchy::Legacy { folder, options })
+    };
+    text.lines().filter_map(legacy).collect()
+}
+
+/// Makes the cgroup in each hierarchy and moves this process into it.
+///
+/// # Errors
+/// Fails when a cgroup cannot be made or joined.
+pub(crate) fn join(cgroup: &str, hierarchies: &[Hierarchy]) -> Result<()> {
+    for hierarchy in hierarchies {
+        let folder = hierarchy.path(cgroup);
+        fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+        // A new cpuset is empty and takes nobody before it has both.
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let parent = folder.parent().expect("a cgroup has a parent").join(file);
+            if matches!(hierarchy, Hierarchy::Legacy { .. }) && parent.exists() {
+                write_value(&folder.join(file), read_text(&parent)?.trim())?;
+            }
+        }
+        write_value(&folder.join("cgroup.procs"), "0")?;
+    }
+    Ok(())
+}
+
+/// Removes the cgroup and all below it from each hierarchy.
+///
+/// # Errors
+/// Fails when a process of it does not end.
+pub(crate) fn remove(cgroup: &str) -> Result<()> {
+    for hierarchy in hierarchies()? {
+        remove_tree(&hierarchy.path(cgroup))?;
+    }
+    Ok(())
+}
+
+fn remove_tree(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(()); // It was never made, or is gone already.
+    };
+    for entry in entries
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()))
+    {
+        remove_tree(&entry.path())?;
+    }
+    let deadline = Instant::now() + REMOVE_LIMIT;
+    while let Err(error) = fs::remove_dir(folder) {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            break;
+        }
+        if Instant::now() > deadline {
+            bail!("remove the cgroup {}: {error}", folder.display());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn write_value(file: &Path, value: &str) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .open(file)
+        .and_then(|mut file| file.write_all(value.as_bytes()))
+        .with_context(|| format!("write {value} to {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v1_hierarchies_are_named_by_their_folder() {
+        let text = "9:name=systemd:/\n4:memory:/x\n3:cpu,cpuacct:/\n0::/\n";
+        let found = parse(text, |folder| folder != "cpu,cpuacct");
+        let legacy = |folder: &str, options: &str| Hierarchy::Legacy {
+            folder: folder.into(),
+            options: options.into(),
+        };
+        assert_eq!(
+            found,
+            [
+                legacy("systemd", "none,name=systemd"),
+                legacy("memory", "memory")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_host_with_v2_only_has_no_v1_hierarchy() {
+        assert_eq!(parse("0::/user.slice\n", |_| true), []);
+    }
+}
