@@ -10,20 +10,32 @@
 //! - [`request`]: what a request carries; [`client`]: asking; [`server`]: answering.
 #![forbid(unsafe_code)]
 
+mod active;
 pub mod client;
 pub mod cursor;
+mod durable;
+mod find;
+mod format;
 pub mod log;
+mod meta;
+mod open;
 pub mod position;
 pub mod reader;
 pub mod record;
 pub mod request;
+pub mod scan;
+mod segment;
 pub mod server;
+mod watch;
+mod writer;
 
 pub use client::{CallError, Requester};
 pub use cursor::Cursor;
-pub use log::{AppendError, Log, OpenError};
+pub use format::RECORD_LIMIT_BYTES;
+pub use log::{AppendError, Log, LogOptions, OpenError, Verify};
 pub use position::Position;
 pub use reader::{ReadError, Reader};
-pub use record::{Class, Draft, EventType, Record};
+pub use record::{Class, Draft, Record};
 pub use request::{Request, RequestBody};
 pub use server::{Reply, Server, ServerConfig, Service};
+pub use writer::REPAIRED;
