@@ -18,8 +18,8 @@ pub(crate) fn last(directory: &Path) -> Result<Position, PathError> {
         let path = key.path(directory);
         let file = segment::open_for_reading(directory, key)?;
         let size = segment::status(&file, &path)?.size_bytes;
-        if let Some(position) = segment::last_record(&file, &path, size)? {
-            return Ok(position);
+        if let Some(last) = segment::last_record(&file, &path, size)? {
+            return Ok(last.position);
         }
     }
     Ok(Position::default())

@@ -96,6 +96,13 @@ pub(crate) fn push_line(out: &mut Vec<u8>, position: Position, time: Timestamp, 
     push_crc(out, start);
 }
 
+/// Appends the line that begins a compacted segment.
+pub(crate) fn push_compacted(out: &mut Vec<u8>, first: u64, last: u64) {
+    let start = out.len();
+    write!(out, "{{\"compacted\":[{first},{last}]").expect("memory takes every write");
+    push_crc(out, start);
+}
+
 /// Tests the checksum of a line without its newline and reads its place.
 ///
 /// # Errors
@@ -284,5 +291,14 @@ mod tests {
                 assert!(check_line(&changed).is_err(), "byte {at} bit {bit}");
             }
         }
+    }
+
+    #[test]
+    fn a_compaction_mark_reads_back() {
+        let mut out = Vec::new();
+        push_compacted(&mut out, 3, 9);
+        assert_eq!(out.pop(), Some(b'\n'));
+        assert!(out.starts_with(b"{\"compacted\":[3,9],\"crc\":"));
+        assert_eq!(check_line(&out), Ok(Line::Compacted { first: 3, last: 9 }));
     }
 }

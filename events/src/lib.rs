@@ -6,6 +6,7 @@
 //!
 //! - [`position`], [`record`]: where a record stands and what it holds.
 //! - [`log`]: opening, repair, append, rotation, durability.
+//! - [`maintain`]: retention, compaction, repair of damage.
 //! - [`reader`]: following the log from a position; [`cursor`]: where a consumer stands.
 //! - [`request`]: what a request carries; [`client`]: asking; [`server`]: answering.
 #![forbid(unsafe_code)]
@@ -17,12 +18,14 @@ mod durable;
 mod find;
 mod format;
 pub mod log;
+pub mod maintain;
 mod meta;
 mod open;
 pub mod position;
 pub mod reader;
 pub mod record;
 pub mod request;
+mod rewrite;
 pub mod scan;
 mod segment;
 pub mod server;
@@ -33,6 +36,7 @@ pub use client::{CallError, Requester};
 pub use cursor::Cursor;
 pub use format::RECORD_LIMIT_BYTES;
 pub use log::{AppendError, Log, LogOptions, OpenError, Verify};
+pub use maintain::{MaintainError, Repair, Retained, RetentionPolicy};
 pub use position::Position;
 pub use reader::{ReadError, Reader};
 pub use record::{Class, Draft, Record};

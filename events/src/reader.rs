@@ -167,25 +167,33 @@ impl Reader {
             return Ok(None);
         };
         if self.position == Position::default() {
-            return self.open(*oldest).map(Some);
+            return self.open(*oldest);
         }
         if oldest.first > wanted {
             return Err(self.gap(*oldest));
         }
         let holder = keys.iter().rev().find(|key| key.first <= wanted);
-        let mut current = self.open(*holder.unwrap_or(oldest))?;
+        let Some(mut current) = self.open(*holder.unwrap_or(oldest))? else {
+            return Ok(None);
+        };
         self.skip(&mut current)?;
         Ok(Some(current))
     }
 
-    fn open(&self, key: SegmentKey) -> Result<Current, ReadError> {
-        Ok(Current {
+    /// Opens a segment; none if it was dropped since it was listed, in which
+    /// case the next call lists again.
+    fn open(&self, key: SegmentKey) -> Result<Option<Current>, ReadError> {
+        let file = match segment::open_for_reading(&self.directory, key) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        Ok(Some(Current {
             key,
             path: key.path(&self.directory),
-            file: segment::open_for_reading(&self.directory, key)?,
+            file,
             offset: 0,
             sequence: Sequence::starting_at(key.position()),
-        })
+        }))
     }
 
     /// Goes close to our position, where that saves reading.
@@ -321,7 +329,10 @@ impl Reader {
         if !follows && next.epoch == current.key.epoch {
             return Err(self.damaged(format!("segment {next} does not follow")));
         }
-        self.current = Some(self.open(next)?);
+        let Some(opened) = self.open(next)? else {
+            return Ok(false);
+        };
+        self.current = Some(opened);
         self.overtaken = false;
         Ok(true)
     }

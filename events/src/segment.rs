@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, Per
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use base::{PathContext as _, PathError};
+use base::{PathContext as _, PathError, Timestamp};
 use rustix::fs::FallocateFlags;
 
 use crate::format::{Header, Line, RECORD_LIMIT_BYTES, check_line, peek_header};
@@ -201,19 +201,29 @@ pub(crate) fn last_line_seq(
     Ok(None)
 }
 
-/// Returns the position of the last valid record in the last bytes of a segment.
+/// The last record of a segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastRecord {
+    pub(crate) position: Position,
+    pub(crate) time: Timestamp,
+}
+
+/// Returns the last valid record in the last bytes of a segment.
 pub(crate) fn last_record(
     file: &File,
     path: &Path,
     size_bytes: u64,
-) -> Result<Option<Position>, PathError> {
+) -> Result<Option<LastRecord>, PathError> {
     let start = size_bytes.saturating_sub(2 * RECORD_LIMIT_BYTES as u64);
     let bytes = read_range(file, path, start, size_bytes)?;
-    let positions = lines(&bytes).filter_map(|(_, line)| match check_line(line) {
-        Ok(Line::Record(header)) => Some(header.position),
+    let headers = lines(&bytes).filter_map(|(_, line)| match check_line(line) {
+        Ok(Line::Record(header)) => Some(header),
         _ => None,
     });
-    Ok(positions.last())
+    Ok(headers.last().map(|header| LastRecord {
+        position: header.position,
+        time: header.time.parse().unwrap_or_default(),
+    }))
 }
 
 /// Returns the offset of a line from which reading on finds the first record

@@ -109,6 +109,17 @@ impl Writer {
         })
     }
 
+    /// Reads every line of the active segment; a damaged one is sealed.
+    pub(crate) fn verify_active(&mut self) -> Result<(), AppendError> {
+        self.locked(|writer| {
+            writer.catch_up()?;
+            match writer.active.rescan()? {
+                Some(what) => writer.go_on_after(what),
+                None => Ok(()),
+            }
+        })
+    }
+
     /// Returns the file to sync and the seq that this makes durable.
     pub(crate) fn sync_target(&self) -> (Arc<File>, PathBuf, u64) {
         let active = &self.active;
