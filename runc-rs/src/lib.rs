@@ -1,1 +1,26 @@
-//! placeholder
+//! `runc-rs`, an OCI runtime: the command line that runc defined, on
+//! libcontainer for a container's creation and on code of our own for
+//! everything else (`docs/RUNTIME.md` says which and why).
+//!
+//! It knows no daemon and keeps no process: what it must remember is in
+//! `<root>/<id>/` (see [`state`]), what is true is asked of the kernel.
+#![deny(unsafe_code)]
+
+pub mod cgroup;
+pub mod cli;
+pub mod commands;
+pub mod create;
+pub mod exec;
+pub mod hooks;
+pub mod log;
+pub mod passwd;
+pub mod payload;
+pub mod proc;
+pub mod seal;
+pub mod signals;
+pub mod spec;
+pub mod state;
+pub mod sys;
+pub mod terminal;
+
+pub use cli::main;

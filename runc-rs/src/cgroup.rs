@@ -1,0 +1,506 @@
+//! The control groups of one container: where they are, who is in them, freezing, removal.
+//!
+//! Creation, joining and limits at creation are libcontainer's; this module
+//! names the same directories it uses, refuses ones that are in use, and does
+//! all that comes later without reading the mount table again, since the
+//! directories are in the container's record.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base::file::{PathContext as _, PathError, read_bounded};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+const ROOT: &str = "/sys/fs/cgroup";
+/// The v1 controllers whose hierarchies a container joins, by the name of the
+/// directory they are mounted on. The tree `unified` and named hierarchies
+/// such as `systemd` hold no limits and are left alone.
+const V1_CONTROLLERS: [&str; 12] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+];
+const PROCS_LIMIT_BYTES: u64 = 16 << 20;
+const MOUNTS_LIMIT_BYTES: u64 = 64 << 20;
+/// Child groups of a container deeper than this are not ours to follow.
+const DEPTH_LIMIT: usize = 32;
+const FREEZE_LIMIT: Duration = Duration::from_secs(10);
+const EMPTY_LIMIT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Says what could not be done with a container's control groups.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    #[error("cgroup path {0:?} is not of the form /path/of/names")]
+    InvalidPath(PathBuf),
+    #[error("cgroup {0:?} is not empty: another container or process uses it")]
+    InUse(PathBuf),
+    #[error("cgroup {0:?} is frozen: what starts in it would never run")]
+    Frozen(PathBuf),
+    #[error("no control groups are mounted below {ROOT}")]
+    NotMounted,
+    #[error("no freezer control group is mounted, which pause needs")]
+    NoFreezer,
+    #[error("cgroup {0:?} did not become {1} in time")]
+    FreezeTimeout(PathBuf, &'static str),
+    #[error("processes in cgroup {0:?} did not end in time after SIGKILL")]
+    KillTimeout(PathBuf),
+    #[error("cannot signal process {pid}")]
+    Signal { pid: i32, source: io::Error },
+    #[error(transparent)]
+    File(#[from] PathError),
+}
+
+/// How control groups are mounted on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// One hierarchy (v2).
+    Unified,
+    /// One hierarchy per controller (v1, also hybrid): name to mount point.
+    Split(BTreeMap<String, PathBuf>),
+}
+
+/// The directories of one container's control groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cgroup {
+    /// The path below each hierarchy's root, as the specification has it.
+    pub path: PathBuf,
+    pub directories: Directories,
+}
+
+/// Where a container's groups are in the file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Directories {
+    Unified(PathBuf),
+    /// By the controller's name.
+    Split(BTreeMap<String, PathBuf>),
+}
+
+/// Whether the processes of a group run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freezer {
+    Frozen,
+    Thawed,
+}
+
+impl Layout {
+    /// Asks the host.
+    ///
+    /// # Errors
+    /// When no control groups are mounted.
+    pub fn detect() -> Result<Self, CgroupError> {
+        const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+        let root = rustix::fs::statfs(ROOT).at("look at", ROOT)?;
+        if root.f_type as u64 == CGROUP2_SUPER_MAGIC {
+            return Ok(Self::Unified);
+        }
+        let table = Path::new("/proc/self/mountinfo");
+        let table = read_bounded(table, MOUNTS_LIMIT_BYTES)?;
+        let mounts = parse_v1_mounts(&String::from_utf8_lossy(&table));
+        match mounts.is_empty() {
+            true => Err(CgroupError::NotMounted),
+            false => Ok(Self::Split(mounts)),
+        }
+    }
+}
+
+/// Returns the mount points of v1 controllers in a mountinfo table; where one
+/// is mounted twice, the first, which is the one libcontainer uses.
+fn parse_v1_mounts(table: &str) -> BTreeMap<String, PathBuf> {
+    let mut mounts = BTreeMap::new();
+    for line in table.lines() {
+        let Some((front, back)) = line.split_once(" - ") else {
+            continue;
+        };
+        let mount_point = front.split(' ').nth(4).map(Path::new);
+        if !back.starts_with("cgroup ") {
+            continue;
+        }
+        let Some(mount_point) = mount_point else {
+            continue;
+        };
+        let name = mount_point.file_name().and_then(|name| name.to_str());
+        for controller in name.unwrap_or_default().split(',') {
+            if V1_CONTROLLERS.contains(&controller) {
+                mounts
+                    .entry(controller.to_owned())
+                    .or_insert_with(|| mount_point.to_owned());
+            }
+        }
+    }
+    mounts
+}
+
+impl Cgroup {
+    /// Returns the groups a container gets: `wanted` below every hierarchy's
+    /// root, or `/<id>`.
+    ///
+    /// # Errors
+    /// When `wanted` has `..` in it or names nothing.
+    pub fn plan(layout: &Layout, wanted: Option<&Path>, id: &str) -> Result<Self, CgroupError> {
+        let wanted = match wanted {
+            Some(path) if !path.as_os_str().is_empty() => path.to_owned(),
+            _ => PathBuf::from(id),
+        };
+        let mut names = PathBuf::new();
+        for component in wanted.components() {
+            match component {
+                Component::Normal(name) => names.push(name),
+                Component::RootDir | Component::CurDir => {}
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(CgroupError::InvalidPath(wanted));
+                }
+            }
+        }
+        if names.as_os_str().is_empty() {
+            return Err(CgroupError::InvalidPath(wanted));
+        }
+        let directories = match layout {
+            Layout::Unified => Directories::Unified(Path::new(ROOT).join(&names)),
+            Layout::Split(mounts) => Directories::Split(
+                mounts
+                    .iter()
+                    .map(|(name, mount)| (name.clone(), mount.join(&names)))
+                    .collect(),
+            ),
+        };
+        let path = Path::new("/").join(names);
+        Ok(Self { path, directories })
+    }
+
+    /// Returns the `cgroup.procs` files a process enters the container by.
+    pub fn entrances(&self) -> Vec<PathBuf> {
+        self.all().map(|group| group.join("cgroup.procs")).collect()
+    }
+
+    /// Refuses groups that hold processes already, or are frozen.
+    ///
+    /// # Errors
+    /// `InUse` or `Frozen`; when an existing group cannot be read.
+    pub fn ensure_unused(&self) -> Result<(), CgroupError> {
+        for group in self.all() {
+            let mut pids = Vec::new();
+            collect_processes(group, DEPTH_LIMIT, &mut pids)?;
+            if !pids.is_empty() {
+                return Err(CgroupError::InUse(group.to_owned()));
+            }
+        }
+        match self.freezer() {
+            Some(group) if self.is_frozen() => Err(CgroupError::Frozen(group.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the processes of the container, those of child groups included.
+    ///
+    /// # Errors
+    /// When a group cannot be read. One that is gone is empty.
+    pub fn processes(&self) -> Result<Vec<i32>, CgroupError> {
+        let mut pids = Vec::new();
+        if let Some(group) = self.witness() {
+            collect_processes(group, DEPTH_LIMIT, &mut pids)?;
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// Returns whether the container's processes are frozen.
+    pub fn is_frozen(&self) -> bool {
+        let Some(group) = self.freezer() else {
+            return false;
+        };
+        match &self.directories {
+            Directories::Unified(_) => {
+                read_word(&group.join("cgroup.freeze")).as_deref() == Some("1")
+            }
+            Directories::Split(_) => matches!(
+                read_word(&group.join("freezer.state")).as_deref(),
+                Some("FROZEN" | "FREEZING")
+            ),
+        }
+    }
+
+    /// Freezes or thaws all processes of the container and waits until they are.
+    ///
+    /// # Errors
+    /// `NoFreezer`; `FreezeTimeout` when a process cannot be frozen, in which
+    /// case all are thawed again.
+    pub fn set(&self, wanted: Freezer) -> Result<(), CgroupError> {
+        let group = self.freezer().ok_or(CgroupError::NoFreezer)?;
+        let deadline = Instant::now() + FREEZE_LIMIT;
+        loop {
+            self.write_freezer(group, wanted)?;
+            if self.has_become(group, wanted) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        if wanted == Freezer::Frozen {
+            self.write_freezer(group, Freezer::Thawed)?;
+        }
+        let word = match wanted {
+            Freezer::Frozen => "frozen",
+            Freezer::Thawed => "thawed",
+        };
+        Err(CgroupError::FreezeTimeout(group.to_owned(), word))
+    }
+
+    /// Sends `signal` to every process of the container.
+    ///
+    /// # Errors
+    /// When one cannot be signalled; one that has ended meanwhile is no error.
+    pub fn signal_all(&self, signal: Signal) -> Result<(), CgroupError> {
+        for pid in self.processes()? {
+            signal_one(pid, signal)?;
+        }
+        Ok(())
+    }
+
+    /// Kills every process of the container and waits until all have left.
+    ///
+    /// # Errors
+    /// `KillTimeout` when some do not end.
+    pub fn kill_all(&self) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + EMPTY_LIMIT;
+        loop {
+            if self.processes()?.is_empty() {
+                return Ok(());
+            }
+            self.signal_all(Signal::KILL)?;
+            if self.is_frozen() {
+                self.set(Freezer::Thawed)?;
+            }
+            if Instant::now() > deadline {
+                return Err(CgroupError::KillTimeout(self.path.clone()));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Removes the groups and their child groups. Goes on after a failure and
+    /// returns the first.
+    ///
+    /// # Errors
+    /// When a group stays populated until the limit, or cannot be removed.
+    pub fn remove(&self) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + EMPTY_LIMIT;
+        let mut first = None;
+        for group in self.all() {
+            if let Err(error) = remove_tree(group, DEPTH_LIMIT, deadline) {
+                first.get_or_insert(error);
+            }
+        }
+        first.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Path> {
+        let (one, many) = match &self.directories {
+            Directories::Unified(group) => (Some(group), None),
+            Directories::Split(groups) => (None, Some(groups.values())),
+        };
+        let all = one.into_iter().chain(many.into_iter().flatten());
+        all.map(PathBuf::as_path)
+    }
+
+    /// The group whose members are the container's: each process is in all, so
+    /// one is enough; `devices` is never shared between containers.
+    fn witness(&self) -> Option<&Path> {
+        match &self.directories {
+            Directories::Unified(group) => Some(group),
+            Directories::Split(groups) => ["devices", "pids", "freezer", "memory"]
+                .iter()
+                .find_map(|name| groups.get(*name))
+                .or_else(|| groups.values().next())
+                .map(PathBuf::as_path),
+        }
+    }
+
+    fn freezer(&self) -> Option<&Path> {
+        match &self.directories {
+            Directories::Unified(group) => Some(group),
+            Directories::Split(groups) => groups.get("freezer").map(PathBuf::as_path),
+        }
+    }
+
+    fn write_freezer(&self, group: &Path, wanted: Freezer) -> Result<(), CgroupError> {
+        let (file, word) = match (&self.directories, wanted) {
+            (Directories::Unified(_), Freezer::Frozen) => ("cgroup.freeze", "1"),
+            (Directories::Unified(_), Freezer::Thawed) => ("cgroup.freeze", "0"),
+            (Directories::Split(_), Freezer::Frozen) => ("freezer.state", "FROZEN"),
+            (Directories::Split(_), Freezer::Thawed) => ("freezer.state", "THAWED"),
+        };
+        Ok(write_control(&group.join(file), word)?)
+    }
+
+    fn has_become(&self, group: &Path, wanted: Freezer) -> bool {
+        match &self.directories {
+            Directories::Unified(_) => {
+                let events = read_word(&group.join("cgroup.events")).unwrap_or_default();
+                let frozen = events.lines().any(|line| line == "frozen 1");
+                frozen == (wanted == Freezer::Frozen)
+            }
+            Directories::Split(_) => {
+                let word = read_word(&group.join("freezer.state"));
+                word.as_deref()
+                    == Some(match wanted {
+                        Freezer::Frozen => "FROZEN",
+                        Freezer::Thawed => "THAWED",
+                    })
+            }
+        }
+    }
+}
+
+/// Writes to a file of the cgroup file system, which is a command and not a
+/// file to replace.
+///
+/// # Errors
+/// When the kernel refuses the value.
+pub fn write_control(path: &Path, value: &str) -> Result<(), PathError> {
+    use std::io::Write as _;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .at("open", path)?;
+    file.write_all(value.as_bytes()).at("write", path)
+}
+
+fn read_word(path: &Path) -> Option<String> {
+    let text = read_bounded(path, PROCS_LIMIT_BYTES).ok()?;
+    Some(String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+fn signal_one(pid: i32, signal: Signal) -> Result<(), CgroupError> {
+    let Some(target) = Pid::from_raw(pid) else {
+        return Ok(());
+    };
+    match kill_process(target, signal) {
+        Err(error) if error != rustix::io::Errno::SRCH => Err(CgroupError::Signal {
+            pid,
+            source: error.into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn collect_processes(group: &Path, depth: usize, pids: &mut Vec<i32>) -> Result<(), PathError> {
+    let procs = group.join("cgroup.procs");
+    match read_bounded(&procs, PROCS_LIMIT_BYTES) {
+        Err(error) if is_gone(&error) => return Ok(()),
+        text => {
+            let text = text?;
+            let text = String::from_utf8_lossy(&text);
+            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        }
+    }
+    if depth == 0 {
+        return Ok(());
+    }
+    for child in child_groups(group)? {
+        collect_processes(&child, depth - 1, pids)?;
+    }
+    Ok(())
+}
+
+fn child_groups(group: &Path) -> Result<Vec<PathBuf>, PathError> {
+    let entries = match fs::read_dir(group).at("read", group) {
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let children = entries.filter_map(Result::ok);
+    let children = children.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    Ok(children.map(|entry| entry.path()).collect())
+}
+
+fn remove_tree(group: &Path, depth: usize, deadline: Instant) -> Result<(), PathError> {
+    loop {
+        let removed = fs::remove_dir(group).at("remove cgroup", group);
+        let Err(error) = removed else {
+            return Ok(());
+        };
+        if is_gone(&error) {
+            return Ok(());
+        }
+        if error.kind() != io::ErrorKind::ResourceBusy || Instant::now() > deadline {
+            return Err(error);
+        }
+        let children = child_groups(group)?;
+        if children.is_empty() {
+            // The last processes are on their way out.
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        for child in children {
+            if depth > 0 {
+                remove_tree(&child, depth - 1, deadline)?;
+            }
+        }
+    }
+}
+
+fn is_gone(error: &PathError) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.source.raw_os_error() == Some(nix::libc::ENODEV)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split() -> Layout {
+        parse_table(
+            "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+             36 31 0:33 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n\
+             40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+             41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+             42 31 0:33 / /mnt/memory rw - cgroup cgroup rw,memory\n",
+        )
+    }
+
+    fn parse_table(table: &str) -> Layout {
+        Layout::Split(parse_v1_mounts(table))
+    }
+
+    #[test]
+    fn only_hierarchies_with_controllers_are_joined() {
+        let group = Cgroup::plan(&split(), Some(Path::new("/a/b")), "id").unwrap();
+        let directories: Vec<_> = group.all().map(|path| path.to_str().unwrap()).collect();
+        assert_eq!(
+            directories,
+            [
+                "/sys/fs/cgroup/cpu,cpuacct/a/b",
+                "/sys/fs/cgroup/cpu,cpuacct/a/b",
+                "/sys/fs/cgroup/memory/a/b",
+            ]
+        );
+        assert_eq!(group.path, Path::new("/a/b"));
+    }
+
+    #[test]
+    fn a_path_that_leaves_the_hierarchy_is_refused() {
+        let plan = |path: &str| Cgroup::plan(&Layout::Unified, Some(Path::new(path)), "id");
+        for bad in ["/a/../../b", "..", "/", "."] {
+            assert!(plan(bad).is_err(), "{bad}");
+        }
+        assert_eq!(plan("").unwrap().path, Path::new("/id"));
+        assert_eq!(plan("a/./b").unwrap().path, Path::new("/a/b"));
+    }
+}

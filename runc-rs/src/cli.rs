@@ -1,0 +1,168 @@
+//! The command line: runc's commands and flags, and what becomes of errors.
+//!
+//! It is written anew because liboci-cli 0.7 misses or misparses about twenty
+//! flags (`docs/RUNTIME.md`).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{self, Context, Failure};
+use crate::log::{LogFormat, Logger, Verbosity};
+use crate::seal;
+use crate::state::Store;
+
+/// What `--version` prints after the name; engines look for "commit" and "spec".
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: v",
+    env!("CARGO_PKG_VERSION"),
+    "\nspec: 1.2.0"
+);
+
+/// An OCI runtime.
+#[derive(Debug, Parser)]
+#[command(name = "runc-rs", version = VERSION, disable_help_subcommand = false)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Directory of the containers' state
+    #[arg(long, default_value = "/run/runc-rs")]
+    root: PathBuf,
+    /// File to append log lines to
+    #[arg(long)]
+    log: Option<PathBuf>,
+    /// Form of the log lines
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Log steps too
+    #[arg(long)]
+    debug: bool,
+    /// Use systemd for control groups: not supported
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// Tolerate missing privilege: true, false or auto
+    #[arg(long, value_parser = ["true", "false", "auto"], default_value = "auto")]
+    rootless: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create a container
+    Create(commands::create::Args),
+    /// Remove a container and what belongs to it
+    Delete(commands::delete::Args),
+    /// Run another process in a container
+    Exec(commands::exec::Args),
+    /// Print what this runtime can do
+    Features,
+    /// Send a signal to a container's init
+    Kill(commands::kill::Args),
+    /// List containers
+    List(commands::list::Args),
+    /// Suspend all processes of a container
+    Pause(commands::pause::Args),
+    /// List the processes of a container
+    Ps(commands::ps::Args),
+    /// Resume all processes of a container
+    Resume(commands::resume::Args),
+    /// Create and start a container
+    Run(commands::run::Args),
+    /// Write a specification to begin with
+    Spec(commands::spec::Args),
+    /// Start a created container
+    Start(commands::start::Args),
+    /// Print the state of a container
+    State(commands::state::Args),
+}
+
+/// Runs the program with the arguments of a process.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return report_usage(&error),
+    };
+    let verbosity = match cli.global.debug {
+        true => Verbosity::Debug,
+        false => Verbosity::Normal,
+    };
+    let format = cli.global.log_format;
+    // Before anything is opened: the numbers the caller passed on are then
+    // still his own.
+    let preserved = check_preserved_descriptors(&cli.command);
+    let log = match Logger::open(cli.global.log.as_deref(), format, verbosity) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("runc-rs: {}", base::failure::chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = preserved.and_then(|()| dispatch(cli, &log));
+    result.unwrap_or_else(|failure| {
+        log.error(&failure.message());
+        failure.exit_code()
+    })
+}
+
+fn report_usage(error: &clap::Error) -> ExitCode {
+    // Printing help may fail on a closed pipe, which is the caller's wish.
+    drop(error.print());
+    match error.use_stderr() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+fn check_preserved_descriptors(command: &Command) -> Result<(), Failure> {
+    let count = match command {
+        Command::Create(args) => args.container.preserve_fds,
+        Command::Run(args) => args.container.preserve_fds,
+        Command::Exec(args) => args.preserve_fds,
+        _ => 0,
+    };
+    commands::check_preserved_descriptors(count)
+}
+
+fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
+    if cli.global.systemd_cgroup {
+        return Err(Failure::usage(
+            "--systemd-cgroup is not supported: give a cgroupsPath of the form /path/of/names",
+        ));
+    }
+    let enters = matches!(
+        cli.command,
+        Command::Create(_) | Command::Run(_) | Command::Exec(_)
+    );
+    if enters {
+        seal::ensure_sealed()?;
+    }
+    let root = std::path::absolute(&cli.global.root)
+        .map_err(|_| Failure::usage("--root is not a usable path"))?;
+    let context = Context {
+        store: Store::new(root),
+        log,
+    };
+    match cli.command {
+        Command::Create(args) => commands::create::run(&context, args),
+        Command::Delete(args) => commands::delete::run(&context, &args),
+        Command::Exec(args) => commands::exec::run(&context, args),
+        Command::Features => commands::features::run(),
+        Command::Kill(args) => commands::kill::run(&context, &args),
+        Command::List(args) => commands::list::run(&context, &args),
+        Command::Pause(args) => commands::pause::run(&context, &args),
+        Command::Ps(args) => commands::ps::run(&context, &args),
+        Command::Resume(args) => commands::resume::run(&context, &args),
+        Command::Run(args) => commands::run::run(&context, args),
+        Command::Spec(args) => commands::spec::run(&args),
+        Command::Start(args) => commands::start::run(&context, &args),
+        Command::State(args) => commands::state::run(&context, &args),
+    }
+}

@@ -1,0 +1,97 @@
+//! `delete`: removes a container, its control groups and its record.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::oci_state::OciState;
+use super::{CommandError, Context, Failure};
+use crate::cgroup::Freezer;
+use crate::hooks;
+use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status};
+
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Arguments of `delete`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kill the container if it runs; do not mind if it does not exist
+    #[arg(short, long)]
+    force: bool,
+    /// The container's id
+    id: String,
+}
+
+/// Deletes a container.
+///
+/// # Errors
+/// When it does not exist or runs, both unless forced; when something of it
+/// cannot be removed, in which case the command can be repeated.
+pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
+    let id: ContainerName = args.id.parse()?;
+    let directory = context.store.directory(&id);
+    let record = match directory.load() {
+        Err(StateError::DoesNotExist(_)) if directory.path().exists() => {
+            // A creation was killed before it wrote anything.
+            directory.remove()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(StateError::DoesNotExist(_)) if args.force => return Ok(ExitCode::SUCCESS),
+        record => record?,
+    };
+    let status = directory.status(&record);
+    let deletable = matches!(status, Status::Stopped | Status::Created);
+    if !deletable && !args.force {
+        return Err(CommandError::NotStopped { id, status }.into());
+    }
+    remove(context, &directory, &record)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends what still runs of a container and removes it, then runs its poststop
+/// hooks, whose failures the specification wants logged only.
+pub(super) fn remove(
+    context: &Context<'_>,
+    directory: &ContainerDirectory,
+    record: &Record,
+) -> Result<(), CommandError> {
+    kill_init(record)?;
+    record.cgroup.kill_all()?;
+    record.cgroup.remove()?;
+    let hooks = directory
+        .load_spec()
+        .ok()
+        .and_then(|mut spec| spec.hooks_mut().take());
+    directory.remove()?;
+    let hooks = hooks.and_then(|hooks| hooks.poststop().clone());
+    for hook in hooks.iter().flatten() {
+        let state = OciState::new(record.clone(), Status::Stopped);
+        if let Err(error) = hooks::run(hook, &state.to_json()) {
+            context.log.warn(&base::failure::chain(&error));
+        }
+    }
+    Ok(())
+}
+
+fn kill_init(record: &Record) -> Result<(), CommandError> {
+    let Some(init) = record.live_init() else {
+        return Ok(());
+    };
+    match init.signal(Signal::KILL) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+            return Err(CommandError::Signal(record.id.clone(), error));
+        }
+        _ => {}
+    }
+    if record.cgroup.is_frozen() {
+        record.cgroup.set(Freezer::Thawed)?;
+    }
+    let ended = init
+        .wait_end(KILL_LIMIT)
+        .map_err(|error| CommandError::Signal(record.id.clone(), error))?;
+    match ended {
+        true => Ok(()),
+        false => Err(CommandError::KillTimeout(record.id.clone())),
+    }
+}

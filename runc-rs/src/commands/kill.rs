@@ -1,0 +1,114 @@
+//! `kill`: sends a signal. What becomes of the container is seen when its
+//! state is asked for, never assumed from the signal.
+
+use std::process::ExitCode;
+
+use nix::sys::signal::Signal as NixSignal;
+use rustix::process::Signal;
+
+use super::{CommandError, Context, Failure, find};
+use crate::cgroup::Freezer;
+use crate::state::{Record, Status};
+
+/// Arguments of `kill`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Signal all processes of the container
+    #[arg(short, long)]
+    all: bool,
+    /// The container's id
+    id: String,
+    /// Name or number
+    #[arg(default_value = "TERM")]
+    signal: String,
+}
+
+/// Sends the signal.
+///
+/// # Errors
+/// When the container does not exist or does not run, or there is no such
+/// signal.
+pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
+    let signal = parse_signal(&args.signal)
+        .ok_or_else(|| Failure::usage(format!("unknown signal {:?}", args.signal)))?;
+    let (directory, record) = find(context, &args.id)?;
+    if args.all {
+        signal_all(&record, signal)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let init = record.live_init().ok_or(CommandError::NotRunning)?;
+    match init.signal(signal) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            return Err(CommandError::NotRunning.into());
+        }
+        sent => sent.map_err(|error| CommandError::Signal(record.id.clone(), error))?,
+    }
+    // A frozen process of the v1 freezer dies only once it is thawed.
+    if signal == Signal::KILL && directory.status(&record) == Status::Paused {
+        record.cgroup.set(Freezer::Thawed)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Signals all processes while none can fork, where the host can freeze them.
+fn signal_all(record: &Record, signal: Signal) -> Result<(), CommandError> {
+    if record.cgroup.processes()?.is_empty() {
+        return Err(CommandError::NotRunning);
+    }
+    let was_frozen = record.cgroup.is_frozen();
+    if !was_frozen {
+        record.cgroup.set(Freezer::Frozen)?;
+    }
+    let signalled = record.cgroup.signal_all(signal);
+    if !was_frozen || signal == Signal::KILL {
+        record.cgroup.set(Freezer::Thawed)?;
+    }
+    Ok(signalled?)
+}
+
+/// Reads a signal as `9`, `KILL`, `SIGKILL` or `sigkill`, or a real-time one
+/// as `RTMIN+3`.
+fn parse_signal(text: &str) -> Option<Signal> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
+    let number = if let Ok(number) = name.parse::<i32>() {
+        number
+    } else if let Some(offset) = name.strip_prefix("RTMIN") {
+        first + parse_offset(offset)?
+    } else if let Some(offset) = name.strip_prefix("RTMAX") {
+        last + parse_offset(offset)?
+    } else {
+        format!("SIG{name}").parse::<NixSignal>().ok()? as i32
+    };
+    if !(1..=last).contains(&number) {
+        return None;
+    }
+    Some(crate::sys::signal_from_number(number))
+}
+
+fn parse_offset(text: &str) -> Option<i32> {
+    match text {
+        "" => Some(0),
+        text => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_read_as_names_and_numbers() {
+        for text in ["9", "KILL", "SIGKILL", "sigkill", "Kill"] {
+            assert_eq!(parse_signal(text), Some(Signal::KILL), "{text}");
+        }
+        let number = |text| parse_signal(text).map(Signal::as_raw);
+        assert_eq!(number("RTMIN+3"), Some(libc::SIGRTMIN() + 3));
+        assert_eq!(number("SIGRTMAX-1"), Some(libc::SIGRTMAX() - 1));
+        assert_eq!(number("34"), Some(34));
+        for text in ["", "0", "-1", "65", "SIG", "NOPE", "RTMIN+99", "9 "] {
+            assert_eq!(parse_signal(text), None, "{text:?}");
+        }
+    }
+}

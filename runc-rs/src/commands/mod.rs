@@ -1,0 +1,199 @@
+//! One module per command, each with its arguments and a `run`.
+
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod features;
+pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod resume;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+
+mod oci_state;
+
+use std::io::{self, Write as _};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base::file::PathError;
+
+use crate::cgroup::CgroupError;
+use crate::create::{CreateError, StartError};
+use crate::exec::ExecError;
+use crate::log::Logger;
+use crate::seal::SealError;
+use crate::signals::WaitError;
+use crate::spec::SpecError;
+use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status, Store};
+use crate::sys;
+use crate::terminal::TerminalError;
+
+/// What every command needs.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub store: Store,
+    pub log: &'a Logger,
+}
+
+/// Says why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    #[error(transparent)]
+    Terminal(#[from] TerminalError),
+    #[error(transparent)]
+    Hook(crate::hooks::HookError),
+    #[error(transparent)]
+    File(#[from] PathError),
+    #[error("container not running")]
+    NotRunning,
+    #[error("cannot {action} container {id}: it is {status}")]
+    WrongStatus {
+        action: &'static str,
+        id: ContainerName,
+        status: Status,
+    },
+    #[error("cannot delete container {id} that is not stopped: it is {status}")]
+    NotStopped { id: ContainerName, status: Status },
+    #[error("cannot signal container {0}")]
+    Signal(ContainerName, #[source] io::Error),
+    #[error("init of container {0} did not end in time after SIGKILL")]
+    KillTimeout(ContainerName),
+    #[error("file descriptor {0} is to be preserved but is not open")]
+    NotOpen(RawFd),
+    #[error("cannot run ps")]
+    Ps(#[source] io::Error),
+    #[error("ps failed: {0}")]
+    PsFailed(String),
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+}
+
+/// A failed command: its error and the exit code that goes with it.
+#[derive(Debug)]
+pub struct Failure {
+    error: CommandError,
+    code: u8,
+}
+
+impl Failure {
+    /// Returns a failure because of how the program was called.
+    pub fn usage(message: impl Into<String>) -> Self {
+        CommandError::Usage(message.into()).into()
+    }
+
+    /// Returns this failure with another exit code.
+    pub fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Returns the error and its causes on one line.
+    pub fn message(&self) -> String {
+        base::failure::chain(&self.error)
+    }
+
+    /// Returns what the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+impl<E: Into<CommandError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            code: 1,
+        }
+    }
+}
+
+/// A command on one container and nothing more.
+#[derive(Debug, clap::Args)]
+pub struct ContainerArgs {
+    /// The container's id
+    id: String,
+}
+
+/// Options of the commands that create a container.
+#[derive(Debug, clap::Args)]
+pub struct CreationArgs {
+    /// Directory with config.json; the working directory by default
+    #[arg(short, long)]
+    bundle: Option<PathBuf>,
+    /// Socket that gets the master side of the container's terminal
+    #[arg(long)]
+    console_socket: Option<PathBuf>,
+    /// File to write init's pid to
+    #[arg(long)]
+    pid_file: Option<PathBuf>,
+    /// Move the root mount instead of pivoting, for initial ramdisks
+    #[arg(long)]
+    no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// Pass on this many descriptors after standard error
+    #[arg(long, default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// The new container's id
+    id: String,
+}
+
+/// Refuses descriptors that are to be passed on but are not open: other ones
+/// opened later would take their numbers.
+///
+/// # Errors
+/// When one is not open.
+pub fn check_preserved_descriptors(count: u32) -> Result<(), Failure> {
+    for descriptor in (3..).take(count as usize) {
+        if !sys::is_open(descriptor) {
+            return Err(CommandError::NotOpen(descriptor).into());
+        }
+    }
+    Ok(())
+}
+
+/// Finds an existing container.
+fn find(context: &Context<'_>, id: &str) -> Result<(ContainerDirectory, Record), CommandError> {
+    let directory = context.store.directory(&id.parse()?);
+    let record = directory.load()?;
+    Ok((directory, record))
+}
+
+/// Writes text to standard output; a reader that went away is no error.
+fn print(text: &str) -> Result<(), CommandError> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a path independent of the working directory.
+fn absolute(path: Option<PathBuf>) -> Result<Option<PathBuf>, CommandError> {
+    use base::file::PathContext as _;
+    let path = path.map(|path| std::path::absolute(&path).at("resolve", &path));
+    Ok(path.transpose()?)
+}

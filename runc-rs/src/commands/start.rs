@@ -1,0 +1,52 @@
+//! `start`: lets the program of a created container run.
+
+use std::process::ExitCode;
+
+use oci_spec::runtime::Spec;
+
+use super::oci_state::OciState;
+use super::{CommandError, ContainerArgs, Context, Failure, find};
+use crate::create;
+use crate::hooks;
+use crate::state::{ContainerDirectory, Record, Status};
+
+/// Arguments of `start`.
+pub type Args = ContainerArgs;
+
+/// Starts a container.
+///
+/// # Errors
+/// When it does not exist or is not created.
+pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
+    let (directory, record) = find(context, &args.id)?;
+    let status = directory.status(&record);
+    if status != Status::Created {
+        let id = record.id;
+        let action = "start";
+        return Err(CommandError::WrongStatus { action, id, status }.into());
+    }
+    let spec = directory.load_spec()?;
+    start(context, &directory, &record, &spec)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the container of `record` and runs its poststart hooks. As with
+/// runc, the first that fails ends the command with an error.
+pub(super) fn start(
+    context: &Context<'_>,
+    directory: &ContainerDirectory,
+    record: &Record,
+    spec: &Spec,
+) -> Result<(), Failure> {
+    create::start(directory)?;
+    context.log.debug("started init");
+    let hooks = spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststart().as_ref());
+    for hook in hooks.into_iter().flatten() {
+        let state = OciState::new(record.clone(), Status::Running);
+        hooks::run(hook, &state.to_json()).map_err(CommandError::Hook)?;
+    }
+    Ok(())
+}

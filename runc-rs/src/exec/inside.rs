@@ -1,0 +1,239 @@
+//! The steps a process takes inside the container before it becomes the
+//! planned program, in the order runc takes them.
+//!
+//! Nothing of the container is executed or trusted here: its procfs is not
+//! used (a private one is, for the AppArmor label), its multiplexer is
+//! verified, and the only file opened by a path of the container is the
+//! program itself, at the end.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::os::fd::BorrowedFd;
+
+use pathrs::flags::OpenFlags;
+use pathrs::procfs::{ProcfsBase, ProcfsHandle};
+use rustix::fs::{FileType, Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::ExecPlan;
+use super::plan::CapabilityMasks;
+use crate::{payload, sys, terminal};
+
+/// The highest bit a capability can have in the kernel's masks.
+const CAPABILITY_BITS: u32 = 64;
+
+/// Becomes the planned program, and returns what failed if it did not.
+pub(super) fn become_process(
+    plan: &ExecPlan,
+    console: Option<BorrowedFd<'_>>,
+    joined_user_namespace: bool,
+) -> String {
+    match confine(plan, console, joined_user_namespace) {
+        Err(message) => message,
+        Ok(()) => {
+            let error = payload::execute(&plan.process, &payload::socket_activation());
+            base::failure::chain(&error)
+        }
+    }
+}
+
+/// Returns a message saying that `step` failed with an error.
+pub(super) fn failed<E: Display>(step: &'static str) -> impl Fn(E) -> String {
+    move |error| format!("cannot {step}: {error}")
+}
+
+fn confine(
+    plan: &ExecPlan,
+    console: Option<BorrowedFd<'_>>,
+    joined_user_namespace: bool,
+) -> Result<(), String> {
+    if joined_user_namespace {
+        become_namespace_root()?;
+    }
+    rustix::process::setsid().map_err(failed("start a session"))?;
+    if let Some(name) = &plan.keyring {
+        match sys::join_session_keyring(name) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
+                return Err(failed("join the session keyring")(error));
+            }
+            _ => {}
+        }
+    }
+    if let Some(socket) = console {
+        terminal::take_new(socket).map_err(|error| base::failure::chain(&error))?;
+    }
+    set_console_size(plan);
+    give_streams(plan.process.user().uid())?;
+    if let Some(personality) = plan.personality {
+        sys::set_personality(personality).map_err(failed("set the personality"))?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(plan.umask));
+    take_privileges(plan)
+}
+
+/// The order matters: without no_new_privs, loading the filter needs the
+/// capabilities that are dropped after it; with it, the filter comes last, so
+/// that it need not allow what drops them.
+fn take_privileges(plan: &ExecPlan) -> Result<(), String> {
+    let process = &plan.process;
+    let no_new_privileges = process.no_new_privileges() == Some(true);
+    if no_new_privileges {
+        rustix::thread::set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    }
+    if let Some(profile) = process
+        .apparmor_profile()
+        .as_deref()
+        .filter(|name| !name.is_empty())
+    {
+        set_apparmor_profile(profile)?;
+    }
+    sys::close_on_exec_from(3 + plan.preserve_fds).map_err(failed("close descriptors"))?;
+    let entered = enter_working_directory(plan);
+    if !no_new_privileges {
+        load_filter(plan)?;
+    }
+    if let Some(masks) = &plan.capabilities {
+        limit_capabilities(masks)?;
+    }
+    set_user(plan)?;
+    if let Some(masks) = &plan.capabilities {
+        set_capabilities(masks)?;
+    }
+    // Root may be kept out of a directory the user may enter.
+    if entered.is_err() {
+        enter_working_directory(plan)?;
+    }
+    verify_working_directory()?;
+    if no_new_privileges {
+        load_filter(plan)?;
+    }
+    Ok(())
+}
+
+fn become_namespace_root() -> Result<(), String> {
+    let gid = rustix::process::Gid::ROOT;
+    let uid = rustix::process::Uid::ROOT;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .map_err(failed("become the user namespace's group 0"))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .map_err(failed("become the user namespace's user 0"))
+}
+
+fn set_console_size(plan: &ExecPlan) {
+    payload::set_console_size(&plan.process);
+}
+
+/// Gives the standard streams to the process's user, as for init.
+fn give_streams(uid: u32) -> Result<(), String> {
+    let streams = [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ];
+    for stream in streams {
+        let Ok(status) = rustix::fs::fstat(stream) else {
+            continue;
+        };
+        let is_device = FileType::from_raw_mode(status.st_mode) == FileType::CharacterDevice;
+        let is_null = is_device && status.st_rdev == rustix::fs::makedev(1, 3);
+        if is_null || status.st_uid == uid {
+            continue;
+        }
+        match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
+            Err(Errno::INVAL | Errno::PERM | Errno::ROFS) => {}
+            changed => changed.map_err(failed("give a standard stream to the user"))?,
+        }
+    }
+    Ok(())
+}
+
+fn set_apparmor_profile(profile: &str) -> Result<(), String> {
+    let failure = failed("set the AppArmor profile");
+    let handle = ProcfsHandle::new().map_err(|error| failure(error.to_string()))?;
+    let open = |path: &str| handle.open(ProcfsBase::ProcThreadSelf, path, OpenFlags::O_WRONLY);
+    let mut attribute = open("attr/apparmor/exec")
+        .or_else(|_| open("attr/exec"))
+        .map_err(|error| failure(error.to_string()))?;
+    attribute
+        .write_all(format!("exec {profile}").as_bytes())
+        .map_err(|error| failure(error.to_string()))
+}
+
+fn enter_working_directory(plan: &ExecPlan) -> Result<(), String> {
+    let cwd = plan.process.cwd();
+    rustix::process::chdir(cwd)
+        .map_err(|error| format!("cannot enter the working directory {cwd:?}: {error}"))
+}
+
+/// A descriptor of the host must not have become the working directory
+/// (CVE-2024-21626): the kernel then cannot name it below the root.
+fn verify_working_directory() -> Result<(), String> {
+    let path = rustix::process::getcwd(Vec::new()).map_err(failed("find the working directory"))?;
+    match path.as_bytes().first() {
+        Some(b'/') => Ok(()),
+        _ => Err("the working directory is outside of the container".to_owned()),
+    }
+}
+
+fn load_filter(plan: &ExecPlan) -> Result<(), String> {
+    let Some(filter) = &plan.seccomp else {
+        return Ok(());
+    };
+    // The same translation as for init, so the two filters are one.
+    libcontainer::seccomp::initialize_seccomp(filter)
+        .map(drop)
+        .map_err(|error| failed("load the seccomp filter")(base::failure::chain(&error)))
+}
+
+/// Drops what is not in the bounding set, while that is still allowed, and
+/// asks the kernel to keep the permitted set over the change of user.
+fn limit_capabilities(masks: &CapabilityMasks) -> Result<(), String> {
+    for bit in 0..CAPABILITY_BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if masks.bounding & capability.bits() != 0 {
+            continue;
+        }
+        match rustix::thread::capability_is_in_bounding_set(capability) {
+            Ok(true) => rustix::thread::remove_capability_from_bounding_set(capability)
+                .map_err(failed("drop a capability from the bounding set"))?,
+            Ok(false) => {}
+            // The kernel knows no capability from here on.
+            Err(_) => break,
+        }
+    }
+    rustix::thread::set_keep_capabilities(true).map_err(failed("keep capabilities"))
+}
+
+fn set_user(plan: &ExecPlan) -> Result<(), String> {
+    let user = plan.process.user();
+    let groups = user.additional_gids().iter().flatten();
+    let groups: Vec<Gid> = groups.map(|gid| Gid::from_raw(*gid)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        // A user namespace made without privilege denies it; then there are
+        // no groups to clear either.
+        Err(Errno::PERM) if groups.is_empty() => {}
+        set => set.map_err(failed("set supplementary groups"))?,
+    }
+    let gid = rustix::process::Gid::from_raw(user.gid());
+    let uid = rustix::process::Uid::from_raw(user.uid());
+    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed("set the group"))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed("set the user"))
+}
+
+fn set_capabilities(masks: &CapabilityMasks) -> Result<(), String> {
+    rustix::thread::set_keep_capabilities(false).map_err(failed("stop keeping capabilities"))?;
+    let sets = CapabilitySets {
+        effective: CapabilitySet::from_bits_retain(masks.effective),
+        permitted: CapabilitySet::from_bits_retain(masks.permitted),
+        inheritable: CapabilitySet::from_bits_retain(masks.inheritable),
+    };
+    rustix::thread::set_capabilities(None, sets).map_err(failed("set capabilities"))?;
+    rustix::thread::clear_ambient_capability_set().map_err(failed("clear ambient capabilities"))?;
+    for bit in (0..CAPABILITY_BITS).filter(|bit| masks.ambient & (1 << bit) != 0) {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        // As runc: what the other sets do not allow is left out.
+        rustix::thread::configure_capability_in_ambient_set(capability, true).ok();
+    }
+    Ok(())
+}

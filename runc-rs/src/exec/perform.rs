@@ -1,0 +1,210 @@
+//! Getting a planned process into a container.
+//!
+//! Two forks: the first child enters the control groups, takes the limits that
+//! need the host's privilege, and joins the namespaces (all in one `setns` on
+//! init's pidfd, so that it is init's namespaces or none, and the user
+//! namespace first); only a child of its own can be in the joined pid
+//! namespace, and that becomes the process. It is made a sibling, so that it
+//! is this process's child and can be waited for. What goes wrong in either is
+//! told through a socket that `execve` closes.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use super::inside::{self, failed};
+use super::{ExecError, ExecPlan, Target};
+use crate::cgroup::write_control;
+use crate::sys::{self, Fork};
+
+const REPORT_LIMIT_BYTES: usize = 16 * 1024;
+const PID: u8 = b'P';
+const ERROR: u8 = b'E';
+
+/// A process that runs in the container.
+#[derive(Debug, Clone, Copy)]
+pub struct Started {
+    /// Its pid on the host; it is a child of this process.
+    pub pid: Pid,
+}
+
+/// Runs `plan` in the container of `target`. With a `console`, a socket, the
+/// process gets a terminal of the container whose master is sent there.
+///
+/// # Errors
+/// When it could not be started; nothing is left behind then.
+pub fn perform(
+    target: &Target,
+    plan: &ExecPlan,
+    console: Option<BorrowedFd<'_>>,
+) -> Result<Started, ExecError> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|error| ExecError::Kernel("make a socket pair", error.into()))?;
+    let helper = match sys::fork().map_err(|error| ExecError::Kernel("fork", error))? {
+        Fork::Parent(pid) => pid,
+        Fork::Child => {
+            drop(ours);
+            run_child(&theirs, || enter(target, plan, console, &theirs))
+        }
+    };
+    drop(theirs);
+    let report = read_report(&ours);
+    // The helper ends as soon as it has forked; its status is in the report.
+    rustix::process::waitpid(Some(helper), WaitOptions::empty()).ok();
+    match (report?.into_parts(), target) {
+        ((Some(pid), None), _) => Ok(Started { pid }),
+        ((pid, error), _) => {
+            if let Some(pid) = pid {
+                rustix::process::waitpid(Some(pid), WaitOptions::empty()).ok();
+            }
+            Err(error.map_or(ExecError::EndedEarly, ExecError::Inside))
+        }
+    }
+}
+
+/// Runs a step in a forked child, which must never return to the caller's code.
+fn run_child(report: &OwnedFd, step: impl FnOnce() -> Result<(), String>) -> ! {
+    if let Err(message) = step() {
+        let mut packet = vec![ERROR];
+        packet.extend(message.bytes().take(REPORT_LIMIT_BYTES - 1));
+        // Without the socket there is nobody to tell; the status says it too.
+        rustix::net::send(report, &packet, SendFlags::NOSIGNAL).ok();
+        sys::exit_now(1);
+    }
+    sys::exit_now(0)
+}
+
+/// The first child: takes what needs the host, joins, and forks the second.
+fn enter(
+    target: &Target,
+    plan: &ExecPlan,
+    console: Option<BorrowedFd<'_>>,
+    report: &OwnedFd,
+) -> Result<(), String> {
+    for entrance in &plan.entrances {
+        // "0" is the writer; a group the container did not join is not there.
+        match write_control(entrance, "0") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            joined => joined.map_err(|error| base::failure::chain(&error))?,
+        }
+    }
+    if let Some(score) = plan.process.oom_score_adj() {
+        write_control(Path::new("/proc/self/oom_score_adj"), &score.to_string())
+            .map_err(|error| base::failure::chain(&error))?;
+    }
+    for limit in plan.process.rlimits().iter().flatten() {
+        set_limit(limit).map_err(failed("set a resource limit"))?;
+    }
+    // Processes of the container must not look into this one while it is
+    // half inside.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(failed("become undumpable"))?;
+    join(target)?;
+    match sys::fork_sibling().map_err(failed("fork"))? {
+        Fork::Parent(pid) => {
+            let mut packet = vec![PID];
+            packet.extend(pid.as_raw_nonzero().get().to_ne_bytes());
+            rustix::net::send(report, &packet, SendFlags::NOSIGNAL)
+                .map_err(failed("report the pid"))?;
+            Ok(())
+        }
+        Fork::Child => run_child(report, || {
+            let user_namespace = target.namespaces.contains(ThreadNameSpaceType::USER);
+            Err(inside::become_process(plan, console, user_namespace))
+        }),
+    }
+}
+
+fn join(target: &Target) -> Result<(), String> {
+    if !target.namespaces.is_empty() {
+        move_into_thread_name_spaces(target.init.pidfd().as_fd(), target.namespaces)
+            .map_err(failed("join the container's namespaces"))?;
+    }
+    // Joining a mount namespace sets the root; without one of its own the
+    // container lives in a changed root.
+    if !target.namespaces.contains(ThreadNameSpaceType::MOUNT) {
+        rustix::process::fchdir(&target.root).map_err(failed("enter the container's root"))?;
+        rustix::process::chroot(".").map_err(failed("change to the container's root"))?;
+    }
+    Ok(())
+}
+
+fn set_limit(limit: &PosixRlimit) -> rustix::io::Result<()> {
+    let value = |number: u64| (number != u64::MAX).then_some(number);
+    let wanted = Rlimit {
+        current: value(limit.soft()),
+        maximum: value(limit.hard()),
+    };
+    rustix::process::setrlimit(resource(limit.typ()), wanted)
+}
+
+fn resource(kind: PosixRlimitType) -> Resource {
+    match kind {
+        PosixRlimitType::RlimitCpu => Resource::Cpu,
+        PosixRlimitType::RlimitFsize => Resource::Fsize,
+        PosixRlimitType::RlimitData => Resource::Data,
+        PosixRlimitType::RlimitStack => Resource::Stack,
+        PosixRlimitType::RlimitCore => Resource::Core,
+        PosixRlimitType::RlimitRss => Resource::Rss,
+        PosixRlimitType::RlimitNproc => Resource::Nproc,
+        PosixRlimitType::RlimitNofile => Resource::Nofile,
+        PosixRlimitType::RlimitMemlock => Resource::Memlock,
+        PosixRlimitType::RlimitAs => Resource::As,
+        PosixRlimitType::RlimitLocks => Resource::Locks,
+        PosixRlimitType::RlimitSigpending => Resource::Sigpending,
+        PosixRlimitType::RlimitMsgqueue => Resource::Msgqueue,
+        PosixRlimitType::RlimitNice => Resource::Nice,
+        PosixRlimitType::RlimitRtprio => Resource::Rtprio,
+        PosixRlimitType::RlimitRttime => Resource::Rttime,
+    }
+}
+
+/// What the children told before the socket was closed.
+#[derive(Debug, Default)]
+struct Report {
+    pid: Option<Pid>,
+    error: Option<String>,
+}
+
+impl Report {
+    fn into_parts(self) -> (Option<Pid>, Option<String>) {
+        (self.pid, self.error)
+    }
+}
+
+fn read_report(socket: &OwnedFd) -> Result<Report, ExecError> {
+    let mut report = Report::default();
+    let mut packet = [0; REPORT_LIMIT_BYTES];
+    loop {
+        let received = rustix::net::recv(socket, &mut packet, RecvFlags::empty());
+        let length = match received {
+            Err(rustix::io::Errno::INTR) => continue,
+            received => {
+                received
+                    .map_err(|error| ExecError::Kernel("read the report", error.into()))?
+                    .1
+            }
+        };
+        match packet[..length].split_first() {
+            None => return Ok(report),
+            Some((&PID, pid)) => {
+                report.pid = pid
+                    .try_into()
+                    .ok()
+                    .map(i32::from_ne_bytes)
+                    .and_then(Pid::from_raw)
+            }
+            Some((_, text)) => report.error = Some(String::from_utf8_lossy(text).into_owned()),
+        }
+    }
+}

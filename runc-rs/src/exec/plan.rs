@@ -1,0 +1,287 @@
+//! What an exec'd process will be: pure, from the container's specification
+//! and the request.
+//!
+//! Where the request is silent the container's own process decides, so that a
+//! process that enters later is never less confined than init.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use libcontainer::capabilities::CapabilityExt as _;
+use oci_spec::runtime::{
+    Capabilities, Capability, LinuxCapabilities, LinuxPersonalityDomain, LinuxSeccomp,
+    LinuxSeccompAction, Process, Spec,
+};
+
+use super::ExecError;
+use super::user::{ResolvedUser, UserRequest};
+use crate::spec::{DEFAULT_UMASK, SpecError, normalise_process, validate_process};
+use crate::state::{KeyringMode, Record};
+
+/// What to run: a process of its own, or the container's with changes.
+#[derive(Debug, Clone, Default)]
+pub struct ExecRequest {
+    /// The content of `--process`.
+    pub process: Option<Process>,
+    pub overrides: Overrides,
+    pub preserve_fds: u32,
+}
+
+/// The options that change the container's own process.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The command; empty only beside a process file.
+    pub args: Vec<String>,
+    pub cwd: Option<PathBuf>,
+    /// `NAME=VALUE`, each added or replacing.
+    pub env: Vec<String>,
+    pub user: Option<UserRequest>,
+    pub additional_gids: Vec<u32>,
+    /// Capabilities added, as `CAP_…`.
+    pub capabilities: Vec<String>,
+    pub no_new_privileges: Option<bool>,
+    pub apparmor: Option<String>,
+    pub terminal: Option<bool>,
+}
+
+/// The capability sets of a process, as the kernel's bit masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapabilityMasks {
+    pub bounding: u64,
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub ambient: u64,
+}
+
+/// Everything about a process that is going to enter a container.
+#[derive(Debug, Clone)]
+pub struct ExecPlan {
+    pub process: Process,
+    /// `None` leaves them untouched, as an absent object means.
+    pub capabilities: Option<CapabilityMasks>,
+    pub seccomp: Option<LinuxSeccomp>,
+    pub personality: Option<u64>,
+    pub umask: u32,
+    /// The name of the session keyring to join.
+    pub keyring: Option<CString>,
+    /// The `cgroup.procs` files to enter by.
+    pub entrances: Vec<PathBuf>,
+    pub preserve_fds: u32,
+}
+
+/// Returns what `request` comes to in the container of `spec`. `home` says
+/// what HOME is for a user.
+///
+/// # Errors
+/// When the request is invalid or asks for what is not supported.
+pub fn plan(
+    spec: &Spec,
+    record: &Record,
+    request: ExecRequest,
+    user: Option<ResolvedUser>,
+    home: impl Fn(u32) -> String,
+) -> Result<ExecPlan, ExecError> {
+    let own = spec
+        .process()
+        .as_ref()
+        .ok_or(SpecError::Missing("process"))?;
+    let mut process = match request.process {
+        Some(process) => with_defaults(process, own),
+        None => own.clone(),
+    };
+    apply(&mut process, request.overrides, user)?;
+    validate_process(&process)?;
+    refuse_unsupported(&process)?;
+    let home = home(process.user().uid());
+    normalise_process(&mut process, &home);
+    let linux = spec.linux().as_ref().ok_or(SpecError::Missing("linux"))?;
+    let seccomp = linux.seccomp().clone();
+    if seccomp.as_ref().is_some_and(notifies) {
+        return Err(
+            SpecError::Unsupported("exec under a seccomp filter with SCMP_ACT_NOTIFY").into(),
+        );
+    }
+    let name = format!("_ses.{}", record.id);
+    let keyring = CString::new(name).expect("an id has no NUL byte");
+    Ok(ExecPlan {
+        capabilities: process.capabilities().as_ref().map(masks),
+        umask: process.user().umask().unwrap_or(DEFAULT_UMASK),
+        seccomp,
+        personality: linux
+            .personality()
+            .as_ref()
+            .map(|wanted| match wanted.domain() {
+                LinuxPersonalityDomain::PerLinux => 0x0000,
+                LinuxPersonalityDomain::PerLinux32 => 0x0008,
+            }),
+        keyring: (record.keyring == KeyringMode::Fresh).then_some(keyring),
+        entrances: record.cgroup.entrances(),
+        preserve_fds: request.preserve_fds,
+        process,
+    })
+}
+
+/// Fills what a process file leaves out and the container's process has.
+fn with_defaults(mut process: Process, own: &Process) -> Process {
+    if process.capabilities().is_none() {
+        process.set_capabilities(own.capabilities().clone());
+    }
+    if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
+        process.set_rlimits(own.rlimits().clone());
+    }
+    if process
+        .apparmor_profile()
+        .as_ref()
+        .is_none_or(String::is_empty)
+    {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if process.no_new_privileges().is_none() {
+        process.set_no_new_privileges(own.no_new_privileges());
+    }
+    if process.oom_score_adj().is_none() {
+        process.set_oom_score_adj(own.oom_score_adj());
+    }
+    if process.user().umask().is_none() {
+        let umask = own.user().umask();
+        process.user_mut().set_umask(umask);
+    }
+    process
+}
+
+fn apply(
+    process: &mut Process,
+    overrides: Overrides,
+    user: Option<ResolvedUser>,
+) -> Result<(), ExecError> {
+    if !overrides.args.is_empty() {
+        process.set_args(Some(overrides.args));
+    }
+    if let Some(cwd) = overrides.cwd {
+        process.set_cwd(cwd);
+    }
+    let env = with_variables(process.env().clone().unwrap_or_default(), overrides.env);
+    process.set_env(Some(env));
+    if let Some(user) = user {
+        let gid = user.gid.unwrap_or(process.user().gid());
+        process.user_mut().set_uid(user.uid).set_gid(gid);
+        // HOME was the other user's.
+        let env = process.env().clone().unwrap_or_default();
+        let env = env
+            .into_iter()
+            .filter(|variable| !variable.starts_with("HOME="));
+        process.set_env(Some(env.collect()));
+    }
+    if !overrides.additional_gids.is_empty() {
+        let mut gids = process.user().additional_gids().clone().unwrap_or_default();
+        gids.extend(overrides.additional_gids);
+        process.user_mut().set_additional_gids(Some(gids));
+    }
+    if let Some(no_new_privileges) = overrides.no_new_privileges {
+        process.set_no_new_privileges(Some(no_new_privileges));
+    }
+    if let Some(profile) = overrides.apparmor {
+        process.set_apparmor_profile(Some(profile));
+    }
+    if let Some(terminal) = overrides.terminal {
+        process.set_terminal(Some(terminal));
+    }
+    add_capabilities(process, &overrides.capabilities)
+}
+
+/// A later variable of the same name replaces an earlier one.
+fn with_variables(mut variables: Vec<String>, added: Vec<String>) -> Vec<String> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    for variable in added {
+        variables.retain(|known| name(known) != name(&variable));
+        variables.push(variable);
+    }
+    variables
+}
+
+fn add_capabilities(process: &mut Process, added: &[String]) -> Result<(), ExecError> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let mut sets = process
+        .capabilities()
+        .clone()
+        .unwrap_or_else(no_capabilities);
+    let with = |set: &Option<Capabilities>| -> Result<Option<Capabilities>, ExecError> {
+        let mut set = set.clone().unwrap_or_default();
+        for name in added {
+            set.insert(parse_capability(name)?);
+        }
+        Ok(Some(set))
+    };
+    let (bounding, effective, permitted) = (
+        with(sets.bounding())?,
+        with(sets.effective())?,
+        with(sets.permitted())?,
+    );
+    sets.set_bounding(bounding);
+    sets.set_effective(effective);
+    sets.set_permitted(permitted);
+    process.set_capabilities(Some(sets));
+    Ok(())
+}
+
+fn no_capabilities() -> LinuxCapabilities {
+    let mut sets = LinuxCapabilities::default();
+    let none = || Some(Capabilities::new());
+    sets.set_bounding(none())
+        .set_effective(none())
+        .set_permitted(none());
+    sets.set_inheritable(none()).set_ambient(none());
+    sets
+}
+
+fn parse_capability(name: &str) -> Result<Capability, ExecError> {
+    serde_json::from_value(serde_json::Value::from(name))
+        .map_err(|_| ExecError::UnknownCapability(name.to_owned()))
+}
+
+fn refuse_unsupported(process: &Process) -> Result<(), ExecError> {
+    let refused = [
+        (
+            process.scheduler().is_some(),
+            "process.scheduler of an exec",
+        ),
+        (
+            process.io_priority().is_some(),
+            "process.ioPriority of an exec",
+        ),
+        (
+            process.exec_cpu_affinity().is_some(),
+            "process.execCPUAffinity",
+        ),
+    ];
+    match refused.iter().find(|(present, _)| *present) {
+        Some((_, what)) => Err(SpecError::Unsupported(what).into()),
+        None => Ok(()),
+    }
+}
+
+fn notifies(filter: &LinuxSeccomp) -> bool {
+    let mut rules = filter.syscalls().iter().flatten();
+    rules.any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
+}
+
+fn masks(sets: &LinuxCapabilities) -> CapabilityMasks {
+    let mask = |set: &Option<Capabilities>| {
+        let set = set.iter().flatten();
+        set.fold(0, |mask, capability| mask | capability.to_cap().bitmask())
+    };
+    CapabilityMasks {
+        bounding: mask(sets.bounding()),
+        effective: mask(sets.effective()),
+        permitted: mask(sets.permitted()),
+        inheritable: mask(sets.inheritable()),
+        ambient: mask(sets.ambient()),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

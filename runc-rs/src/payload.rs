@@ -1,0 +1,182 @@
+//! The last step of a process that enters a container: find its program and
+//! become it.
+//!
+//! It runs inside the container's root with the final user, capabilities and
+//! filter, so the program is looked up the way the container's own shell
+//! would, and nothing of the image is read otherwise. libcontainer calls it
+//! through its `Executor` trait, our exec calls it directly.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{AccessFlags, access};
+use oci_spec::runtime::{Process, Spec};
+
+use crate::sys;
+
+/// Where programs are looked for when the container's environment has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Says why a program cannot be executed, in runc's words: engines derive exit
+/// codes from them.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    #[error("exec: {0:?}: executable file not found in $PATH")]
+    NotFoundInPath(String),
+    #[error("exec: {0:?}: stat {0}: no such file or directory")]
+    NoSuchFile(String),
+    #[error("exec: {0:?}: permission denied")]
+    PermissionDenied(String),
+    #[error("exec: {0:?}: is a directory")]
+    IsADirectory(String),
+    #[error("process.args is empty")]
+    NoArguments,
+    #[error("argument or variable with a NUL byte")]
+    Nul(#[from] std::ffi::NulError),
+    #[error("cannot reset signals")]
+    Signals(#[source] std::io::Error),
+    #[error("exec {0:?}: {1}")]
+    Execute(PathBuf, nix::errno::Errno),
+}
+
+/// Executes the container's own process for libcontainer.
+#[derive(Debug, Clone, Copy)]
+pub struct InitPayload;
+
+impl Executor for InitPayload {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
+        let error = execute(process, &socket_activation());
+        Err(ExecutorError::Other(base::failure::chain(&error)))
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let refused = |text: String| ExecutorValidationError::ArgValidationError(text);
+        let process = spec.process().as_ref();
+        let process = process.ok_or_else(|| refused("process is missing".to_owned()))?;
+        set_console_size(process);
+        match find_program(process) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refused(base::failure::chain(&error))),
+        }
+    }
+
+    /// Leaves this process's environment alone: the program gets exactly the
+    /// specification's variables, in order, from [`execute`].
+    fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        Ok(())
+    }
+}
+
+/// Finds the program of `process` without executing anything.
+///
+/// # Errors
+/// When it is not there or may not be executed by this process.
+pub fn find_program(process: &Process) -> Result<PathBuf, PayloadError> {
+    let arguments = process.args().as_deref().unwrap_or_default();
+    let name = arguments.first().ok_or(PayloadError::NoArguments)?;
+    if name.contains('/') {
+        return executable(Path::new(name), name);
+    }
+    let mut denied = None;
+    for directory in search_path(process).split(':') {
+        // An empty element means the working directory, as in a shell.
+        let directory = if directory.is_empty() { "." } else { directory };
+        match executable(&Path::new(directory).join(name), name) {
+            Ok(path) => return Ok(path),
+            Err(PayloadError::PermissionDenied(name)) => {
+                denied = Some(PayloadError::PermissionDenied(name));
+            }
+            Err(_) => {}
+        }
+    }
+    Err(denied.unwrap_or_else(|| PayloadError::NotFoundInPath(name.clone())))
+}
+
+/// Becomes the program of `process`, with `extra` added to its environment.
+/// Returns only when that failed.
+pub fn execute(process: &Process, extra: &[String]) -> PayloadError {
+    match try_execute(process, extra) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn try_execute(
+    process: &Process,
+    extra: &[String],
+) -> Result<std::convert::Infallible, PayloadError> {
+    let program = find_program(process)?;
+    let path = CString::new(program.as_os_str().as_encoded_bytes())?;
+    let arguments = c_strings(process.args().iter().flatten())?;
+    let environment = c_strings(process.env().iter().flatten().chain(extra))?;
+    // The runtime blocks signals to wait for them, and Rust ignores SIGPIPE;
+    // both would be inherited.
+    sys::reset_signal(Signal::SIGPIPE).map_err(PayloadError::Signals)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(|error| PayloadError::Signals(error.into()))?;
+    nix::unistd::execve(&path, &arguments, &environment)
+        .map_err(|error| PayloadError::Execute(program, error))
+}
+
+/// Returns the variables of systemd's socket activation for the new process.
+pub fn socket_activation() -> Vec<String> {
+    match std::env::var("LISTEN_FDS") {
+        Ok(count) if count.parse::<u32>().is_ok_and(|count| count > 0) => {
+            vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Gives the terminal on standard input the size `process` wants.
+pub fn set_console_size(process: &Process) {
+    let Some(size) = process
+        .console_size()
+        .filter(|_| process.terminal() == Some(true))
+    else {
+        return;
+    };
+    let cells = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
+    let size = rustix::termios::Winsize {
+        ws_row: cells(size.height()),
+        ws_col: cells(size.width()),
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // A wrong size is no reason not to run.
+    rustix::termios::tcsetwinsize(rustix::stdio::stdin(), size).ok();
+}
+
+fn search_path(process: &Process) -> &str {
+    let mut variables = process.env().iter().flatten();
+    variables
+        .find_map(|variable| variable.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH)
+}
+
+fn executable(path: &Path, name: &str) -> Result<PathBuf, PayloadError> {
+    let name = || name.to_owned();
+    match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(PayloadError::PermissionDenied(name()));
+        }
+        Err(_) => return Err(PayloadError::NoSuchFile(name())),
+        Ok(meta) if meta.is_dir() => return Err(PayloadError::IsADirectory(name())),
+        Ok(_) => {}
+    }
+    match access(path, AccessFlags::X_OK) {
+        Ok(()) => Ok(path.to_owned()),
+        Err(_) => Err(PayloadError::PermissionDenied(name())),
+    }
+}
+
+fn c_strings<'a>(texts: impl Iterator<Item = &'a String>) -> Result<Vec<CString>, PayloadError> {
+    let texts = texts.map(|text| CString::new(text.as_bytes()));
+    Ok(texts.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,50 @@
+//! What validation and normalisation must know of the root filesystem.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use base::file::PathContext as _;
+use oci_spec::runtime::Spec;
+use rustix::fs::{AtFlags, FileType, OFlags};
+
+use super::SpecError;
+use crate::passwd;
+
+/// What the host was asked before anything is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The root filesystem, canonical.
+    pub rootfs: PathBuf,
+    /// Whether its `/dev` is there and something else than a directory.
+    pub dev_is_not_a_directory: bool,
+    /// HOME of the process's user, by the root filesystem's passwd file.
+    pub home: String,
+}
+
+impl HostFacts {
+    /// Looks at the root filesystem that `spec`, of `bundle`, names.
+    ///
+    /// # Errors
+    /// When the specification names none, or it is not a directory.
+    pub fn gather(spec: &Spec, bundle: &Path) -> Result<Self, SpecError> {
+        let root = spec.root().as_ref().ok_or(SpecError::Missing("root"))?;
+        let path = bundle.join(root.path());
+        let rootfs = path.canonicalize().at("resolve root filesystem", &path)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(&rootfs, flags, rustix::fs::Mode::empty())
+            .at("open root filesystem", &rootfs)?;
+        let handle = File::from(handle);
+        let dev = rustix::fs::statat(&handle, "dev", AtFlags::SYMLINK_NOFOLLOW);
+        let uid = spec
+            .process()
+            .as_ref()
+            .map_or(0, |process| process.user().uid());
+        Ok(Self {
+            rootfs,
+            dev_is_not_a_directory: dev
+                .is_ok_and(|dev| FileType::from_raw_mode(dev.st_mode) != FileType::Directory),
+            home: passwd::home_of(handle.as_fd(), uid),
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! The container's specification: reading it, refusing what this runtime
+//! cannot do rightly, and putting it into the form libcontainer does right.
+//!
+//! Validation and normalisation are pure; what they need from the host comes
+//! in as [`HostFacts`].
+
+mod facts;
+mod normalise;
+mod validate;
+
+use std::path::{Path, PathBuf};
+
+use base::file::{PathError, read_bounded};
+use oci_spec::runtime::Spec;
+
+pub use facts::HostFacts;
+pub(crate) use normalise::{DEFAULT_UMASK, normalise_process};
+pub use normalise::{Normalised, normalise};
+pub use validate::validate;
+pub(crate) use validate::validate_process;
+
+/// A larger config.json is refused.
+const SPEC_LIMIT_BYTES: u64 = 16 << 20;
+
+/// Says why a specification cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error(transparent)]
+    File(#[from] PathError),
+    #[error("cannot parse {path:?}")]
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("invalid config: ociVersion {0:?} is not supported, only 1.x is")]
+    Version(String),
+    #[error("invalid config: {0} is missing")]
+    Missing(&'static str),
+    #[error("invalid config: {0}")]
+    Invalid(&'static str),
+    #[error("invalid config: mount destination {0:?} is not absolute")]
+    RelativeMount(PathBuf),
+    #[error("{0} is not supported by this runtime")]
+    Unsupported(&'static str),
+    #[error(
+        "the root filesystem's /dev is not a directory: a link there would make the runtime \
+         create device links outside of the container"
+    )]
+    DevIsNotADirectory,
+    #[error("a bind mount on {0} is not supported: the runtime would change the host's directory")]
+    BindOnDev(PathBuf),
+}
+
+/// Reads a specification.
+///
+/// # Errors
+/// When it cannot be read, is too large, or is not valid JSON of the schema.
+pub fn load(path: &Path) -> Result<Spec, SpecError> {
+    let text = read_bounded(path, SPEC_LIMIT_BYTES)?;
+    serde_json::from_slice(&text).map_err(|source| SpecError::Parse {
+        path: path.to_owned(),
+        source,
+    })
+}

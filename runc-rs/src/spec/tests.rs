@@ -1,0 +1,141 @@
+//! Validation and normalisation, on specifications given as JSON.
+
+use std::path::PathBuf;
+
+use super::super::{HostFacts, validate};
+use super::*;
+
+fn spec(process: serde_json::Value, mounts: serde_json::Value) -> Spec {
+    let value = serde_json::json!({
+        "ociVersion": "1.1.0",
+        "root": {"path": "rootfs", "readonly": true},
+        "process": process,
+        "mounts": mounts,
+        "linux": {"namespaces": [{"type": "mount"}]},
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+fn process() -> serde_json::Value {
+    serde_json::json!({"cwd": "/work", "args": ["sh"], "user": {"uid": 0, "gid": 0}})
+}
+
+fn facts() -> HostFacts {
+    HostFacts {
+        rootfs: PathBuf::from("/bundle/rootfs"),
+        dev_is_not_a_directory: false,
+        home: "/root".to_owned(),
+    }
+}
+
+fn check(spec: &Spec, expected: &str) {
+    let found = match validate(spec, &facts()) {
+        Ok(()) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    assert!(found.contains(expected), "{found:?} lacks {expected:?}");
+    assert_eq!(found.is_empty(), expected.is_empty(), "{found:?}");
+}
+
+#[test]
+fn dangerous_mounts_are_refused() {
+    let cases = [
+        (
+            r#"[{"destination":"/dev","type":"bind","source":"/dev"}]"#,
+            "bind mount on",
+        ),
+        (
+            r#"[{"destination":"//dev/./","source":"/x","options":["rbind"]}]"#,
+            "bind mount on",
+        ),
+        (
+            r#"[{"destination":"/a/../dev","source":"/x","options":["bind"]}]"#,
+            "bind mount on",
+        ),
+        (
+            r#"[{"destination":"/","source":"/x","options":["bind"]}]"#,
+            "mount on /",
+        ),
+        (r#"[{"destination":"dev","type":"tmpfs"}]"#, "not absolute"),
+        (
+            r#"[{"destination":"/dev","type":"tmpfs","source":"tmpfs"}]"#,
+            "",
+        ),
+        (
+            r#"[{"destination":"/dev/shm","source":"/x","options":["rbind"]}]"#,
+            "",
+        ),
+    ];
+    for (mounts, expected) in cases {
+        check(
+            &spec(process(), serde_json::from_str(mounts).unwrap()),
+            expected,
+        );
+    }
+}
+
+#[test]
+fn processes_that_cannot_run_rightly_are_refused() {
+    let cases = [
+        (r#"{"cwd":"/","args":[]}"#, "process.args"),
+        (r#"{"cwd":"work","args":["sh"]}"#, "process.cwd"),
+        (
+            r#"{"cwd":"/","args":["sh"],"selinuxLabel":"a:b:c"}"#,
+            "selinuxLabel",
+        ),
+        (r#"{"cwd":"/","args":["sh"],"env":["A=\u0000"]}"#, "NUL"),
+        (r#"{"cwd":"/","args":["sh"]}"#, ""),
+    ];
+    for (process, expected) in cases {
+        let mut value: serde_json::Value = serde_json::from_str(process).unwrap();
+        value["user"] = serde_json::json!({"uid": 0, "gid": 0});
+        check(&spec(value, serde_json::json!([])), expected);
+    }
+}
+
+#[test]
+fn a_dev_that_is_a_link_is_refused() {
+    let facts = HostFacts {
+        dev_is_not_a_directory: true,
+        ..facts()
+    };
+    let error = validate(&spec(process(), serde_json::json!([])), &facts).unwrap_err();
+    assert!(
+        error.to_string().contains("/dev is not a directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn gaps_are_filled_the_way_runc_means_them() {
+    let mut value = process();
+    value["noNewPrivileges"] = false.into();
+    value["capabilities"] = serde_json::json!({"bounding": ["CAP_KILL"]});
+    value["env"] = serde_json::json!(["B=1", "A=2"]);
+    let done = normalise(
+        spec(value, serde_json::json!([])),
+        &facts(),
+        Path::new("/cg"),
+    );
+    let process = done.spec.process().as_ref().unwrap();
+    assert_eq!(process.no_new_privileges(), None);
+    assert_eq!(
+        process.env().as_deref().unwrap(),
+        ["B=1", "A=2", "HOME=/root"]
+    );
+    let sets = process.capabilities().as_ref().unwrap();
+    assert_eq!(sets.effective().as_ref().map(|set| set.len()), Some(0));
+    assert_eq!(sets.ambient().as_ref().map(|set| set.len()), Some(0));
+    assert_eq!(sets.bounding().as_ref().map(|set| set.len()), Some(1));
+    let root = done.spec.root().as_ref().unwrap();
+    assert_eq!(root.path(), Path::new("/bundle/rootfs"));
+    assert_eq!(root.readonly(), Some(true));
+    assert_eq!(done.working_directory.as_deref(), Some(Path::new("/work")));
+}
+
+#[test]
+fn a_working_directory_below_a_mount_is_left_to_the_mount() {
+    let mounts = serde_json::json!([{"destination": "/work", "type": "tmpfs"}]);
+    let done = normalise(spec(process(), mounts), &facts(), Path::new("/cg"));
+    assert_eq!(done.working_directory, None);
+}

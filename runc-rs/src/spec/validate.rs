@@ -1,0 +1,107 @@
+//! Refuses specifications that would be run wrongly or dangerously.
+//!
+//! libcontainer validates namespaces, sysctls and the like itself; here is
+//! what it lets through (`docs/RUNTIME.md` lists each with its reason).
+
+use std::path::{Component, Path};
+
+use oci_spec::runtime::{Mount, Process, Spec};
+
+use super::{HostFacts, SpecError};
+
+/// Refuses what this runtime cannot do rightly.
+///
+/// # Errors
+/// The first thing wrong with the specification.
+pub fn validate(spec: &Spec, facts: &HostFacts) -> Result<(), SpecError> {
+    if !spec.version().starts_with("1.") {
+        return Err(SpecError::Version(spec.version().clone()));
+    }
+    let linux = spec.linux().as_ref().ok_or(SpecError::Missing("linux"))?;
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or(SpecError::Missing("process"))?;
+    validate_process(process)?;
+    if linux
+        .mount_label()
+        .as_ref()
+        .is_some_and(|label| !label.is_empty())
+    {
+        return Err(SpecError::Unsupported("linux.mountLabel (SELinux)"));
+    }
+    if facts.dev_is_not_a_directory {
+        return Err(SpecError::DevIsNotADirectory);
+    }
+    if facts.rootfs == Path::new("/") {
+        return Err(SpecError::Invalid("root.path is the host's root"));
+    }
+    spec.mounts().iter().flatten().try_for_each(validate_mount)
+}
+
+/// Refuses a process, of the container or of an exec, that cannot be run.
+///
+/// # Errors
+/// The first thing wrong with it.
+pub(crate) fn validate_process(process: &Process) -> Result<(), SpecError> {
+    let has_arguments = process.args().as_ref().is_some_and(|args| !args.is_empty());
+    if !has_arguments {
+        return Err(SpecError::Missing("process.args"));
+    }
+    if !process.cwd().is_absolute() {
+        return Err(SpecError::Invalid("process.cwd is not an absolute path"));
+    }
+    // Silently running without the label would be worse than not running.
+    if process
+        .selinux_label()
+        .as_ref()
+        .is_some_and(|label| !label.is_empty())
+    {
+        return Err(SpecError::Unsupported("process.selinuxLabel"));
+    }
+    let variables = process.env().iter().flatten();
+    let arguments = process.args().iter().flatten();
+    if variables.chain(arguments).any(|text| text.contains('\0')) {
+        return Err(SpecError::Invalid(
+            "process.args or process.env has a NUL byte",
+        ));
+    }
+    Ok(())
+}
+
+fn validate_mount(mount: &Mount) -> Result<(), SpecError> {
+    let destination = mount.destination();
+    if !destination.is_absolute() {
+        return Err(SpecError::RelativeMount(destination.clone()));
+    }
+    let names = lexical(destination);
+    if names.is_empty() {
+        return Err(SpecError::Unsupported("a mount on /"));
+    }
+    if names == ["dev"] && is_bind(mount) {
+        return Err(SpecError::BindOnDev(destination.clone()));
+    }
+    Ok(())
+}
+
+fn is_bind(mount: &Mount) -> bool {
+    let options = mount.options().iter().flatten();
+    mount.typ().as_deref() == Some("bind")
+        || options
+            .into_iter()
+            .any(|option| option == "bind" || option == "rbind")
+}
+
+/// The names of a path inside the container, with `.` and `..` worked out as
+/// far as that is possible without looking.
+fn lexical(path: &Path) -> Vec<&str> {
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => names.push(name.to_str().unwrap_or("?")),
+            Component::ParentDir => drop(names.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    names
+}

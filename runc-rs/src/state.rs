@@ -1,0 +1,431 @@
+//! What the runtime remembers of a container, and what the container's status is.
+//!
+//! ```text
+//! <root>/<id>/            0700; making it is what reserves the id
+//!     state.json          0600, replaced by rename: this module's Record
+//!     config.json         the specification as normalised, what exec reads
+//!     console.sock        while a foreground run waits for its terminal
+//!     init/<id>/          libcontainer's own files; its notify.sock exists
+//!                         from creation until start
+//! ```
+//! The record never holds a status: that is derived from the kernel and from
+//! the presence of notify.sock each time it is asked, so that no command and
+//! no crash can leave a wrong one behind.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use base::file::{FileMode, PathContext as _, PathError, make_directories, read_bounded, replace};
+use base::time::Timestamp;
+use oci_spec::runtime::Spec;
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Cgroup;
+use crate::proc::{LiveProcess, ProcessIdentity};
+
+/// The layout version of `state.json`; another one is refused.
+const RECORD_VERSION: u32 = 1;
+/// A state or configuration file larger than this is not ours.
+const FILE_LIMIT_BYTES: u64 = 16 << 20;
+/// File names end at 255 bytes.
+const ID_LIMIT: usize = 255;
+
+/// Says why a container's record could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error(
+        "invalid container id {0:?}: only letters, digits and _ + - . are allowed, and not . or .."
+    )]
+    InvalidId(String),
+    #[error("container with id {0} already exists")]
+    Exists(ContainerName),
+    #[error("container {0} does not exist")]
+    DoesNotExist(ContainerName),
+    #[error(transparent)]
+    File(#[from] PathError),
+    #[error("cannot parse {path:?}")]
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("{path:?} has version {found}, this program writes {RECORD_VERSION}")]
+    Version { path: PathBuf, found: u32 },
+}
+
+/// A container's id as the caller chose it, checked to be one safe file name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContainerName(String);
+
+/// What the runtime remembers of one container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    pub version: u32,
+    pub oci_version: String,
+    pub id: ContainerName,
+    /// The caller's bundle directory, absolute.
+    pub bundle: PathBuf,
+    /// The root filesystem on the host, canonical.
+    pub rootfs: PathBuf,
+    pub created: Timestamp,
+    /// The user who created it.
+    pub owner_uid: u32,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    pub cgroup: Cgroup,
+    /// The runtime process that creates it; of interest until `init` is set.
+    pub creator: ProcessIdentity,
+    /// The container's first process, once there is one.
+    pub init: Option<ProcessIdentity>,
+    /// Whether processes get a session keyring of their own.
+    pub keyring: KeyringMode,
+}
+
+/// Whether a container's processes get a session keyring of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyringMode {
+    Fresh,
+    Inherited,
+}
+
+/// A container's status in the words of the specification, and `paused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+/// The directory in which all containers of one `--root` are.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// The directory of one container.
+#[derive(Debug, Clone)]
+pub struct ContainerDirectory {
+    id: ContainerName,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Returns the store in `root`, which need not exist yet.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Returns where `id` is or would be.
+    pub fn directory(&self, id: &ContainerName) -> ContainerDirectory {
+        ContainerDirectory {
+            id: id.clone(),
+            path: self.root.join(&id.0),
+        }
+    }
+
+    /// Reserves `id` by making its directory: of many callers at once, one wins.
+    ///
+    /// # Errors
+    /// `Exists` for all others; when a directory cannot be made.
+    pub fn reserve(&self, id: &ContainerName) -> Result<ContainerDirectory, StateError> {
+        make_directories(&self.root, 0o711)?;
+        let directory = self.directory(id);
+        match fs::DirBuilder::new().mode(0o700).create(&directory.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(StateError::Exists(id.clone()))
+            }
+            made => {
+                made.at("make directory", &directory.path)?;
+                Ok(directory)
+            }
+        }
+    }
+
+    /// Returns the ids of all containers, sorted. A store that does not exist
+    /// is empty.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn ids(&self) -> Result<Vec<ContainerName>, StateError> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.at("read", &self.root)?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.at("read", &self.root)?;
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.parse().ok());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                ids.extend(id);
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+impl ContainerDirectory {
+    /// Returns the container's id.
+    pub fn id(&self) -> &ContainerName {
+        &self.id
+    }
+
+    /// Returns the directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the bundle libcontainer is given: it reads `config.json` there.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.json")
+    }
+
+    /// Returns the root libcontainer is given for its own files.
+    pub fn init_root(&self) -> PathBuf {
+        self.path.join("init")
+    }
+
+    /// Returns the socket on which init waits for the start.
+    pub fn notify_socket(&self) -> PathBuf {
+        self.init_root().join(&self.id.0).join("notify.sock")
+    }
+
+    /// Returns the socket through which a foreground run gets its terminal.
+    pub fn console_socket(&self) -> PathBuf {
+        self.path.join("console.sock")
+    }
+
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// `DoesNotExist` when there is none; when it is not readable.
+    pub fn load(&self) -> Result<Record, StateError> {
+        let path = self.path.join("state.json");
+        let text = match read_bounded(&path, FILE_LIMIT_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StateError::DoesNotExist(self.id.clone()));
+            }
+            text => text?,
+        };
+        let record: Record = parse(&path, &text)?;
+        if record.version != RECORD_VERSION {
+            let found = record.version;
+            return Err(StateError::Version { path, found });
+        }
+        Ok(record)
+    }
+
+    /// Replaces the record, atomically.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one is then still there.
+    pub fn save(&self, record: &Record) -> Result<(), StateError> {
+        let text = serde_json::to_vec(record).expect("a record always serializes");
+        Ok(replace(
+            &self.path.join("state.json"),
+            &text,
+            FileMode::Private,
+        )?)
+    }
+
+    /// Reads the normalised specification.
+    ///
+    /// # Errors
+    /// When it cannot be read or parsed.
+    pub fn load_spec(&self) -> Result<Spec, StateError> {
+        let path = self.config();
+        let text = read_bounded(&path, FILE_LIMIT_BYTES)?;
+        parse(&path, &text)
+    }
+
+    /// Writes the normalised specification.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_spec(&self, spec: &Spec) -> Result<(), StateError> {
+        let text = serde_json::to_vec(spec).expect("a specification always serializes");
+        Ok(replace(&self.config(), &text, FileMode::Private)?)
+    }
+
+    /// Removes the directory, the record last, so that an interrupted removal
+    /// can be repeated.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove(&self) -> Result<(), StateError> {
+        let record = self.path.join("state.json");
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.at("read", &self.path)?,
+        };
+        for entry in entries {
+            let path = entry.at("read", &self.path)?.path();
+            if path == record {
+                continue;
+            }
+            let removed = match path.symlink_metadata() {
+                Ok(meta) if meta.is_dir() => fs::remove_dir_all(&path),
+                _ => fs::remove_file(&path),
+            };
+            removed.at("remove", &path)?;
+        }
+        base::file::remove_if_there(&record)?;
+        Ok(fs::remove_dir(&self.path).at("remove", &self.path)?)
+    }
+
+    /// Derives the container's status from what is true now.
+    pub fn status(&self, record: &Record) -> Status {
+        let Some(init) = record.init else {
+            return match record.creator.open() {
+                Some(_) => Status::Creating,
+                None => Status::Stopped,
+            };
+        };
+        if init.open().is_none() {
+            return Status::Stopped;
+        }
+        if record.cgroup.is_frozen() {
+            return Status::Paused;
+        }
+        match self.notify_socket().exists() {
+            true => Status::Created,
+            false => Status::Running,
+        }
+    }
+}
+
+impl Record {
+    /// Returns the init process, if it still runs.
+    pub fn live_init(&self) -> Option<LiveProcess> {
+        self.init.and_then(ProcessIdentity::open)
+    }
+
+    /// Returns the version to write into a new record.
+    pub fn current_version() -> u32 {
+        RECORD_VERSION
+    }
+}
+
+impl Status {
+    /// Returns the word the specification has for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl ContainerName {
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ContainerName {
+    type Err = StateError;
+    fn from_str(text: &str) -> Result<Self, StateError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+        let valid = (1..=ID_LIMIT).contains(&text.len())
+            && text.chars().all(allowed)
+            && text != "."
+            && text != "..";
+        match valid {
+            true => Ok(Self(text.to_owned())),
+            false => Err(StateError::InvalidId(text.chars().take(300).collect())),
+        }
+    }
+}
+
+impl fmt::Display for ContainerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for ContainerName {
+    type Error = StateError;
+    fn try_from(text: String) -> Result<Self, StateError> {
+        text.parse()
+    }
+}
+
+impl From<ContainerName> for String {
+    fn from(id: ContainerName) -> String {
+        id.0
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, StateError> {
+    serde_json::from_slice(text).map_err(|source| StateError::Parse {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_no_safe_file_name_are_refused() {
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "a\n", &"a".repeat(256)] {
+            assert!(bad.parse::<ContainerName>().is_err(), "{bad:?}");
+        }
+        for good in ["a", "...", "A_b+c-d.9", &"a".repeat(255)] {
+            assert!(good.parse::<ContainerName>().is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn one_of_many_reservations_wins() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::new(root.path().join("a/b"));
+        let id: ContainerName = "x".parse().unwrap();
+        let winners = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| store.reserve(&id).is_ok()))
+                .collect();
+            tries
+                .into_iter()
+                .filter(|_| true)
+                .map(|t| t.join().unwrap())
+                .filter(|won| *won)
+                .count()
+        });
+        assert_eq!(winners, 1);
+        assert_eq!(store.ids().unwrap(), [id]);
+    }
+
+    #[test]
+    fn a_directory_without_a_record_does_not_exist_as_a_container() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::new(root.path().to_owned());
+        let directory = store.reserve(&"x".parse().unwrap()).unwrap();
+        assert!(matches!(directory.load(), Err(StateError::DoesNotExist(_))));
+        directory.remove().unwrap();
+        assert!(store.ids().unwrap().is_empty());
+        directory.remove().unwrap();
+    }
+}

@@ -1,0 +1,177 @@
+//! The system calls that neither `rustix` nor `nix` wraps safely, each behind
+//! a safe function of a few lines. The only module with `unsafe`.
+#![expect(
+    unsafe_code,
+    reason = "raw system calls without a safe wrapper elsewhere"
+)]
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+
+use nix::sys::signal::{SigHandler, Signal};
+use rustix::process::Pid;
+
+/// Which side of a fork the caller is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    /// The new process.
+    Child,
+    /// The old one, with the pid of the new.
+    Parent(Pid),
+}
+
+/// Forks. The process must have a single thread, which all of `runc-rs` has
+/// wherever it forks.
+///
+/// # Errors
+/// When the kernel refuses another process.
+pub fn fork() -> io::Result<Fork> {
+    // SAFETY: the process has one thread, so the child may use everything.
+    forked(i64::from(unsafe { libc::fork() }))
+}
+
+/// Forks a sibling: the new process's parent is the caller's parent, which is
+/// then the one that waits for it.
+///
+/// # Errors
+/// When the kernel refuses another process.
+pub fn fork_sibling() -> io::Result<Fork> {
+    // SAFETY: without CLONE_VM and with no stack given, this is a plain fork
+    // on a copy of the memory; the process has one thread. The exit signal is
+    // taken from the caller by the kernel.
+    forked(unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PARENT, 0, 0, 0, 0) })
+}
+
+fn forked(result: i64) -> io::Result<Fork> {
+    match i32::try_from(result).ok().and_then(Pid::from_raw) {
+        _ if result < 0 => Err(io::Error::last_os_error()),
+        None => Ok(Fork::Child),
+        Some(pid) => Ok(Fork::Parent(pid)),
+    }
+}
+
+/// Ends the process at once, without running destructors or exit handlers:
+/// how a forked child ends that failed before it executed anything.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+/// Makes the whole detached mount tree `mount` read-only.
+///
+/// # Errors
+/// When the kernel is older than 5.12 or the caller lacks CAP_SYS_ADMIN.
+pub fn set_mount_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is an empty NUL-terminated string, the structure lives
+    // over the call and its size is passed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    zero_or_errno(result)
+}
+
+/// Joins a new session keyring called `name`, so that the caller's keys are
+/// out of reach.
+///
+/// # Errors
+/// `ENOSYS` where the kernel has no keyrings; when the quota is used up.
+pub fn join_session_keyring(name: &CStr) -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: the name is NUL-terminated and lives over the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    zero_or_errno(result.min(0))
+}
+
+/// Marks every descriptor from `first` on as close-on-exec.
+///
+/// # Errors
+/// When the kernel is older than 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: only a flag of descriptors changes, none is closed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    zero_or_errno(result)
+}
+
+/// Gives `signal` its default action again, which a process executed later
+/// inherits.
+///
+/// # Errors
+/// When the signal's action cannot be changed.
+pub fn reset_signal(signal: Signal) -> io::Result<()> {
+    // SAFETY: no handler function is installed, only the default action.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// Sets the execution domain of this process (`personality(2)`).
+///
+/// # Errors
+/// When the kernel does not know it.
+pub fn set_personality(persona: u64) -> io::Result<()> {
+    // SAFETY: changes flags of this process only.
+    let result = unsafe { libc::personality(persona as libc::c_ulong) };
+    zero_or_errno(i64::from(result.min(0)))
+}
+
+/// Sets the interface `lo` of the caller's network namespace up.
+///
+/// # Errors
+/// When the caller lacks CAP_NET_ADMIN over the namespace.
+pub fn set_loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    // SAFETY: all-zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request is an ifreq as the call expects and lives over it.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    zero_or_errno(i64::from(result))
+}
+
+/// Returns whether a descriptor number, named by the caller, is open.
+pub fn is_open(descriptor: RawFd) -> bool {
+    // SAFETY: F_GETFD reads a flag and is harmless on a closed number.
+    unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
+}
+
+/// Returns the signal with `number`, real-time ones included.
+pub fn signal_from_number(number: i32) -> rustix::process::Signal {
+    // SAFETY: the number is only handed back to the kernel, which checks it;
+    // no handler is installed for a signal the C library reserves.
+    unsafe { rustix::process::Signal::from_raw_unchecked(number) }
+}
+
+fn zero_or_errno(result: i64) -> io::Result<()> {
+    if result == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
