@@ -39,7 +39,7 @@ pub use log::{AppendError, Log, LogOptions, OpenError, Verify};
 pub use maintain::{MaintainError, Repair, Retained, RetentionPolicy};
 pub use position::Position;
 pub use reader::{ReadError, Reader};
-pub use record::{Class, Draft, Record};
+pub use record::{Class, Draft, EventType, Record};
 pub use request::{Request, RequestBody};
 pub use server::{Reply, Server, ServerConfig, Service};
 pub use writer::REPAIRED;
