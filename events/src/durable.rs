@@ -7,7 +7,7 @@ use base::PathContext as _;
 
 use crate::log::AppendError;
 use crate::position::Position;
-use crate::writer::Writer;
+use crate::writer::{Trust, Writer};
 
 /// What of the log this process knows to be on disk.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ fn sync(position: Position, writer: &Mutex<Writer>) -> Result<u64, (u64, AppendE
     match file.sync_data().at("sync", &path) {
         Ok(()) => Ok(last_seq),
         Err(error) => {
-            guard(writer).failed = true;
+            guard(writer).trust = Trust::Lost;
             Err((last_seq, error.into()))
         }
     }

@@ -195,6 +195,7 @@ impl Log {
     }
 
     /// Starts over after a failed write or sync made the log refuse everything.
+    /// A full disk needs no such call: each append then tries anew.
     ///
     /// # Errors
     /// When what is on disk cannot be read or repaired.

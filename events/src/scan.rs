@@ -165,3 +165,66 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         Some(line)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::push_line;
+    use base::Timestamp;
+
+    fn segment(records: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for seq in 1..=records {
+            let body = br#""source":"s","type":"t","subject":"x","data":null"#;
+            let position = Position { epoch: 1, seq };
+            push_line(&mut bytes, position, Timestamp::from_seconds(1), body);
+        }
+        bytes
+    }
+
+    const FIRST: Option<Position> = Some(Position { epoch: 1, seq: 1 });
+
+    #[test]
+    fn every_cut_is_clean_or_torn() {
+        let bytes = segment(5);
+        for cut in 0..=bytes.len() {
+            let scan = scan_segment(&bytes[..cut], FIRST);
+            let at_end = cut == 0 || bytes[cut - 1] == b'\n';
+            let expected = if at_end { Tail::Clean } else { Tail::Torn };
+            assert_eq!(scan.tail, expected, "cut at {cut}");
+            assert_eq!(scan.last_seq.unwrap_or(0), scan.records);
+        }
+    }
+
+    #[test]
+    fn every_flip_before_the_last_record_is_corruption() {
+        let bytes = segment(5);
+        let record = bytes.len() / 5;
+        for at in 0..3 * record {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                let scan = scan_segment(&changed, FIRST);
+                assert!(matches!(scan.tail, Tail::Corrupt { .. }), "{at} {bit}");
+                assert_eq!(scan.end, at / record * record, "byte {at} bit {bit}");
+                assert_eq!(scan.last_seq, Some(5));
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_or_repeated_or_foreign_record_is_corruption() {
+        let bytes = segment(5);
+        let record = bytes.len() / 5;
+        let missing = [&bytes[..record], &bytes[2 * record..]].concat();
+        let repeated = [&bytes[..2 * record], &bytes[record..]].concat();
+        for changed in [missing, repeated] {
+            let scan = scan_segment(&changed, FIRST);
+            assert!(matches!(scan.tail, Tail::Corrupt { .. }), "{scan:?}");
+        }
+        let other = Some(Position { epoch: 2, seq: 1 });
+        let scan = scan_segment(&bytes, other);
+        let what = "record of another epoch";
+        assert_eq!(scan.tail, Tail::Corrupt { what });
+    }
+}

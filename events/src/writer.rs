@@ -36,8 +36,18 @@ pub(crate) struct Writer {
     lock: File,
     segment_bytes: u64,
     pub(crate) active: Active,
-    /// A write or a sync failed: what the file holds is not known any more.
-    pub(crate) failed: bool,
+    pub(crate) trust: Trust,
+}
+
+/// Whether what this process knows of the file can still be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Sound,
+    /// The disk was full and what was half written is cut: the next append
+    /// reads everything anew and tries again.
+    Full,
+    /// A write or a sync failed: refuses everything until reopened.
+    Lost,
 }
 
 /// Bodies of a batch, ready but for their positions.
@@ -83,7 +93,7 @@ impl Writer {
             lock,
             segment_bytes: options.segment_bytes,
             active,
-            failed: false,
+            trust: Trust::Sound,
         }
     }
 
@@ -102,11 +112,8 @@ impl Writer {
 
     /// Starts over after a failed write or sync.
     pub(crate) fn reopen(&mut self) -> Result<(), AppendError> {
-        self.failed = false;
-        self.locked(|writer| {
-            writer.adopt_newest(Verify::Full)?;
-            writer.catch_up()
-        })
+        self.trust = Trust::Full;
+        self.locked(|_| Ok(()))
     }
 
     /// Reads every line of the active segment; a damaged one is sealed.
@@ -130,15 +137,23 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, AppendError>,
     ) -> Result<T, AppendError> {
-        if self.failed {
+        if self.trust == Trust::Lost {
             return Err(AppendError::Refused {
                 directory: self.directory.clone(),
             });
         }
         lock(&self.lock, &self.directory)?;
-        let result = work(self);
+        let result = self.regain_trust().and_then(|()| work(self));
         unlock(&self.lock, &self.directory)?;
         result
+    }
+
+    fn regain_trust(&mut self) -> Result<(), AppendError> {
+        if self.trust == Trust::Full {
+            self.adopt_newest(Verify::Full)?;
+            self.trust = Trust::Sound;
+        }
+        Ok(())
     }
 
     fn catch_up(&mut self) -> Result<(), AppendError> {
@@ -185,7 +200,9 @@ impl Writer {
     }
 
     fn rotate(&mut self) -> Result<(), AppendError> {
-        self.active.seal().inspect_err(|_| self.failed = true)?;
+        self.active
+            .seal()
+            .inspect_err(|_| self.trust = Trust::Lost)?;
         let key = SegmentKey {
             epoch: self.active.key.epoch,
             first: self.active.last_seq.saturating_add(1),
@@ -213,7 +230,9 @@ impl Writer {
         }
         let size = segment::status(&self.active.file, &self.active.path)?.size_bytes;
         self.active.end = size;
-        self.active.seal().inspect_err(|_| self.failed = true)?;
+        self.active
+            .seal()
+            .inspect_err(|_| self.trust = Trust::Lost)?;
         let key = SegmentKey {
             epoch: epoch.max(damaged.epoch) + 1,
             first: self.active.last_seq + 1,
@@ -289,9 +308,13 @@ impl Writer {
         whole_bytes: usize,
         error: io::Error,
     ) -> Result<Vec<Position>, AppendError> {
-        self.failed = true;
+        self.trust = Trust::Lost;
         let end = self.active.end + whole_bytes as u64;
         self.active.cut(end)?;
+        let is_full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        if is_full.contains(&error.kind()) {
+            self.trust = Trust::Full;
+        }
         self.active.last_seq += recorded.len() as u64;
         let source = PathError {
             action: "append to",

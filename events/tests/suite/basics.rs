@@ -1,16 +1,12 @@
 //! Appending and reading, within one process.
-#![cfg(test)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use events::{AppendError, Draft, Log, LogOptions, OpenError, Position, Record};
+use crate::common::{draft, numbers, read_all, segments};
+use events::{AppendError, Draft, Log, LogOptions, OpenError, Position};
 
 const SMALL_SEGMENT: u64 = 64 * 1024;
-
-fn draft(number: usize) -> Draft {
-    Draft::new("netd", "test.counted", "subject", &number).unwrap()
-}
 
 fn open(directory: &Path, segment_bytes: u64) -> Log {
     let options = LogOptions {
@@ -18,22 +14,6 @@ fn open(directory: &Path, segment_bytes: u64) -> Log {
         ..LogOptions::default()
     };
     Log::open_with(directory, &options).unwrap()
-}
-
-fn read_all(log: &Log, after: Position) -> Vec<Record> {
-    let mut reader = log.read_after(after).unwrap();
-    let mut records = Vec::new();
-    loop {
-        let batch = reader.read_batch().unwrap();
-        if batch.is_empty() {
-            return records;
-        }
-        records.extend(batch);
-    }
-}
-
-fn numbers(records: &[Record]) -> Vec<usize> {
-    records.iter().map(|r| r.payload().unwrap()).collect()
 }
 
 #[test]
@@ -53,16 +33,6 @@ fn records_come_back_in_order_across_rotation_from_any_position() {
     assert_eq!(read_all(&log, Position::default()).len(), 3000);
     let names = segments(directory.path());
     assert!(names.len() > 5, "{names:?}");
-}
-
-fn segments(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".jsonl"))
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

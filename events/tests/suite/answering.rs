@@ -1,5 +1,4 @@
 //! Requests and replies between a requester and a server on one log.
-#![cfg(test)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
