@@ -6,16 +6,21 @@
 #![forbid(unsafe_code)]
 #![expect(dead_code, reason = "the commands that use the rest follow")]
 
+mod bench;
 mod cgroups;
 mod commands;
 mod debian;
+mod elf;
 mod enter;
 mod host;
+mod images;
 mod junit;
 mod licence;
+mod notices;
 mod process;
 mod skips;
 mod snapshot;
+mod stats;
 mod tidy;
 mod workspace;
 
@@ -49,6 +54,12 @@ enum Command {
     Golden(commands::golden::Arguments),
     /// The newest container tools of Debian, in a tree of their own
     Peers(commands::peers::Arguments),
+    /// Ours beside the peers: medians, spread and ratios
+    Bench(commands::bench::Arguments),
+    #[command(hide = true)]
+    BenchInside { spec: String },
+    /// Release programs, units and notices in dist/
+    Dist,
     #[command(hide = true)]
     Inside { stage: String, spec: String },
 }
@@ -73,6 +84,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fuzz(arguments) => commands::fuzz::run(arguments),
         Command::Golden(arguments) => commands::golden::run(arguments),
         Command::Peers(arguments) => return commands::peers::run(arguments),
+        Command::Bench(arguments) => commands::bench::run(arguments),
+        Command::BenchInside { spec } => return commands::bench::run_inside(spec),
+        Command::Dist => commands::dist::run(),
         Command::Inside { stage, spec } => return enter::run_stage(stage, spec),
     };
     done.map(|()| ExitCode::SUCCESS)

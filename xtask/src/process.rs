@@ -47,6 +47,14 @@ pub(crate) struct Finished {
     pub(crate) elapsed: Duration,
 }
 
+/// What a measured program took and printed.
+#[derive(Debug)]
+pub(crate) struct Timed {
+    pub(crate) elapsed: Duration,
+    pub(crate) code: i32,
+    pub(crate) output: String,
+}
+
 /// A program that runs in the background until it is ended.
 #[derive(Debug)]
 pub(crate) struct Background {
@@ -195,6 +203,37 @@ impl Cmd {
                 shown_stderr(&stderr)
             ),
         }
+    }
+
+    /// Runs the program and measures it, with as little beside it as possible.
+    ///
+    /// Output goes to a file: a pipe would have to be read while time counts, and a
+    /// daemon that inherited it would hold it open.
+    ///
+    /// # Errors
+    /// Fails when the program cannot be started or exceeds its limit.
+    pub(crate) fn timed(&self, output: &Path) -> Result<Timed> {
+        let file = File::create(output).with_context(|| format!("create {}", output.display()))?;
+        let mut command = self.command();
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().context("duplicate a descriptor")?);
+        command.stderr(file);
+        let started = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("start `{self}`"))?;
+        let status = wait_for(&mut child, self.timeout)?;
+        let elapsed = started.elapsed();
+        let Some(status) = status else {
+            end(&mut child)?;
+            bail!("`{self}` was ended after its limit of {:?}", self.timeout);
+        };
+        let bytes = std::fs::read(output).with_context(|| format!("read {}", output.display()))?;
+        let output = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Timed {
+            elapsed,
+            code: exit_code(status),
+            output,
+        })
     }
 
     /// Starts the program in the background, its output going to `log`.

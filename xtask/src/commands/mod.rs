@@ -1,6 +1,8 @@
 //! One module per command, each with a `run`.
 
+pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod dist;
 pub(crate) mod fuzz;
 pub(crate) mod golden;
 pub(crate) mod layers;

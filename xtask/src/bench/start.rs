@@ -1,0 +1,263 @@
+//! `bench start`: from nothing to an exit status, with and without a bridge.
+//!
+//! Every run prints a token made for it, its IPv4 addresses and its Seccomp line;
+//! token, addresses, seccomp mode and exit code are checked. Contenders take
+//! turns within a round, starting with another one each round.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::daemons::{self, Daemons, REGISTRY_PORT, command, folder};
+use super::{Plan, Series, Who};
+use crate::images;
+use crate::process::{Cmd, Timed};
+use crate::workspace::{read_text, write_file};
+
+const WARM_UP_ROUNDS: usize = 2;
+/// Runs in the container: the token and the exit code are its arguments.
+const SCRIPT: &str = "echo token=$1; ip -4 -o addr; grep ^Seccomp: /proc/self/status; exit $2";
+/// Where docker's containerd keeps the bundle of a running container.
+const DOCKER_BUNDLES: &str = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Net {
+    Bridge,
+    None,
+}
+
+/// Measures by the plan and returns both tables with their ratios.
+///
+/// # Errors
+/// Fails when a run does not print what it must.
+pub(crate) fn run(plan: &Plan) -> Result<String> {
+    let daemons = Daemons::start(plan)?;
+    let image = make_image()?;
+    for who in plan.contenders.iter().filter(|who| has_images(**who)) {
+        daemons::pull(*who, &image)?;
+    }
+    make_bundles(plan, &image)?;
+    let lanes = lanes(plan);
+    let mut series = [
+        Series::new("start", &contenders(&lanes, Net::Bridge)),
+        Series::new("start-nonet", &contenders(&lanes, Net::None)),
+    ];
+    for round in 0..plan.rounds + WARM_UP_ROUNDS {
+        for turn in 0..lanes.len() {
+            let (who, net) = lanes[(turn + round) % lanes.len()];
+            let milliseconds = measure(who, net, &image, round)?;
+            if round >= WARM_UP_ROUNDS {
+                series[usize::from(net == Net::None)].add(who, milliseconds);
+            }
+        }
+    }
+    daemons.stop()?;
+    Ok(format!(
+        "{}{}",
+        series[0].report("ms")?,
+        series[1].report("ms")?
+    ))
+}
+
+/// Returns who runs on which network, in their order within a round.
+///
+/// Bundles and the floor have nobody who would attach them, so they stay without.
+fn lanes(plan: &Plan) -> Vec<(Who, Net)> {
+    let bridge = plan.contenders.iter().filter(|who| has_images(**who));
+    let bridge = bridge.map(|who| (*who, Net::Bridge));
+    bridge
+        .chain(plan.contenders.iter().map(|who| (*who, Net::None)))
+        .collect()
+}
+
+fn contenders(lanes: &[(Who, Net)], net: Net) -> Vec<Who> {
+    lanes
+        .iter()
+        .filter(|(_, other)| *other == net)
+        .map(|(who, _)| *who)
+        .collect()
+}
+
+fn has_images(who: Who) -> bool {
+    matches!(who, Who::Ours | Who::Docker | Who::Podman)
+}
+
+fn make_image() -> Result<String> {
+    let work = folder("image")?;
+    let root = work.join("root");
+    images::busybox_root(&root)?;
+    images::write_layout(&work.join("layout"), "1", &[root], &["sh"])?;
+    let image = format!("localhost:{REGISTRY_PORT}/web:1");
+    images::push(&work.join("layout"), "1", &image)?;
+    Ok(image)
+}
+
+/// Makes a bundle per OCI runtime, with the seccomp filter that dockerd writes.
+fn make_bundles(plan: &Plan, image: &str) -> Result<()> {
+    if !plan
+        .contenders
+        .iter()
+        .any(|who| matches!(who, Who::Crun | Who::Runc | Who::Floor))
+    {
+        return Ok(());
+    }
+    let seccomp = seccomp_of_docker(image)?;
+    for runtime in [Who::Crun, Who::Runc] {
+        let bundle = folder(&format!("bundle-{}", runtime.name()))?;
+        images::busybox_root(&bundle.join("rootfs"))?;
+        command(runtime).arg("spec").directory(&bundle).read()?;
+        let file = bundle.join("config.json");
+        let mut config: Value = serde_json::from_str(&read_text(&file)?).context("parse a spec")?;
+        config["process"]["terminal"] = json!(false);
+        config["linux"]["seccomp"] = seccomp.clone();
+        write_file(&file, config.to_string())?;
+    }
+    images::busybox_root(&folder("floor")?.join("lower"))
+}
+
+fn seccomp_of_docker(image: &str) -> Result<Value> {
+    let docker = || command(Who::Docker);
+    let id = docker()
+        .args(["run", "--detach", "--network=none", image, "sleep", "600"])
+        .read()?;
+    let config = read_text(&Path::new(DOCKER_BUNDLES).join(&id).join("config.json"));
+    docker().args(["rm", "--force", &id]).read()?;
+    let config: Value = serde_json::from_str(&config?).context("parse docker's bundle")?;
+    let seccomp = config["linux"]["seccomp"].clone();
+    ensure!(seccomp.is_object(), "docker's bundle has no seccomp filter");
+    Ok(seccomp)
+}
+
+fn measure(who: Who, net: Net, image: &str, round: usize) -> Result<f64> {
+    let token = fresh_token()?;
+    // Never 0, so that a contender which loses the status is noticed; below the codes of shells.
+    let code = round % 100 + 1;
+    let command = prepare(who, net, image, &[token.clone(), code.to_string()])?;
+    let timed = command.timed(Path::new("/tmp/bench-output"))?;
+    check(&timed, who, net, &token, code as i32)
+        .with_context(|| format!("`{command}` printed:\n{}", timed.output))?;
+    Ok(timed.elapsed.as_secs_f64() * 1e3)
+}
+
+fn prepare(who: Who, net: Net, image: &str, args: &[String]) -> Result<Cmd> {
+    let script = ["sh", "-c", SCRIPT, "sh"].map(str::to_owned);
+    let process: Vec<String> = script.into_iter().chain(args.iter().cloned()).collect();
+    Ok(match who {
+        Who::Ours | Who::Docker | Who::Podman => {
+            let run = command(who).args(["run", "--rm"]);
+            let run = if net == Net::None {
+                run.arg("--network=none")
+            } else {
+                run
+            };
+            run.arg(image).args(process)
+        }
+        Who::Crun | Who::Runc => {
+            let bundle = folder(&format!("bundle-{}", who.name()))?;
+            set_process(&bundle.join("config.json"), &process)?;
+            command(who)
+                .args(["run", "--bundle"])
+                .arg(bundle)
+                .arg("bench")
+        }
+        Who::Floor => command(who).arg(folder("floor")?).args(process),
+    })
+}
+
+fn set_process(file: &Path, process: &[String]) -> Result<()> {
+    let mut config: Value = serde_json::from_str(&read_text(file)?).context("parse a bundle")?;
+    config["process"]["args"] = json!(process);
+    write_file(file, config.to_string())
+}
+
+fn check(timed: &Timed, who: Who, net: Net, token: &str, code: i32) -> Result<()> {
+    let lines: Vec<&str> = timed.output.lines().map(str::trim).collect();
+    let address = |line: &&&str| line.contains(" inet ") && !line.contains(" inet 127.");
+    let addresses = lines.iter().filter(address).count();
+    let seccomp = if who == Who::Floor {
+        "Seccomp:\t0"
+    } else {
+        "Seccomp:\t2"
+    };
+    ensure!(
+        timed.code == code,
+        "the exit code is {} instead of {code}",
+        timed.code
+    );
+    ensure!(
+        lines.contains(&format!("token={token}").as_str()),
+        "the token {token} is missing"
+    );
+    ensure!(lines.contains(&seccomp), "there is no line {seccomp:?}");
+    ensure!(
+        addresses == usize::from(net == Net::Bridge),
+        "there are {addresses} IPv4 addresses"
+    );
+    Ok(())
+}
+
+fn fresh_token() -> Result<String> {
+    Ok(read_text(Path::new("/proc/sys/kernel/random/uuid"))?
+        .trim()
+        .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn timed(output: &str) -> Timed {
+        Timed {
+            elapsed: Duration::ZERO,
+            code: 3,
+            output: output.into(),
+        }
+    }
+
+    const BRIDGE: &str = "token=t\n1: lo    inet 127.0.0.1/8 scope host lo\n\
+        2: eth0    inet 172.17.0.2/16 scope global eth0\nSeccomp:\t2\n";
+
+    #[test]
+    fn a_run_that_prints_everything_counts() {
+        check(&timed(BRIDGE), Who::Docker, Net::Bridge, "t", 3).unwrap();
+    }
+
+    #[test]
+    fn anything_missing_or_too_much_fails_the_bench() {
+        let other = |from: &str, to: &str| timed(&BRIDGE.replace(from, to));
+        for (run, net, token, code) in [
+            (timed(BRIDGE), Net::Bridge, "t", 0),
+            (timed(BRIDGE), Net::Bridge, "other", 3),
+            (timed(BRIDGE), Net::None, "t", 3),
+            (other("172.17.0.2", "127.0.0.2"), Net::Bridge, "t", 3),
+            (other("Seccomp:\t2", "Seccomp:\t0"), Net::Bridge, "t", 3),
+        ] {
+            assert!(
+                check(&run, Who::Docker, net, token, code).is_err(),
+                "{run:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn bundles_and_the_floor_run_without_a_bridge_only() {
+        let contenders = vec![Who::Docker, Who::Crun, Who::Floor];
+        let plan = Plan {
+            name: super::super::Name::Start,
+            rounds: 1,
+            contenders,
+        };
+        assert_eq!(
+            lanes(&plan),
+            [
+                (Who::Docker, Net::Bridge),
+                (Who::Docker, Net::None),
+                (Who::Crun, Net::None),
+                (Who::Floor, Net::None)
+            ]
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! `cargo xtask bench NAME`: ours beside the peers, interleaved in one run.
+//!
+//! Builds what ships, enters the tree of peers with it in namespaces made for
+//! the run, and prints medians with their spread and then ratio lines.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::bench::{self, Name, Plan, Who, daemons};
+use crate::commands::{dist, peers};
+use crate::enter::{Access, Bind};
+use crate::process::Cmd;
+use crate::workspace::{self, cargo, read_text, write_file};
+
+const RECORD_FILE: &str = "docs/BENCHMARKS.md";
+const RESULT_FILE: &str = "result.md";
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    name: Name,
+    /// Interleaved rounds; by default 30, for pull 5
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Who takes part; by default everybody who can
+    #[arg(long, value_delimiter = ',')]
+    contenders: Vec<Who>,
+    /// Appends the tables to docs/BENCHMARKS.md
+    #[arg(long)]
+    record: bool,
+}
+
+/// Prepares, enters the tree, and prints or records what was measured.
+///
+/// # Errors
+/// Fails when a contender is missing or fails.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let plan = plan(arguments)?;
+    peers::ensure()?;
+    clear_data()?;
+    let spec = serde_json::to_string(&plan).context("write the plan as JSON")?;
+    let command = ["/proc/self/exe", "bench-inside", &spec]
+        .map(str::to_owned)
+        .to_vec();
+    let mut entry = peers::entry(command)?;
+    if plan.has(Who::Ours) {
+        dist::programs()?;
+        let to = daemons::OURS.trim_start_matches('/');
+        entry = entry.bind(Bind::new(dist::folder(), to, Access::ReadOnly));
+    }
+    if plan.has(Who::Floor) {
+        let to = daemons::FLOOR.trim_start_matches('/');
+        entry = entry.bind(Bind::new(build_floor()?, to, Access::ReadOnly));
+    }
+    let code = entry.run()?;
+    if code != 0 {
+        bail!("the bench ended with status {code}");
+    }
+    finish(&plan, arguments.record)
+}
+
+/// The part of the command that runs in the tree.
+///
+/// # Errors
+/// Fails when a contender fails.
+pub(crate) fn run_inside(spec: &str) -> Result<ExitCode> {
+    let plan: Plan = serde_json::from_str(spec).context("read the plan")?;
+    let result = bench::run(&plan)?;
+    write_file(&Path::new("/data").join(RESULT_FILE), result)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan(arguments: &Arguments) -> Result<Plan> {
+    let possible: &[Who] = match arguments.name {
+        Name::Start => &[
+            Who::Ours,
+            Who::Docker,
+            Who::Podman,
+            Who::Crun,
+            Who::Runc,
+            Who::Floor,
+        ],
+        Name::Pull | Name::Memory => &[Who::Ours, Who::Docker, Who::Podman],
+        Name::Events => &[Who::Ours, Who::Docker],
+    };
+    let mut contenders = arguments.contenders.clone();
+    if contenders.is_empty() {
+        contenders = possible.to_vec();
+    }
+    contenders.sort();
+    contenders.dedup();
+    if let Some(who) = contenders.iter().find(|who| !possible.contains(who)) {
+        bail!("{} takes no part in this bench", who.name());
+    }
+    let default_rounds = if arguments.name == Name::Pull { 5 } else { 30 };
+    let rounds = arguments.rounds.unwrap_or(default_rounds).max(1);
+    Ok(Plan {
+        name: arguments.name,
+        rounds,
+        contenders,
+    })
+}
+
+fn build_floor() -> Result<PathBuf> {
+    cargo("build")
+        .args(["--release", "--locked", "--package=xtask", "--bin=floor"])
+        .run()?;
+    Ok(workspace::path("target/release/floor"))
+}
+
+/// Every run begins with empty data folders.
+fn clear_data() -> Result<()> {
+    let data = workspace::scratch("peers-data")?;
+    std::fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))
+}
+
+fn finish(plan: &Plan, record: bool) -> Result<()> {
+    let data = workspace::scratch("peers-data")?;
+    let result = read_text(&data.join(RESULT_FILE))?;
+    clear_data()?;
+    println!("{result}");
+    if record {
+        let file = workspace::path(RECORD_FILE);
+        let before = std::fs::read_to_string(&file).unwrap_or_else(|_| HEAD.to_owned());
+        write_file(&file, format!("{before}\n{}", section(plan, &result)?))?;
+    }
+    Ok(())
+}
+
+const HEAD: &str = "# Benchmarks\n\nAppended by `cargo xtask bench NAME --record`; every table \
+    is one interleaved run\non one machine, so only numbers of the same table compare.\n";
+
+fn section(plan: &Plan, result: &str) -> Result<String> {
+    let date = Cmd::new("date").args(["--utc", "--iso-8601"]).read()?;
+    let commit = Cmd::new("git")
+        .args(["rev-parse", "--short", "HEAD"])
+        .directory(workspace::root())
+        .read()?;
+    let kernel = Cmd::new("uname").arg("--kernel-release").read()?;
+    let versions = peers::versions()?.replace('\n', ", ");
+    let name = format!("{:?}", plan.name).to_lowercase();
+    Ok(format!(
+        "## {name}, {date}, commit {commit}\n\nLinux {kernel}; {versions}.\n\n{}\n",
+        result.trim_end()
+    ))
+}
