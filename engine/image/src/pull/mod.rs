@@ -1,0 +1,409 @@
+//! Pulling an image: resolve, choose, fetch, verify, unpack, name.
+//!
+//! Nothing is visible before the last step, one write of the references. A
+//! pull that ends anywhere before leaves verified blobs, whole layers and
+//! beginnings of downloads, which the next pull of the same content uses.
+
+mod download;
+pub(crate) mod ingest;
+mod layers;
+mod progress;
+
+use std::sync::Arc;
+
+use base::{Digest, PathError};
+
+pub use progress::{LayerStep, NoProgress, Progress, PullEvent};
+
+use layers::{LayerContext, fetch_layers};
+
+use crate::layer::LayerError;
+use crate::manifest::{
+    Descriptor, Document, ImageIndex, ImageManifest, MAX_CONFIG, MAX_MANIFEST, ManifestError,
+};
+use crate::platform::{Platform, choose};
+use crate::reference::Reference;
+use crate::registry::{RegistryAccess, RegistryError, Repository};
+use crate::store::{Image, ImageStore, NewImage, StoreError, diff_ids, parse_config, platform};
+
+/// What to pull.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// The image; without tag and digest, `latest`.
+    pub reference: Reference,
+    /// What it must run on; `None` means this host, and then an image that is
+    /// offered for one platform only is taken whatever that is, as Docker does.
+    pub platform: Option<Platform>,
+    /// How to reach the registry.
+    pub access: RegistryAccess,
+}
+
+/// Whether a pull changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullStatus {
+    /// The name already meant this image.
+    UpToDate,
+    /// The name means another image than before, or is new.
+    Newer,
+}
+
+/// A pull that succeeded.
+#[derive(Debug, Clone)]
+pub struct PullOutcome {
+    /// The image.
+    pub image: Image,
+    /// What the reference points to at the registry: a manifest or an index.
+    pub digest: Digest,
+    /// Whether anything changed.
+    pub status: PullStatus,
+}
+
+/// Says which step of a pull failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The registry has no such image.
+    #[error("manifest for {reference} not found{detail}")]
+    NotFound {
+        /// What was asked for.
+        reference: String,
+        /// What the registry says.
+        detail: String,
+    },
+    /// The registry does not let us.
+    #[error(
+        "pull access denied for {repository}, repository does not exist or may require 'docker login': {detail}"
+    )]
+    Denied {
+        /// What was asked for.
+        repository: String,
+        /// What the registry says.
+        detail: String,
+    },
+    /// Talking to the registry failed.
+    #[error(transparent)]
+    Registry(RegistryError),
+    /// The manifest cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Other bytes than the digest says.
+    #[error("the registry sent a manifest with digest {actual}, {expected} was asked for")]
+    ManifestDigest {
+        /// Asked for.
+        expected: Digest,
+        /// Got.
+        actual: Digest,
+    },
+    /// Other bytes than the digest says.
+    #[error("the registry sent a blob with digest {actual}, {expected} was asked for")]
+    BlobDigest {
+        /// Asked for.
+        expected: Digest,
+        /// Got.
+        actual: Digest,
+    },
+    /// Fewer bytes than the manifest says.
+    #[error("the registry ended blob {digest} before its {size} bytes")]
+    BlobShort {
+        /// The blob.
+        digest: Digest,
+        /// Its size by the manifest.
+        size: u64,
+    },
+    /// More bytes than the manifest says.
+    #[error("the registry sent more than the {size} bytes of blob {digest}")]
+    BlobLong {
+        /// The blob.
+        digest: Digest,
+        /// Its size by the manifest.
+        size: u64,
+    },
+    /// Nothing of the index fits.
+    #[error("no matching manifest for {platform} in the manifest list entries")]
+    NoPlatform {
+        /// What was wanted.
+        platform: Platform,
+    },
+    /// The only image there is for something else.
+    #[error(
+        "image was found but its platform ({found}) does not match the specified platform ({wanted})"
+    )]
+    OtherPlatform {
+        /// What was wanted.
+        wanted: Box<Platform>,
+        /// What there is.
+        found: Box<Platform>,
+    },
+    /// An index within an index.
+    #[error("the index refers to another index")]
+    NestedIndex,
+    /// The configuration cannot be parsed.
+    #[error("cannot parse the image's configuration {digest}")]
+    Config {
+        /// Its digest.
+        digest: Digest,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A layer of the configuration is named by something else than a digest.
+    #[error("the image's configuration names an invalid layer")]
+    DiffId(#[from] base::digest::DigestError),
+    /// Manifest and configuration do not belong together.
+    #[error("the manifest has {manifest} layers, the configuration {config}")]
+    LayerCount {
+        /// Layers of the manifest.
+        manifest: usize,
+        /// Layers of the configuration.
+        config: usize,
+    },
+    /// A layer cannot be unpacked.
+    #[error("failed to register layer {blob}")]
+    Layer {
+        /// The layer as it came.
+        blob: Digest,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// The store could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task of the pull was ended or panicked.
+    #[error("a part of the pull ended unexpectedly")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+impl From<RegistryError> for PullError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(error)
+    }
+}
+
+impl From<PathError> for PullError {
+    fn from(error: PathError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl PullError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_transient(),
+            Self::BlobShort { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Gives what the registry refused the name that was asked for.
+    fn about(self, reference: &Reference) -> Self {
+        match self {
+            Self::Registry(RegistryError::NotFound(detail)) => Self::NotFound {
+                reference: reference.to_string(),
+                detail,
+            },
+            Self::Registry(RegistryError::Denied(detail)) => Self::Denied {
+                repository: reference.familiar_name(),
+                detail,
+            },
+            other => other,
+        }
+    }
+}
+
+/// A manifest whose digest is right, with its bytes.
+struct Chosen {
+    /// What the reference points to.
+    top: Digest,
+    digest: Digest,
+    bytes: Vec<u8>,
+    manifest: ImageManifest,
+}
+
+impl ImageStore {
+    /// Pulls an image. Dropping the future gives up; what was fetched is kept.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached or refuses, anything is not what its
+    /// digest says, or the disk fails; nothing is visible then.
+    pub async fn pull(
+        &self,
+        request: &PullRequest,
+        progress: Arc<dyn Progress>,
+    ) -> Result<PullOutcome, PullError> {
+        let reference = request.reference.clone().or_latest();
+        let pulled = self.pull_named(request, &reference, progress).await;
+        pulled.map_err(|error| error.about(&reference))
+    }
+
+    async fn pull_named(
+        &self,
+        request: &PullRequest,
+        reference: &Reference,
+        progress: Arc<dyn Progress>,
+    ) -> Result<PullOutcome, PullError> {
+        let repository = Repository::connect(reference, &request.access).await?;
+        let chosen = choose_manifest(&repository, reference, request.platform.as_ref()).await?;
+        let digest = chosen.top;
+        progress.report(&PullEvent::Resolved { digest });
+        let names = names(reference, digest);
+        if let Some(image) = self.up_to_date(&chosen, &names) {
+            return Ok(PullOutcome {
+                image,
+                digest,
+                status: PullStatus::UpToDate,
+            });
+        }
+        let image = self
+            .fetch(request, repository, chosen, (names, progress))
+            .await?;
+        Ok(PullOutcome {
+            image,
+            digest,
+            status: PullStatus::Newer,
+        })
+    }
+
+    /// Returns the image if it has all `names` already.
+    fn up_to_date(&self, chosen: &Chosen, names: &[Reference]) -> Option<Image> {
+        let image = self.image(&chosen.manifest.config.digest)?;
+        let has = |name: &Reference| {
+            let text = name.to_string();
+            image.repo_tags.contains(&text) || image.repo_digests.contains(&text)
+        };
+        names.iter().all(has).then_some(image)
+    }
+
+    async fn fetch(
+        &self,
+        request: &PullRequest,
+        repository: Repository,
+        chosen: Chosen,
+        (names, progress): (Vec<Reference>, Arc<dyn Progress>),
+    ) -> Result<Image, PullError> {
+        let manifest = &chosen.manifest;
+        let mut held: Vec<Digest> = manifest.layers.iter().map(|layer| layer.digest).collect();
+        held.extend([chosen.digest, manifest.config.digest]);
+        let _blobs = self.lease(held);
+        let config = self.fetch_config(&repository, &manifest.config).await?;
+        let config_digest = manifest.config.digest;
+        let parsed = parse_config(&config).map_err(|source| PullError::Config {
+            digest: config_digest,
+            source,
+        })?;
+        check_platform(request.platform.as_ref(), &platform(&parsed))?;
+        let diff_ids = diff_ids(&parsed)?;
+        if diff_ids.len() != manifest.layers.len() {
+            let (manifest, config) = (manifest.layers.len(), diff_ids.len());
+            return Err(PullError::LayerCount { manifest, config });
+        }
+        let _layers = self.lease(diff_ids.clone());
+        let pairs: Vec<(Digest, Descriptor)> = diff_ids
+            .into_iter()
+            .zip(manifest.layers.iter().cloned())
+            .collect();
+        let (context, _cancel) = LayerContext::new(self.clone(), Arc::new(repository), progress);
+        let layers = fetch_layers(&context, &pairs).await?;
+        let store = self.clone();
+        download::blocking(move || {
+            let config = store.put_blob(&config)?;
+            let manifest = store.put_blob(&chosen.bytes)?;
+            store.add_image(NewImage {
+                config,
+                manifest,
+                layers,
+                names,
+            })
+        })
+        .await
+    }
+
+    async fn fetch_config(
+        &self,
+        repository: &Repository,
+        config: &Descriptor,
+    ) -> Result<Vec<u8>, PullError> {
+        let expected = config.digest;
+        if let Some(bytes) = self.get_blob(&expected, MAX_CONFIG)? {
+            return Ok(bytes);
+        }
+        let bytes = repository.small_blob(&expected, MAX_CONFIG).await?;
+        let actual = Digest::of(&bytes);
+        if actual != expected {
+            return Err(PullError::BlobDigest { expected, actual });
+        }
+        Ok(bytes)
+    }
+}
+
+/// Returns the names that a pull gives: the tag asked for, and the digest found.
+fn names(reference: &Reference, digest: Digest) -> Vec<Reference> {
+    let by_digest = reference.with_digest(digest);
+    match (reference.tag(), reference.digest()) {
+        // As with Docker, a digest beside the tag wins and the tag is not set.
+        (Some(_), None) => vec![reference.tagged(), by_digest],
+        _ => vec![by_digest],
+    }
+}
+
+fn check_platform(wanted: Option<&Platform>, found: &Platform) -> Result<(), PullError> {
+    match wanted {
+        Some(wanted) if !wanted.accepts(found) => Err(PullError::OtherPlatform {
+            wanted: Box::new(wanted.clone()),
+            found: Box::new(found.clone()),
+        }),
+        _ => Ok(()),
+    }
+}
+
+async fn choose_manifest(
+    repository: &Repository,
+    reference: &Reference,
+    platform: Option<&Platform>,
+) -> Result<Chosen, PullError> {
+    let asked = match reference.digest() {
+        Some(digest) => digest.to_string(),
+        None => reference.tag().unwrap_or_default().to_owned(),
+    };
+    let bytes = repository.manifest(&asked).await?;
+    let top = Digest::of(&bytes);
+    verify(&bytes, reference.digest())?;
+    let index = match Document::parse(&bytes)? {
+        Document::Manifest(manifest) => {
+            return Ok(Chosen {
+                top,
+                digest: top,
+                bytes,
+                manifest,
+            });
+        }
+        Document::Index(index) => index,
+    };
+    let digest = choose_entry(&index, platform)?;
+    let bytes = repository.manifest(&digest.to_string()).await?;
+    verify(&bytes, Some(digest))?;
+    match Document::parse(&bytes)? {
+        Document::Manifest(manifest) => Ok(Chosen {
+            top,
+            digest,
+            bytes,
+            manifest,
+        }),
+        Document::Index(_) => Err(PullError::NestedIndex),
+    }
+}
+
+fn verify(bytes: &[u8], expected: Option<Digest>) -> Result<(), PullError> {
+    debug_assert!(bytes.len() as u64 <= MAX_MANIFEST);
+    let actual = Digest::of(bytes);
+    match expected {
+        Some(expected) if expected != actual => Err(PullError::ManifestDigest { expected, actual }),
+        _ => Ok(()),
+    }
+}
+
+fn choose_entry(index: &ImageIndex, platform: Option<&Platform>) -> Result<Digest, PullError> {
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    let offers = index.manifests.iter().map(|entry| entry.platform.as_ref());
+    let chosen = choose(&wanted, offers).ok_or(PullError::NoPlatform { platform: wanted })?;
+    Ok(index.manifests[chosen].digest)
+}
