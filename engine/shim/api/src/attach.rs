@@ -8,6 +8,14 @@
 //! on unchanged. The shim closes the connection once the process has ended and
 //! its output is drained. A client that does not read is given a bounded
 //! buffer, then holds the process back, as Docker does.
+//!
+//! Nothing is lost at a start: whoever wants all output of the container
+//! attaches before [`Start`](crate::control::ControlRequest::Start). In the same
+//! way the client of an exec attaches first, naming an exec id of its own
+//! choice, which the shim then holds ready until the client goes; the request
+//! [`Exec`](crate::control::ControlRequest::Exec) with that id runs the process
+//! on these streams. An exec that nobody attached to runs all the same, and its
+//! output is dropped until somebody does. Input sent before a start waits.
 
 use serde::{Deserialize, Serialize};
 

@@ -29,7 +29,7 @@ const fn fact(kind: &'static str, payload: &'static str, readers: &'static str) 
 pub const EVENTS: &[EventType] = &[
     fact(STARTED, "Started", "engine"),
     fact(EXITED, "ExitRecord", "engine, netd, volumed"),
-    fact(CLEANED, "{}", "engine, netd, volumed"),
+    fact(CLEANED, "Cleaned", "engine, netd, volumed"),
     fact(EXEC_STARTED, "ExecStarted", "engine"),
     fact(EXEC_EXITED, "ExecExited", "engine"),
 ];
@@ -51,6 +51,14 @@ pub struct ExitRecord {
     /// Set by the engine when the shim died first.
     #[serde(default)]
     pub shim_lost: bool,
+}
+
+/// Payload of [`CLEANED`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cleaned {
+    /// Why `delete` failed, after all attempts; something may be left then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// Payload of [`EXEC_STARTED`].

@@ -1,0 +1,123 @@
+//! Reading a container's log while the shim writes it: from the oldest record,
+//! from a time, or the last lines; across rotation; following.
+//!
+//! The format stands in `docs/formats/container-log.md`. A reader holds no lock
+//! and keeps open what it has not read yet, so that rotation cannot take it
+//! away. What was rotated out before the reader came to it is missed silently,
+//! as it is for every reader that comes later.
+
+mod files;
+mod lines;
+mod record;
+mod tail;
+mod watch;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::{PathContext as _, PathError, Timestamp};
+
+pub use files::file_name;
+pub use record::{LogContent, LogEntry, LogStream};
+
+use lines::LineReader;
+use watch::Watch;
+
+/// Output is cut into lines, and lines into records, of at most this.
+pub const LINE_LIMIT_BYTES: usize = 16 * 1024;
+/// No record is longer: every byte of a line may be escaped to six.
+pub const RECORD_LIMIT_BYTES: usize = 128 * 1024;
+
+/// Where a reader begins; by default at the oldest record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogStart {
+    /// Only records of this time or later.
+    pub since: Option<Timestamp>,
+    /// Only the last so many lines that are there when the reader is opened.
+    pub tail: Option<u64>,
+}
+
+/// Reads one container's log.
+#[derive(Debug)]
+pub struct LogReader {
+    directory: PathBuf,
+    current: Option<LineReader>,
+    /// Files after the current one, oldest first.
+    newer: VecDeque<LineReader>,
+    since: Option<Timestamp>,
+    watch: Option<Watch>,
+}
+
+impl LogReader {
+    /// Opens the log in `directory`; one that does not exist yet is empty.
+    ///
+    /// # Errors
+    /// When a file cannot be opened or read.
+    pub fn open(directory: &Path, start: &LogStart) -> Result<Self, PathError> {
+        let mut files = files::open_all(directory)?;
+        files::drop_older(&mut files, start.since).at("stat a log in", directory)?;
+        if let Some(count) = start.tail {
+            tail::keep_last(&mut files, count).at("read a log in", directory)?;
+        }
+        let mut newer: VecDeque<_> = files.into();
+        Ok(Self {
+            directory: directory.to_owned(),
+            current: newer.pop_front(),
+            newer,
+            since: start.since,
+            watch: None,
+        })
+    }
+
+    /// Returns the next entry, or `None` if there is none now: more may come.
+    ///
+    /// # Errors
+    /// When a file cannot be opened or read.
+    pub fn next_entry(&mut self) -> Result<Option<LogEntry>, PathError> {
+        loop {
+            if let Some(entry) = self.read_current()? {
+                if self.since.is_none_or(|since| entry.time >= since) {
+                    return Ok(Some(entry));
+                }
+                continue;
+            }
+            if let Some(next) = self.newer.pop_front() {
+                self.current = Some(next);
+                continue;
+            }
+            self.newer = files::open_newer(&self.directory, self.current.as_ref())?.into();
+            if self.newer.is_empty() {
+                return Ok(None);
+            }
+            // The current file may have grown before it was rotated: it is read
+            // to its end once more before the next one is taken.
+        }
+    }
+
+    /// Returns once something may have been written, or `limit` has passed. The
+    /// first call returns at once.
+    pub fn wait(&mut self, limit: Duration) {
+        match &mut self.watch {
+            Some(watch) => watch.wait(limit),
+            None => self.watch = Some(Watch::new(&self.directory)),
+        }
+    }
+
+    /// Returns the next entry of the current file; lines that are no records
+    /// are skipped.
+    fn read_current(&mut self) -> Result<Option<LogEntry>, PathError> {
+        let Some(current) = &mut self.current else {
+            return Ok(None);
+        };
+        while let Some(line) = current.next_line().at("read a log in", &self.directory)? {
+            if let Some(entry) = record::parse(line) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

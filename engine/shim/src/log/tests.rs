@@ -1,0 +1,136 @@
+use super::*;
+use engine_shim_api::log_reader::{LogContent, LogReader, LogStart};
+use std::path::Path;
+
+fn config(directory: &Path, max_size_bytes: u64, max_files: u32) -> LogConfig {
+    LogConfig {
+        directory: directory.to_owned(),
+        max_size_bytes,
+        max_files,
+    }
+}
+
+fn read(directory: &Path) -> Vec<(Stream, Vec<u8>)> {
+    let mut reader = LogReader::open(directory, &LogStart::default()).unwrap();
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        match entry.content {
+            LogContent::Output { stream, bytes } => entries.push((stream, bytes)),
+            LogContent::Dropped { .. } => panic!("dropped: {entry:?}"),
+        }
+    }
+    entries
+}
+
+#[test]
+fn lines_are_put_together_across_chunks_and_streams() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(&config(directory.path(), 1 << 20, 1)).unwrap();
+    log.write(Stream::Stdout, b"one\ntw");
+    log.write(Stream::Stderr, b"err\n");
+    log.write(Stream::Stdout, b"o\nthree");
+    log.finish();
+    let expected = [
+        (Stream::Stdout, b"one\n".to_vec()),
+        (Stream::Stderr, b"err\n".to_vec()),
+        (Stream::Stdout, b"two\n".to_vec()),
+        (Stream::Stdout, b"three".to_vec()),
+    ];
+    assert_eq!(read(directory.path()), expected);
+}
+
+#[test]
+fn a_record_is_the_documented_bytes() {
+    let mut batch = Vec::new();
+    record::encode(&mut batch, Stream::Stdout, b"a\"\x1b\xc3\xa9\n", "T");
+    record::encode(&mut batch, Stream::Stderr, b"\xff\xfe\n", "T");
+    batch.extend(record::dropped(3, "T"));
+    let expected = "{\"log\":\"a\\\"\\u001bé\\n\",\"stream\":\"stdout\",\"time\":\"T\"}\n\
+        {\"bytes\":\"//4K\",\"stream\":\"stderr\",\"time\":\"T\"}\n\
+        {\"dropped\":3,\"time\":\"T\"}\n";
+    assert_eq!(String::from_utf8(batch).unwrap(), expected);
+}
+
+#[test]
+fn a_long_line_is_cut_between_characters() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(&config(directory.path(), 1 << 20, 1)).unwrap();
+    let line = format!("x{}\n", "é".repeat(LINE_LIMIT_BYTES));
+    for chunk in line.as_bytes().chunks(1000) {
+        log.write(Stream::Stdout, chunk);
+    }
+    let entries = read(directory.path());
+    assert_eq!(entries.len(), 3);
+    assert!(
+        entries
+            .iter()
+            .all(|(_, text)| std::str::from_utf8(text).is_ok())
+    );
+    assert!(entries[0].1.len() <= LINE_LIMIT_BYTES);
+    let joined: Vec<u8> = entries.into_iter().flat_map(|(_, text)| text).collect();
+    assert_eq!(joined, line.as_bytes());
+}
+
+#[test]
+fn every_byte_comes_back_whatever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(&config(directory.path(), 1 << 20, 1)).unwrap();
+    let bytes: Vec<u8> = (0..200_000_u32).map(|i| (i * 7 + i / 256) as u8).collect();
+    log.write(Stream::Stdout, &bytes);
+    log.finish();
+    let joined: Vec<u8> = read(directory.path())
+        .into_iter()
+        .flat_map(|(_, text)| text)
+        .collect();
+    assert_eq!(joined, bytes);
+}
+
+#[test]
+fn rotation_keeps_the_newest_within_the_bounds() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(&config(directory.path(), 1000, 3)).unwrap();
+    for number in 0..200 {
+        log.write(Stream::Stdout, format!("line {number}\n").as_bytes());
+    }
+    let files: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(files.len(), 3);
+    assert!(
+        files
+            .iter()
+            .all(|file| file.metadata().unwrap().len() <= 1000)
+    );
+    let entries = read(directory.path());
+    assert!(entries.len() > 20);
+    for (index, (_, text)) in entries.iter().rev().enumerate() {
+        assert_eq!(*text, format!("line {}\n", 199 - index).into_bytes());
+    }
+}
+
+#[test]
+fn a_torn_record_is_cut_by_the_next_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = config(directory.path(), 1 << 20, 2);
+    let path = directory.path().join("container.log");
+    LogWriter::open(&settings)
+        .unwrap()
+        .write(Stream::Stdout, b"whole\n");
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 1..whole.len() {
+        let torn = [&whole[..], &whole[..cut - 1]].concat();
+        base::file::replace(&path, &torn, base::file::FileMode::Private).unwrap();
+        let mut log = LogWriter::open(&settings).unwrap();
+        log.write(Stream::Stdout, b"next\n");
+        let texts: Vec<_> = read(directory.path())
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(
+            texts,
+            [b"whole\n".to_vec(), b"next\n".to_vec()],
+            "cut at {cut}"
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! From start to cleaned.
+
+use engine_shim_api::control::Notice;
+use engine_shim_api::{ControlReply, ControlRequest};
+
+use crate::support::host::{is_alive, runtimes};
+use crate::support::{Fixture, LIMIT, eventually};
+
+#[test]
+fn a_run_is_logged_recorded_deleted_and_cleaned_in_this_order() {
+    for runtime in runtimes() {
+        let mut fixture = Fixture::shell(&runtime, "echo out; echo err >&2; exit 7");
+        fixture.run();
+        let record = fixture.wait();
+        assert_eq!(record.exit_code, 7);
+        assert!(!record.oom_killed && !record.shim_lost);
+        assert_eq!(record.run, fixture.config.run);
+        assert_eq!(fixture.stdout(), "out\n");
+        let expected = ["container.started", "container.exited", "container.cleaned"];
+        assert_eq!(fixture.events(), expected);
+        let state = fixture
+            .config
+            .runtime
+            .state_root
+            .join(fixture.config.run.to_string());
+        assert!(!state.exists(), "delete has run");
+        assert!(!fixture.file("control.sock").exists());
+    }
+}
+
+#[test]
+fn a_signal_ends_init_with_128_more_and_everybody_is_told() {
+    for runtime in runtimes() {
+        let mut fixture = Fixture::shell(&runtime, "trap 'exit 3' TERM; while :; do sleep 1; done");
+        let pid = fixture.run();
+        assert!(is_alive(pid));
+        let mut control = fixture.control();
+        let kill = ControlRequest::Signal {
+            signal: 9,
+            all: false,
+        };
+        assert_eq!(control.call(kill, LIMIT).unwrap(), ControlReply::Done);
+        assert_eq!(
+            control.next_notice(LIMIT).unwrap(),
+            Notice::Exited { exit_code: 137 }
+        );
+        assert_eq!(fixture.wait().exit_code, 137);
+        eventually("init is gone", || !is_alive(pid));
+    }
+}
