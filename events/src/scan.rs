@@ -31,6 +31,8 @@ pub enum Tail {
 /// The order that lines of one segment must have.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sequence {
+    /// A line has been accepted, so that a compaction mark may not come.
+    begun: bool,
     epoch: Option<u64>,
     /// The seq that must come next; unknown before the first line.
     next: Option<u64>,
@@ -42,6 +44,7 @@ impl Sequence {
     /// Returns the sequence of a segment that begins at `first`.
     pub(crate) fn starting_at(first: Position) -> Self {
         Self {
+            begun: false,
             epoch: Some(first.epoch),
             next: Some(first.seq),
             hole_last: None,
@@ -51,6 +54,7 @@ impl Sequence {
     /// Returns the sequence at an unknown place inside a segment of `epoch`.
     pub(crate) fn inside(epoch: u64, hole_last: Option<u64>) -> Self {
         Self {
+            begun: true,
             epoch: Some(epoch),
             next: None,
             hole_last,
@@ -62,7 +66,9 @@ impl Sequence {
         match *line {
             Line::Compacted { first, last } => self.accept_mark(first, last),
             Line::Record(header) => self.accept_record(header.position),
-        }
+        }?;
+        self.begun = true;
+        Ok(())
     }
 
     /// Returns the seq that the following segment must begin with.
@@ -72,7 +78,7 @@ impl Sequence {
     }
 
     fn accept_mark(&mut self, first: u64, last: u64) -> Result<(), &'static str> {
-        if self.hole_last.is_some() || self.next.is_some_and(|next| next != first) {
+        if self.begun || self.next.is_some_and(|next| next != first) {
             return Err("compaction mark out of place");
         }
         self.next = Some(first);

@@ -5,6 +5,7 @@
 mod answering;
 mod basics;
 mod common;
+mod corpus;
 mod damage;
 mod epochs;
 mod full_disk;
