@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::mount::{self, MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroups::{self, Hierarchy};
@@ -121,6 +122,9 @@ pub(crate) fn run_stage(stage: &str, spec: &str) -> Result<ExitCode> {
 
 /// Becomes `unshare`; returns only the error of that.
 fn join(entry: &Entry, spec: &str) -> Result<anyhow::Error> {
+    // `--kill-child` ends the rest when this process, as unshare, is ended.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .context("end with the parent")?;
     cgroups::join(&entry.cgroup, &entry.hierarchies)?;
     let own = std::env::current_exe().context("find this program")?;
     let mut unshare = Cmd::new("unshare").args([

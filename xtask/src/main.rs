@@ -9,6 +9,7 @@
 mod bench;
 mod cgroups;
 mod commands;
+mod conform;
 mod debian;
 mod elf;
 mod enter;
@@ -58,6 +59,10 @@ enum Command {
     Bench(commands::bench::Arguments),
     #[command(hide = true)]
     BenchInside { spec: String },
+    /// Runs an outside suite against our binaries
+    Conform(commands::conform::Arguments),
+    #[command(hide = true)]
+    ConformInside { against: String, filter: String },
     /// Release programs, units and notices in dist/
     Dist,
     #[command(hide = true)]
@@ -86,6 +91,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Peers(arguments) => return commands::peers::run(arguments),
         Command::Bench(arguments) => commands::bench::run(arguments),
         Command::BenchInside { spec } => return commands::bench::run_inside(spec),
+        Command::Conform(arguments) => commands::conform::run(arguments),
+        Command::ConformInside { against, filter } => {
+            return commands::conform::run_inside(against, filter);
+        }
         Command::Dist => commands::dist::run(),
         Command::Inside { stage, spec } => return enter::run_stage(stage, spec),
     };

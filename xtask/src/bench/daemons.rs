@@ -87,6 +87,15 @@ pub(crate) fn command(who: Who) -> Cmd {
     }
 }
 
+/// Returns the API socket of a contender that has one.
+pub(crate) fn socket(who: Who) -> &'static str {
+    if who == Who::Ours {
+        ENGINE_SOCKET
+    } else {
+        DOCKER_SOCKET
+    }
+}
+
 /// Pulls an image from the loopback registry with a contender that has images.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use crate::process::Cmd;
 use crate::workspace::{self, cargo, read_text, write_file};
 
 const RECORD_FILE: &str = "docs/BENCHMARKS.md";
+const DATA: &str = "bench-data";
 const RESULT_FILE: &str = "result.md";
 
 /// What to measure.
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let command = ["/proc/self/exe", "bench-inside", &spec]
         .map(str::to_owned)
         .to_vec();
-    let mut entry = peers::entry(command)?;
+    let mut entry = peers::entry(DATA, command)?;
     if plan.has(Who::Ours) {
         dist::programs()?;
         let to = daemons::OURS.trim_start_matches('/');
@@ -112,12 +113,12 @@ fn build_floor() -> Result<PathBuf> {
 
 /// Every run begins with empty data folders.
 fn clear_data() -> Result<()> {
-    let data = workspace::scratch("peers-data")?;
+    let data = workspace::scratch(DATA)?;
     std::fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))
 }
 
 fn finish(plan: &Plan, record: bool) -> Result<()> {
-    let data = workspace::scratch("peers-data")?;
+    let data = workspace::scratch(DATA)?;
     let result = read_text(&data.join(RESULT_FILE))?;
     clear_data()?;
     println!("{result}");

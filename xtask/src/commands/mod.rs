@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod conform;
 pub(crate) mod dist;
 pub(crate) mod fuzz;
 pub(crate) mod golden;

@@ -80,16 +80,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("{}", versions()?);
         return Ok(ExitCode::SUCCESS);
     }
-    let code = entry(arguments.command.clone())?.run()?;
+    let code = entry("peers-data", arguments.command.clone())?.run()?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
-/// Returns an entry into the tree, with an ext4 folder for data at `/data`.
+/// Returns an entry into the tree, with a scratch folder of that name at `/data`.
 ///
 /// # Errors
 /// Fails when the folder cannot be made.
-pub(crate) fn entry(command: Vec<String>) -> Result<Entry> {
-    let data = workspace::scratch("peers-data")?;
+pub(crate) fn entry(data: &str, command: Vec<String>) -> Result<Entry> {
+    let data = workspace::scratch(data)?;
     Ok(
         Entry::new(tree(), Network::Private, command).bind(Bind::new(
             data,
