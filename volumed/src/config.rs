@@ -1,0 +1,106 @@
+//! volumed's part of the configuration file, table `[storage]`; other tables are
+//! other daemons'.
+
+use std::path::{Path, PathBuf};
+
+use base::PathError;
+use base::file::read_bounded;
+use events::ServerConfig;
+use serde::Deserialize;
+
+/// No configuration file is larger.
+const FILE_LIMIT_BYTES: u64 = 1 << 20;
+/// Threads of one kind.
+const WORKER_LIMIT: usize = 64;
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(transparent)]
+    File(#[from] PathError),
+    #[error("cannot read {path:?} as TOML")]
+    Toml {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
+    #[error("{key} = {value} in table storage: expected 1 to {WORKER_LIMIT}")]
+    Workers { key: &'static str, value: usize },
+}
+
+/// What the configuration says of storage.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageSection {
+    /// Mounts worked on at once.
+    pub workers: usize,
+    /// Unmounts and removals worked on at once.
+    pub teardown_workers: usize,
+}
+
+impl Default for StorageSection {
+    fn default() -> Self {
+        let server = ServerConfig::default();
+        Self {
+            workers: server.workers,
+            teardown_workers: server.teardown_workers,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct File {
+    #[serde(default)]
+    storage: StorageSection,
+}
+
+/// Reads the configuration; without a path it is the default.
+///
+/// # Errors
+/// When the file cannot be read or makes no sense.
+pub fn read(path: Option<&Path>) -> Result<StorageSection, ConfigError> {
+    let Some(path) = path else {
+        return Ok(StorageSection::default());
+    };
+    let content = read_bounded(path, FILE_LIMIT_BYTES)?;
+    let file: File = toml::from_slice(&content).map_err(|source| ConfigError::Toml {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    let section = file.storage;
+    let counts = [
+        ("workers", section.workers),
+        ("teardown_workers", section.teardown_workers),
+    ];
+    match counts.iter().find(|(_, n)| !(1..=WORKER_LIMIT).contains(n)) {
+        Some((key, value)) => Err(ConfigError::Workers { key, value: *value }),
+        None => Ok(section),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(content: &str) -> Result<StorageSection, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        base::file::replace(&path, content.as_bytes(), base::file::FileMode::Private).unwrap();
+        read(Some(&path)).map_err(|error| base::failure::chain(&error))
+    }
+
+    #[test]
+    fn only_the_own_table_is_read_and_wrong_values_are_named() {
+        assert_eq!(check("[network]\nx = 1\n"), Ok(StorageSection::default()));
+        assert_eq!(check("[storage]\nworkers = 9\n").unwrap().workers, 9);
+        assert!(
+            check("[storage]\nworkers = 0\n")
+                .unwrap_err()
+                .contains("workers = 0")
+        );
+        assert!(
+            check("[storage]\nwrokers = 1\n")
+                .unwrap_err()
+                .contains("wrokers")
+        );
+    }
+}

@@ -1,0 +1,227 @@
+//! The plan of a root filesystem: what has to be done, from facts gathered
+//! before. Pure; golden-tested without root.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use base::{Digest, Instance, VolumeName};
+use volumed_api::{Holder, MountRootfs, MountedVolume, RootfsMounted, Upper};
+
+use crate::bind::VettedBind;
+use crate::overlay::{Durability, Overlay};
+use crate::storage::empty_layer;
+use crate::volume::backing::mount_point;
+use crate::volume::driver::Backing;
+
+/// What overlayfs can stack (`OVL_MAX_STACK`).
+pub const LAYER_LIMIT: usize = 500;
+/// Volumes and binds of one run.
+pub const USE_LIMIT: usize = 1000;
+
+/// What is there before anything is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub missing_layers: Vec<Digest>,
+    pub upper: UpperState,
+    /// In the order of the request.
+    pub binds: Vec<VettedBind>,
+    /// What volumes that exist are backed by; others will be plain directories.
+    pub volumes: BTreeMap<VolumeName, Backing>,
+}
+
+/// What a former run of the container left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UpperState {
+    #[default]
+    Absent,
+    Usable,
+    /// Of a volatile mount that was not released: it may be incomplete.
+    Incomplete,
+}
+
+/// One thing to do. Each is safe to repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Write down what is about to be done.
+    BeginHolder(Box<Holder>),
+    MakeBindSource(PathBuf),
+    EnsureVolume {
+        name: VolumeName,
+        labels: BTreeMap<String, String>,
+    },
+    MountVolume {
+        name: VolumeName,
+        backing: Backing,
+    },
+    DiscardUpper(PathBuf),
+    /// Make the upper directory look like the top-most layer.
+    MakeUpper {
+        upper: PathBuf,
+        like: PathBuf,
+    },
+    MakeWork(PathBuf),
+    MakeMountPoint(PathBuf),
+    MountOverlay(Overlay),
+    /// Fill an empty volume from the image.
+    CopyUp {
+        name: VolumeName,
+        data: PathBuf,
+        rootfs: PathBuf,
+        destination: PathBuf,
+    },
+    /// Write down that all of it is done.
+    CommitHolder,
+}
+
+/// Why a request cannot be planned.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlanError {
+    #[error("layer {0} is not there")]
+    MissingLayer(Digest),
+    #[error("an image of {0} layers is not supported: overlayfs stacks at most {LAYER_LIMIT}")]
+    TooManyLayers(usize),
+    #[error("{0} volumes and binds are too many: at most {USE_LIMIT} are supported")]
+    TooManyUses(usize),
+    #[error("invalid volume destination {0:?}: the path must be absolute")]
+    RelativeDestination(PathBuf),
+}
+
+/// Returns what mounts the root filesystem that `request` asks for.
+///
+/// # Errors
+/// When the request is wrong or names a layer that is not there.
+pub fn plan(
+    instance: &Instance,
+    request: &MountRootfs,
+    facts: &Facts,
+) -> Result<(Vec<Operation>, RootfsMounted), PlanError> {
+    check(request, facts)?;
+    let mounted = mounted(instance, request, facts);
+    let holder = Holder {
+        request: request.clone(),
+        mounted: mounted.clone(),
+    };
+    let mut operations = vec![Operation::BeginHolder(Box::new(holder))];
+    let missing = facts.binds.iter().flat_map(|bind| &bind.create);
+    operations.extend(missing.cloned().map(Operation::MakeBindSource));
+    plan_volumes(request, facts, &mut operations);
+    plan_overlay(instance, request, facts, &mut operations);
+    plan_copies(request, &mounted, &mut operations);
+    operations.push(Operation::CommitHolder);
+    Ok((operations, mounted))
+}
+
+fn check(request: &MountRootfs, facts: &Facts) -> Result<(), PlanError> {
+    if let Some(missing) = facts.missing_layers.first() {
+        return Err(PlanError::MissingLayer(*missing));
+    }
+    if request.layers.len() > LAYER_LIMIT {
+        return Err(PlanError::TooManyLayers(request.layers.len()));
+    }
+    let uses = request.volumes.len() + request.binds.len();
+    if uses > USE_LIMIT {
+        return Err(PlanError::TooManyUses(uses));
+    }
+    let mut destinations = request.volumes.iter().map(|volume| &volume.destination);
+    match destinations.find(|destination| !destination.is_absolute()) {
+        Some(relative) => Err(PlanError::RelativeDestination(relative.clone())),
+        None => Ok(()),
+    }
+}
+
+fn mounted(instance: &Instance, request: &MountRootfs, facts: &Facts) -> RootfsMounted {
+    let volumes = request.volumes.iter().map(|volume| MountedVolume {
+        name: volume.name.clone(),
+        path: match facts.volumes.get(&volume.name) {
+            None | Some(Backing::Directory) => {
+                volumed_api::query::data_directory(instance, &volume.name)
+            }
+            Some(_) => mount_point(instance, &volume.name),
+        },
+    });
+    RootfsMounted {
+        rootfs: instance.rootfs(&request.run),
+        volumes: volumes.collect(),
+        binds: facts.binds.iter().map(|b| b.resolved.clone()).collect(),
+    }
+}
+
+fn plan_volumes(request: &MountRootfs, facts: &Facts, operations: &mut Vec<Operation>) {
+    let mut seen = BTreeSet::new();
+    for volume in &request.volumes {
+        if !seen.insert(&volume.name) {
+            continue;
+        }
+        operations.push(Operation::EnsureVolume {
+            name: volume.name.clone(),
+            labels: volume.labels.clone(),
+        });
+        match facts.volumes.get(&volume.name) {
+            None | Some(Backing::Directory) => {}
+            Some(backing) => operations.push(Operation::MountVolume {
+                name: volume.name.clone(),
+                backing: backing.clone(),
+            }),
+        }
+    }
+}
+
+fn plan_overlay(
+    instance: &Instance,
+    request: &MountRootfs,
+    facts: &Facts,
+    operations: &mut Vec<Operation>,
+) {
+    let directory = instance.container(&request.run.container);
+    let (upper, work) = (directory.join("upper"), directory.join("work"));
+    let lowers = lowers(instance, &request.layers);
+    if facts.upper == UpperState::Incomplete {
+        operations.push(Operation::DiscardUpper(directory));
+    }
+    if facts.upper != UpperState::Usable {
+        let like = lowers.first().expect("there is always a lowest layer");
+        operations.push(Operation::MakeUpper {
+            upper: upper.clone(),
+            like: like.clone(),
+        });
+    }
+    operations.push(Operation::MakeWork(work.clone()));
+    let target = instance.rootfs(&request.run);
+    operations.push(Operation::MakeMountPoint(target.clone()));
+    let durability = match request.upper {
+        Upper::Persistent => Durability::Synced,
+        Upper::Volatile => Durability::Volatile,
+    };
+    operations.push(Operation::MountOverlay(Overlay {
+        lowers,
+        upper,
+        work,
+        durability,
+        target,
+    }));
+}
+
+/// Returns the layers' directories, the top-most first. A layer that stands in
+/// an image twice counts where it is highest: below, it can show nothing that
+/// it does not show above, and overlayfs refuses to stack a directory twice.
+fn lowers(instance: &Instance, layers: &[Digest]) -> Vec<PathBuf> {
+    let mut seen = BTreeSet::new();
+    let top_first = layers.iter().rev().filter(|layer| seen.insert(**layer));
+    let mut lowers: Vec<_> = top_first.map(|layer| instance.layer(layer)).collect();
+    if lowers.is_empty() {
+        lowers.push(empty_layer(instance));
+    }
+    lowers
+}
+
+fn plan_copies(request: &MountRootfs, mounted: &RootfsMounted, operations: &mut Vec<Operation>) {
+    let uses = request.volumes.iter().zip(&mounted.volumes);
+    for (volume, place) in uses.filter(|(volume, _)| volume.copy_up) {
+        operations.push(Operation::CopyUp {
+            name: volume.name.clone(),
+            data: place.path.clone(),
+            rootfs: mounted.rootfs.clone(),
+            destination: volume.destination.clone(),
+        });
+    }
+}
