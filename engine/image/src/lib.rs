@@ -22,6 +22,8 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
+mod install;
 mod layer;
 mod manifest;
 mod platform;
@@ -30,6 +32,7 @@ mod reference;
 mod registry;
 mod store;
 
+pub use archive::{ChangeError, ImportError, ImportRequest, LoadError, Loaded, SaveError};
 pub use layer::{LayerError, Limits, TarError};
 pub use manifest::{Descriptor, ManifestError};
 pub use platform::{Platform, PlatformError};

@@ -78,6 +78,30 @@ pub(crate) struct ImageManifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
+impl ImageManifest {
+    /// Returns an OCI manifest.
+    pub(crate) fn oci(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: OCI_MANIFEST.to_owned(),
+            config,
+            layers,
+        }
+    }
+}
+
+impl Descriptor {
+    /// Returns a descriptor without a platform.
+    pub(crate) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+        }
+    }
+}
+
 /// A choice of images by platform.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ImageIndex {

@@ -119,6 +119,8 @@ pub struct Limits {
     pub layer_bytes: u64,
     /// Entries of the archive.
     pub layer_entries: u64,
+    /// Bytes of an archive that is loaded or imported.
+    pub archive_bytes: u64,
     /// Bytes left free on the file system.
     pub reserve_bytes: u64,
 }
@@ -128,6 +130,7 @@ impl Default for Limits {
         Self {
             layer_bytes: 64 << 30,
             layer_entries: 10_000_000,
+            archive_bytes: 256 << 30,
             reserve_bytes: 64 << 20,
         }
     }
@@ -142,7 +145,7 @@ fn printable(name: &[u8]) -> String {
 ///
 /// This only decides what the entry is called: a name that climbs over the
 /// top is an escape. That links cannot lead out is the descriptors' matter.
-fn clean_path(name: &[u8]) -> Result<PathBuf, LayerError> {
+pub(crate) fn clean_path(name: &[u8]) -> Result<PathBuf, LayerError> {
     use std::os::unix::ffi::OsStringExt as _;
     let mut clean = Vec::with_capacity(name.len());
     for part in name.split(|b| *b == b'/') {

@@ -41,6 +41,7 @@ pub(crate) struct UnpackRequest<'a> {
 #[derive(Debug)]
 pub(crate) struct Unpacked {
     pub(crate) root: PathBuf,
+    pub(crate) diff_id: Digest,
     /// Bytes of its files.
     pub(crate) size_bytes: u64,
     /// Directories that had to be made but have no entry.
@@ -76,6 +77,7 @@ pub(crate) fn unpack(request: &UnpackRequest<'_>) -> Result<Unpacked, LayerError
     })?;
     judge(request, inflated, hashed, written).map(|written| Unpacked {
         root,
+        diff_id: hashed,
         size_bytes: written.size_bytes,
         implied: written.implied,
     })

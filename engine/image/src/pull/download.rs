@@ -36,6 +36,11 @@ pub(super) async fn fetch_blob(
     let size = blob.size;
     let mut ingest = blocking(move || Ingest::open(&path, size)).await?;
     let was_resumed = ingest.length() > 0;
+    let space = store.check_space(size - ingest.length());
+    space.map_err(|source| PullError::Layer {
+        blob: blob.digest,
+        source,
+    })?;
     ingest = complete(repository, blob, ingest, progress).await?;
     if ingest.digest() != blob.digest && was_resumed {
         // The beginning, of an earlier process, was damaged.

@@ -3,7 +3,7 @@
 //! Only verified bytes reach the parsers, so a layer is unpacked once it is
 //! downloaded; with several layers the two overlap.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use super::PullError;
 use super::download::{blocking, fetch_blob};
 use super::progress::{LayerProgress, LayerStep, Progress};
-use crate::layer::{LayerError, UnpackRequest, Unpacked, inherit_directories, unpack};
+use crate::install::{InstallRequest, Installed, finish, install};
+use crate::layer::LayerError;
 use crate::manifest::Descriptor;
 use crate::registry::Repository;
-use crate::store::{ImageStore, LayerRecord, LayerWorkspace};
+use crate::store::{ImageStore, LayerRecord};
 
 /// What all layers of a pull share.
 #[derive(Clone)]
@@ -34,18 +35,6 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// A layer that is unpacked but waits for those below it.
-struct Waiting {
-    workspace: LayerWorkspace,
-    unpacked: Unpacked,
-    record: LayerRecord,
-}
-
-enum Outcome {
-    Committed(LayerRecord),
-    Waiting(Box<Waiting>),
 }
 
 impl LayerContext {
@@ -85,82 +74,33 @@ pub(super) async fn fetch_layers(
     }
     // The longest first, so that no core idles while one layer is left.
     order.sort_by_key(|position| std::cmp::Reverse(layers[*position].1.size));
-    let mut tasks: JoinSet<Result<(Digest, Outcome), PullError>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<(Digest, Installed), PullError>> = JoinSet::new();
     for position in order {
         let (diff_id, blob) = layers[position].clone();
         let context = context.clone();
         tasks.spawn(async move { Ok((diff_id, fetch_layer(&context, diff_id, blob).await?)) });
     }
-    let mut done: Vec<(Digest, Outcome)> = Vec::new();
+    let mut done: HashMap<Digest, Installed> = HashMap::new();
     while let Some(joined) = tasks.join_next().await {
-        done.push(joined.map_err(PullError::Task)??);
+        let (diff_id, installed) = joined.map_err(PullError::Task)??;
+        done.insert(diff_id, installed);
     }
-    finish(context, layers, done).await
-}
-
-/// Commits what waited, lowest first, and puts the records in order.
-async fn finish(
-    context: &LayerContext,
-    layers: &[(Digest, Descriptor)],
-    mut done: Vec<(Digest, Outcome)>,
-) -> Result<Vec<LayerRecord>, PullError> {
-    let mut records: Vec<LayerRecord> = Vec::new();
-    for (position, (diff_id, blob)) in layers.iter().enumerate() {
-        let Some(found) = done.iter().position(|(id, _)| id == diff_id) else {
-            let earlier = records.iter().find(|record| record.diff_id == *diff_id);
-            records.push(
-                earlier
-                    .expect("every distinct layer has an outcome")
-                    .clone(),
-            );
-            continue;
-        };
-        let record = match done.swap_remove(found).1 {
-            Outcome::Committed(record) => record,
-            Outcome::Waiting(waiting) => {
-                let below = layers[..position].iter().rev();
-                let below = below.map(|(id, _)| context.store.layer_path(id)).collect();
-                let record = commit_waiting(context, *waiting, below).await?;
-                LayerProgress::new(&*context.progress, blob.digest).step(LayerStep::Complete);
-                record
-            }
-        };
-        records.push(record);
-    }
-    Ok(records)
-}
-
-async fn commit_waiting(
-    context: &LayerContext,
-    waiting: Waiting,
-    below: Vec<PathBuf>,
-) -> Result<LayerRecord, PullError> {
     let store = context.store.clone();
-    blocking(move || {
-        let Waiting {
-            workspace,
-            unpacked,
-            record,
-        } = waiting;
-        inherit_directories(&unpacked.root, &unpacked.implied, &below)?;
-        store.commit_layer(&unpacked.root, &record)?;
-        drop(workspace);
-        Ok::<_, PullError>(record)
-    })
-    .await
+    let diff_ids: Vec<Digest> = layers.iter().map(|(diff_id, _)| *diff_id).collect();
+    blocking(move || finish(&store, &diff_ids, done)).await
 }
 
 async fn fetch_layer(
     context: &LayerContext,
     diff_id: Digest,
     blob: Descriptor,
-) -> Result<Outcome, PullError> {
+) -> Result<Installed, PullError> {
     let store = &context.store;
     let _turn = store.workers().turn(blob.digest).await;
     let progress = LayerProgress::new(&*context.progress, blob.digest);
     if let Some(record) = store.layer(&diff_id) {
         progress.step(LayerStep::Exists);
-        return Ok(Outcome::Committed(record));
+        return Ok(Installed::Committed(record));
     }
     let was_there = store.has_blob(&blob);
     download(context, &blob, &progress).await?;
@@ -193,7 +133,7 @@ async fn extract(
     context: &LayerContext,
     diff_id: Digest,
     blob: &Descriptor,
-) -> Result<Outcome, PullError> {
+) -> Result<Installed, PullError> {
     let slots = Arc::clone(&context.store.workers().unpacks);
     let slot = slots
         .acquire_owned()
@@ -211,39 +151,23 @@ fn extract_now(
     context: &LayerContext,
     diff_id: Digest,
     blob: Descriptor,
-) -> Result<Outcome, PullError> {
-    let store = &context.store;
-    let workspace = store.layer_workspace()?;
+) -> Result<Installed, PullError> {
     let progress = LayerProgress::new(&*context.progress, blob.digest);
-    let total = blob.size;
+    let (digest, total) = (blob.digest, blob.size);
     let report = |current| progress.bytes(LayerStep::Extracting { current, total }, current, total);
-    let unpacked = unpack(&UnpackRequest {
-        blob: &store.layout().blob(&blob.digest),
-        target: &workspace.path,
+    let request = InstallRequest {
+        blob,
         expected: Some(diff_id),
-        limits: store.limits(),
         cancel: &context.cancel,
         progress: &report,
-    });
-    let unpacked = unpacked.map_err(|source| PullError::Layer {
-        blob: blob.digest,
+    };
+    let installed = install(&context.store, request);
+    let installed = installed.map_err(|source| PullError::Layer {
+        blob: digest,
         source,
     })?;
-    let record = LayerRecord {
-        diff_id,
-        size_bytes: unpacked.size_bytes,
-        blob,
-    };
-    if !unpacked.implied.is_empty() {
-        return Ok(Outcome::Waiting(Box::new(Waiting {
-            workspace,
-            unpacked,
-            record,
-        })));
-    }
-    store.commit_layer(&unpacked.root, &record)?;
     progress.step(LayerStep::Complete);
-    Ok(Outcome::Committed(record))
+    Ok(installed)
 }
 
 impl PullError {

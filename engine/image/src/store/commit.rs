@@ -15,6 +15,7 @@ use super::image::{Image, ParsedConfig, parse_config};
 use super::layout::TEMPORARY;
 use super::record::{ImageRecord, LayerRecord};
 use super::{ImageStore, StoreError};
+use crate::layer::LayerError;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
 
@@ -119,6 +120,42 @@ impl ImageStore {
             Ok(bytes) if Digest::of(&bytes) != *digest => Ok(None),
             other => other.map(Some),
         }
+    }
+
+    /// Throws away whatever is at `path` in the store.
+    pub(crate) fn discard(&self, path: &Path) -> Result<(), PathError> {
+        self.inner.trash.take(path)
+    }
+
+    /// Makes a complete, verified file of the store's file system a blob as well.
+    pub(crate) fn link_blob(&self, path: &Path, digest: &Digest) -> Result<(), PathError> {
+        let to = self.layout().blob(digest);
+        match std::fs::hard_link(path, &to) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.at("link to", &to),
+        }
+        // What is there may be the unsynced rest of a crash: this file is right.
+        let beside = self
+            .layout()
+            .blobs()
+            .join(format!("{TEMPORARY}{}", digest.hex()));
+        base::file::remove_if_there(&beside)?;
+        std::fs::hard_link(path, &beside).at("link to", &beside)?;
+        rustix::fs::rename(&beside, &to).at("rename to", &to)?;
+        // A rename between two names of one file does nothing.
+        base::file::remove_if_there(&beside)
+    }
+
+    /// Returns if `bytes` more can be stored without touching the reserve.
+    pub(crate) fn check_space(&self, bytes: u64) -> Result<(), LayerError> {
+        let directory = self.layout().ingests();
+        let stat = rustix::fs::statvfs(&directory).at("examine", &directory)?;
+        let available = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let reserve = self.limits().reserve_bytes;
+        if available < bytes.saturating_add(reserve) {
+            return Err(LayerError::NoSpace { available, reserve });
+        }
+        Ok(())
     }
 
     /// Throws away a blob that turned out to be damaged.

@@ -137,7 +137,7 @@ impl ImageStore {
             state.configs.remove(&record.id);
             removed.push(Removed::Deleted(record.id));
             removed.extend(
-                self.discard(&state, &record)?
+                self.discard_unused(&state, &record)?
                     .into_iter()
                     .map(Removed::Deleted),
             );
@@ -146,7 +146,11 @@ impl ImageStore {
     }
 
     /// Moves to the trash what only `record` named; returns the layers, topmost first.
-    fn discard(&self, state: &State, record: &ImageRecord) -> Result<Vec<Digest>, PathError> {
+    fn discard_unused(
+        &self,
+        state: &State,
+        record: &ImageRecord,
+    ) -> Result<Vec<Digest>, PathError> {
         let images = || state.records.0.values();
         let blobs: HashSet<Digest> = images().flat_map(ImageRecord::blobs).collect();
         let layers: HashSet<Digest> = images()
