@@ -29,7 +29,7 @@ mod stdio;
 mod supervisor;
 #[expect(
     unsafe_code,
-    reason = "signalfd, close_range and kill have no safe wrapper in rustix"
+    reason = "signalfd, close_range, kill and posix_spawn have no safe wrapper in rustix"
 )]
 mod sys;
 

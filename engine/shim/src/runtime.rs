@@ -3,12 +3,12 @@
 //!
 //! Commands are started and not waited for: the loop hears of their end.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base::{PathContext as _, PathError};
@@ -57,9 +57,11 @@ pub(crate) struct CommandFiles {
 /// The three standard streams a command is given.
 #[derive(Debug)]
 pub(crate) struct ChildStdio {
-    pub(crate) stdin: Stdio,
-    pub(crate) stdout: Stdio,
-    pub(crate) stderr: Stdio,
+    /// Absent: `/dev/null`.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// Absent: `/dev/null`.
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: OwnedFd,
 }
 
 /// A command that has been started.
@@ -150,21 +152,41 @@ pub(crate) fn spawn(
 ) -> Result<RunningCommand, PathError> {
     base::file::remove_if_there(&files.log)?;
     base::file::remove_if_there(&files.pid)?;
-    let child = Command::new(&config.runtime.path)
-        .args(arguments(config, command, &files))
-        .stdin(stdio.stdin)
-        .stdout(stdio.stdout)
-        .stderr(stdio.stderr)
-        .spawn()
-        .at("run the OCI runtime", &config.runtime.path)?;
+    let program = &config.runtime.path;
+    let mut words = vec![program.clone().into_os_string()];
+    words.extend(arguments(config, command, &files));
+    let pid = execute(words, &stdio).at("run the OCI runtime", program)?;
     Ok(RunningCommand {
-        pid: Pid::from_child(&child),
+        pid,
         files,
         errors,
         collected: Vec::new(),
         overdue: false,
         deadline: Instant::now() + command.limit(),
     })
+}
+
+fn execute(words: Vec<OsString>, stdio: &ChildStdio) -> std::io::Result<Pid> {
+    let words: Vec<CString> = words.into_iter().map(text).collect::<Result<_, _>>()?;
+    let environment: Vec<CString> = std::env::vars_os()
+        .map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            text(name)
+        })
+        .collect::<Result<_, _>>()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = null.as_fd();
+    let streams = [
+        stdio.stdin.as_ref().map_or(null, |end| end.as_fd()),
+        stdio.stdout.as_ref().map_or(null, |end| end.as_fd()),
+        stdio.stderr.as_fd(),
+    ];
+    crate::sys::spawn(&words[0], &words, &environment, streams)
+}
+
+fn text(word: OsString) -> std::io::Result<CString> {
+    Ok(CString::new(word.into_vec())?)
 }
 
 impl RunningCommand {

@@ -1,8 +1,10 @@
-//! The few system calls that rustix has no safe wrapper for.
+//! The few calls that rustix has no safe wrapper for.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::ptr;
 
 use rustix::process::Pid;
 
@@ -26,7 +28,7 @@ pub fn close_inherited() {
 }
 
 /// Blocks all signals but the fatal ones and returns a descriptor that becomes
-/// readable when a child ends. Spawned children get an empty mask from std.
+/// readable when a child ends. [`spawn`] gives children an empty mask.
 ///
 /// # Errors
 /// When the kernel has no signalfd or descriptors ran out.
@@ -42,7 +44,7 @@ pub(crate) fn watch_children() -> io::Result<OwnedFd> {
         }
         libc::sigemptyset(child.as_mut_ptr());
         libc::sigaddset(child.as_mut_ptr(), libc::SIGCHLD);
-        if libc::sigprocmask(libc::SIG_SETMASK, blocked.as_ptr(), std::ptr::null_mut()) != 0 {
+        if libc::sigprocmask(libc::SIG_SETMASK, blocked.as_ptr(), ptr::null_mut()) != 0 {
             return Err(io::Error::last_os_error());
         }
         match libc::signalfd(-1, child.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
@@ -61,5 +63,116 @@ pub(crate) fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     match unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Starts `program` with `arguments` (the first is its name) and the three
+/// standard streams, no signal blocked and none ignored. Children of std's
+/// `Command` would inherit our mask.
+///
+/// # Errors
+/// When it cannot be executed.
+pub(crate) fn spawn(
+    program: &CString,
+    arguments: &[CString],
+    environment: &[CString],
+    streams: [BorrowedFd<'_>; 3],
+) -> io::Result<Pid> {
+    let attributes = Attributes::new()?;
+    let actions = Actions::new(streams)?;
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    let mut pid = 0;
+    // SAFETY: both lists end with a null pointer and live, as do the strings,
+    // until the call returns; the child runs nothing of ours before it executes.
+    let result = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            program.as_ptr(),
+            &raw const actions.0,
+            &raw const attributes.0,
+            arguments.as_ptr(),
+            environment.as_ptr(),
+        )
+    };
+    checked(result)?;
+    Ok(Pid::from_raw(pid).expect("a child has a pid"))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*mut libc::c_char> {
+    let strings = strings.iter().map(|string| string.as_ptr().cast_mut());
+    strings.chain([ptr::null_mut()]).collect()
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
+    match result {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// What posix_spawn resets in the child.
+struct Attributes(libc::posix_spawnattr_t);
+
+impl Attributes {
+    fn new() -> io::Result<Self> {
+        let mut attributes = MaybeUninit::uninit();
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+        let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        // SAFETY: the object and the sets are initialised before they are used;
+        // the pointers are valid for each call.
+        unsafe {
+            checked(libc::posix_spawnattr_init(attributes.as_mut_ptr()))?;
+            let mut attributes = Self(attributes.assume_init());
+            libc::sigfillset(all.as_mut_ptr());
+            libc::sigemptyset(none.as_mut_ptr());
+            let object = &raw mut attributes.0;
+            checked(libc::posix_spawnattr_setflags(
+                object,
+                flags as libc::c_short,
+            ))?;
+            checked(libc::posix_spawnattr_setsigmask(object, none.as_ptr()))?;
+            checked(libc::posix_spawnattr_setsigdefault(object, all.as_ptr()))?;
+            Ok(attributes)
+        }
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: it was initialised and is used no more.
+        unsafe {
+            libc::posix_spawnattr_destroy(&raw mut self.0);
+        }
+    }
+}
+
+/// The descriptors posix_spawn gives to the child.
+struct Actions(libc::posix_spawn_file_actions_t);
+
+impl Actions {
+    fn new(streams: [BorrowedFd<'_>; 3]) -> io::Result<Self> {
+        let mut actions = MaybeUninit::uninit();
+        // SAFETY: the object is initialised before it is used, and the
+        // descriptors are open until the child has been made.
+        unsafe {
+            checked(libc::posix_spawn_file_actions_init(actions.as_mut_ptr()))?;
+            let mut actions = Self(actions.assume_init());
+            for (number, stream) in (0..).zip(streams) {
+                let object = &raw mut actions.0;
+                let from = stream.as_raw_fd();
+                checked(libc::posix_spawn_file_actions_adddup2(object, from, number))?;
+            }
+            Ok(actions)
+        }
+    }
+}
+
+impl Drop for Actions {
+    fn drop(&mut self) {
+        // SAFETY: it was initialised and is used no more.
+        unsafe {
+            libc::posix_spawn_file_actions_destroy(&raw mut self.0);
+        }
     }
 }

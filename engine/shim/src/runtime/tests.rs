@@ -1,6 +1,7 @@
 use super::*;
 use base::{ContainerId, RunId, RunNumber};
 use engine_shim_api::{RuntimeConfig, StdinMode};
+use std::process::Command;
 
 fn config() -> ShimConfig {
     let container: ContainerId = "ab".repeat(32).parse().unwrap();

@@ -6,7 +6,6 @@ mod console;
 mod input;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::process::Stdio;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -48,11 +47,11 @@ impl Streams {
         let (stdout, child_stdout) = output_pipe()?;
         let (stderr, child_stderr) = output_pipe()?;
         let (input, stdin) = match mode {
-            InputMode::Nothing => (Input::default(), Stdio::null()),
+            InputMode::Nothing => (Input::default(), None),
             InputMode::Open | InputMode::UntilEnd => {
                 let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
                 rustix::fs::fcntl_setfl(&writer, OFlags::WRONLY | OFlags::NONBLOCK)?;
-                (Input::pipe(writer, mode), Stdio::from(reader))
+                (Input::pipe(writer, mode), Some(reader))
             }
         };
         let streams = Self {
@@ -62,8 +61,8 @@ impl Streams {
         };
         let child = ChildStdio {
             stdin,
-            stdout: child_stdout.into(),
-            stderr: child_stderr.into(),
+            stdout: Some(child_stdout),
+            stderr: child_stderr,
         };
         Ok((streams, child))
     }

@@ -1,6 +1,5 @@
 //! Runtime commands: one at a time but execs, started here, ended elsewhere.
 
-use std::process::Stdio;
 use std::time::Instant;
 
 use base::{Failure, FailureKind, PathContext as _, PathError};
@@ -106,9 +105,9 @@ impl Supervisor {
         let files = self.command_files("runtime", None);
         let (errors, writer) = output_pipe().at("make a pipe for", &files.log)?;
         let stdio = ChildStdio {
-            stdin: Stdio::null(),
-            stdout: Stdio::null(),
-            stderr: writer.into(),
+            stdin: None,
+            stdout: None,
+            stderr: writer,
         };
         runtime::spawn(&self.config, command, (files, Some(errors)), stdio)
     }
@@ -129,9 +128,9 @@ impl Supervisor {
             let files = self.command_files(&name, Some(&console));
             let (errors, writer) = output_pipe().at("make a pipe for", &files.log)?;
             let stdio = ChildStdio {
-                stdin: Stdio::null(),
-                stdout: Stdio::null(),
-                stderr: writer.into(),
+                stdin: None,
+                stdout: None,
+                stderr: writer,
             };
             self.set_console(key, console);
             return runtime::spawn(&self.config, command, (files, Some(errors)), stdio);

@@ -3,7 +3,7 @@
 use engine_shim_api::control::Notice;
 use engine_shim_api::{ControlReply, ControlRequest};
 
-use crate::support::host::{is_alive, runtimes};
+use crate::support::host::{is_alive, runc, runtimes};
 use crate::support::{Fixture, LIMIT, eventually};
 
 #[test]
@@ -46,5 +46,21 @@ fn a_signal_ends_init_with_128_more_and_everybody_is_told() {
         );
         assert_eq!(fixture.wait().exit_code, 137);
         eventually("init is gone", || !is_alive(pid));
+    }
+}
+
+#[test]
+fn a_container_begins_with_no_signal_blocked_or_ignored() {
+    let mut fixture = Fixture::new(&runc());
+    // No shell: it has its own way with signals.
+    crate::support::bundle::write(&fixture.config, &["/bin/cat", "/proc/self/status"]);
+    fixture.run();
+    fixture.wait();
+    let status = fixture.stdout();
+    for name in ["SigBlk", "SigIgn"] {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        let mask = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16);
+        // The C library's own two signals are left out of every set by it.
+        assert_eq!(mask.unwrap() & !(0b11 << 31), 0, "{line}");
     }
 }

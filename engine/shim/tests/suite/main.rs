@@ -9,4 +9,5 @@ mod attach;
 mod exec;
 mod faults;
 mod life;
+mod output;
 mod support;

@@ -8,8 +8,8 @@ use engine_shim_api::ShimConfig;
 use serde_json::{Value, json};
 
 /// Commands that tests use.
-const COMMANDS: [&str; 12] = [
-    "sh", "cat", "echo", "head", "kill", "sleep", "seq", "stty", "tail", "tr", "true", "yes",
+const COMMANDS: [&str; 13] = [
+    "awk", "sh", "cat", "echo", "head", "kill", "sleep", "seq", "stty", "tail", "tr", "true", "yes",
 ];
 
 /// Writes a bundle that runs `arguments`.

@@ -24,6 +24,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Fixture {
     pub(crate) root: tempfile::TempDir,
     pub(crate) config: ShimConfig,
+    /// A command that executes the shim, as `unshare` does.
+    pub(crate) wrapper: Vec<String>,
     shim: Option<Child>,
 }
 
@@ -66,6 +68,7 @@ impl Fixture {
         Self {
             root,
             config,
+            wrapper: Vec::new(),
             shim: None,
         }
     }
@@ -104,8 +107,11 @@ impl Fixture {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_engine-shim"));
+        let shim = env!("CARGO_BIN_EXE_engine-shim").to_owned();
+        let words = [&self.wrapper[..], &[shim]].concat();
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .arg(self.directory())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
