@@ -115,6 +115,9 @@ pub struct PublishedPort {
 pub struct Lease {
     pub request: Attach,
     pub attached: Attached,
+    /// The host's ends of the interfaces, one for each endpoint.
+    #[serde(default)]
+    pub interfaces: Vec<String>,
 }
 
 impl RequestBody for Attach {

@@ -13,7 +13,9 @@ pub use attach::{
     Attach, Attached, Detach, Detached, Dns, Endpoint, EndpointRequest, HostPorts, Lease,
     PortRequest, Protocol, PublishedPort,
 };
-pub use network::{CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, RemoveNetwork};
+pub use network::{
+    CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, Reconciled, RemoveNetwork,
+};
 
 use events::{Class, EventType};
 
@@ -73,7 +75,7 @@ pub const EVENTS: &[EventType] = &[
         kind: RECONCILED,
         class: Class::Fact,
         writer: "netd",
-        payload: "counts of what was added and removed",
+        payload: "Reconciled",
         readers: "engine",
     },
 ];

@@ -98,3 +98,20 @@ impl RequestBody for RemoveNetwork {
     const FAILED: &'static str = "network.remove_failed";
     type Reply = NetworkRemoved;
 }
+
+/// Payload of [`crate::RECONCILED`]: what netd found and did when it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reconciled {
+    /// Runs that still have all they had.
+    pub runs: u64,
+    /// Runs whose making or release a killed daemon had not finished.
+    pub runs_released: u64,
+    pub links_added: u64,
+    pub links_removed: u64,
+    pub namespaces_removed: u64,
+    pub elements_added: u64,
+    pub elements_removed: u64,
+    /// Published ports that another program took meanwhile.
+    pub ports_lost: u64,
+}

@@ -41,7 +41,15 @@ pub fn networks(instance: &Instance) -> Result<Vec<NetworkConfig>, QueryError> {
 /// # Errors
 /// When the directory or a file in it cannot be read.
 pub fn leases(instance: &Instance) -> Result<Vec<Lease>, QueryError> {
-    read_all(&instance.netd().join("leases"))
+    read_leases(&instance.netd().join("leases"))
+}
+
+/// Returns the leases in `directory`.
+///
+/// # Errors
+/// When the directory or a file in it cannot be read.
+pub fn read_leases(directory: &Path) -> Result<Vec<Lease>, QueryError> {
+    read_all(directory)
 }
 
 /// Returns what one run holds.

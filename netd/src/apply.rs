@@ -1,0 +1,218 @@
+//! Performing plans. It decides nothing: each operation is one or a few calls,
+//! and where one fails the plan says how to take the earlier ones back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base::PathError;
+
+use crate::firewall::Firewall;
+use crate::forwarding::{self, Forwarding};
+use crate::namespace::{self, Namespace, NamespaceError};
+use crate::netlink::NetlinkError;
+use crate::netlink::route::{RouteSocket, VethSpec};
+use crate::plan::{Bridge, Interface, Operation};
+use crate::steps::Steps;
+use crate::sysctl;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    #[error(transparent)]
+    File(#[from] PathError),
+}
+
+/// A plan that was not performed, and what of it could not be taken back.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}{}", undo_text(.undo))]
+pub struct ApplyError {
+    pub step: &'static str,
+    #[source]
+    pub source: OperationError,
+    /// Undo steps that failed too, with their messages.
+    pub undo: Vec<String>,
+}
+
+fn undo_text(undo: &[String]) -> String {
+    if undo.is_empty() {
+        return String::new();
+    }
+    format!(" (and not taken back: {})", undo.join("; "))
+}
+
+/// The host as plans act on it; one for each plan, cheap to make.
+#[derive(Debug)]
+pub struct Host<'a> {
+    table: &'a str,
+    steps: &'a Steps,
+    forwarding: &'a Forwarding,
+    route: RouteSocket,
+    firewall: Option<Firewall>,
+    /// The namespace that is being worked on.
+    namespace: Option<(PathBuf, Namespace)>,
+}
+
+impl<'a> Host<'a> {
+    /// Returns a handle on the host.
+    ///
+    /// # Errors
+    /// When no netlink socket can be opened.
+    pub fn open(
+        table: &'a str,
+        steps: &'a Steps,
+        forwarding: &'a Forwarding,
+    ) -> Result<Self, NetlinkError> {
+        Ok(Self {
+            table,
+            steps,
+            forwarding,
+            route: RouteSocket::open()?,
+            firewall: None,
+            namespace: None,
+        })
+    }
+
+    /// Returns the socket for questions about links, addresses and routes.
+    pub fn route(&mut self) -> &mut RouteSocket {
+        &mut self.route
+    }
+
+    /// Returns the socket for elements of our table.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn firewall(&mut self) -> Result<&mut Firewall, NetlinkError> {
+        match &mut self.firewall {
+            Some(firewall) => Ok(firewall),
+            none => Ok(none.insert(Firewall::open(self.table)?)),
+        }
+    }
+
+    /// Performs `plan`; if an operation fails, takes back it and all before it.
+    ///
+    /// # Errors
+    /// The operation that failed, and the undo steps that failed too.
+    pub fn apply(&mut self, plan: &[Operation]) -> Result<(), ApplyError> {
+        for (index, operation) in plan.iter().enumerate() {
+            if let Err(source) = self.perform(operation) {
+                let undo: Vec<_> = plan[..=index]
+                    .iter()
+                    .rev()
+                    .filter_map(Operation::undo)
+                    .collect();
+                return Err(ApplyError {
+                    step: operation.name(),
+                    source,
+                    undo: self.dismantle(&undo),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Performs all of `plan`, also after an error; returns the errors' texts.
+    pub fn dismantle(&mut self, plan: &[Operation]) -> Vec<String> {
+        let mut errors = Vec::new();
+        for operation in plan {
+            if let Err(error) = self.perform(operation) {
+                errors.push(format!(
+                    "{}: {}",
+                    operation.name(),
+                    base::failure::chain(&error)
+                ));
+            }
+        }
+        errors
+    }
+
+    fn perform(&mut self, operation: &Operation) -> Result<(), OperationError> {
+        self.steps.reached(operation.name());
+        tracing::debug!(%operation, "perform");
+        match operation {
+            Operation::EnsureBridge(bridge) => self.ensure_bridge(bridge),
+            Operation::CreateNamespace(path) => {
+                self.namespace = Some((path.clone(), namespace::create(path)?));
+                Ok(())
+            }
+            Operation::CreateInterface(interface) => self.create_interface(interface),
+            Operation::JoinBridge { interface, bridge } => {
+                let index = self.route.index(bridge)?;
+                self.route.join_bridge(interface, index)?;
+                Ok(self.route.reflect(interface)?)
+            }
+            Operation::AddElements(elements) => Ok(self.firewall()?.add(elements)?),
+            Operation::RemoveElements(elements) => Ok(self.firewall()?.remove(elements)?),
+            Operation::RemoveLink(name) => Ok(self.route.delete_link(name)?),
+            Operation::ReleaseNamespace(path) => {
+                self.namespace = None;
+                Ok(namespace::release(path)?)
+            }
+        }
+    }
+
+    fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<(), OperationError> {
+        let name = &bridge.interface;
+        self.route
+            .create_bridge(name, bridge.address.addr().into(), bridge.mtu)?;
+        // Answers to ports that are published on the host's loopback come back
+        // this way; chain `guard` keeps everything else away from 127/8.
+        sysctl::write(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
+        sysctl::write_if_there(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+        let index = self.route.index(name)?;
+        self.route.add_address(index, bridge.address)?;
+        self.steps.reached("turn forwarding on");
+        let firewall = match &mut self.firewall {
+            Some(firewall) => firewall,
+            none => none.insert(Firewall::open(self.table)?),
+        };
+        forwarding::ensure_on(self.forwarding, firewall)
+    }
+
+    fn create_interface(&mut self, interface: &Interface) -> Result<(), OperationError> {
+        let bridge = self.route.index(&interface.bridge)?;
+        let route = &mut self.route;
+        let namespace = entered(&mut self.namespace, &interface.namespace)?;
+        let made = route.create_veth(&VethSpec {
+            host_name: &interface.host_name,
+            bridge,
+            peer_name: &interface.name,
+            peer_mac: interface.mac,
+            namespace: rustix::fd::AsFd::as_fd(&*namespace),
+            mtu: interface.mtu,
+        });
+        match made {
+            // Made before a crash; what follows is repeated.
+            Err(error) if error.errno() == libc::EEXIST => {}
+            other => other?,
+        }
+        self.steps.reached("configure interface");
+        route.reflect(&interface.host_name)?;
+        let index = namespace.route.index(&interface.name)?;
+        namespace.route.add_address(index, interface.address)?;
+        namespace.route.set_up(index)?;
+        match interface.default_route {
+            Some(gateway) => Ok(namespace.route.set_default_route(gateway)?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns the namespace at `path`, opening it if it is not the one at hand.
+fn entered<'n>(
+    current: &'n mut Option<(PathBuf, Namespace)>,
+    path: &Path,
+) -> Result<&'n mut Namespace, OperationError> {
+    if current.as_ref().is_none_or(|(at, _)| at != path) {
+        *current = Some((path.to_owned(), namespace::open(path)?));
+    }
+    let missing = || NamespaceError::Enter {
+        path: path.to_owned(),
+        source: io::ErrorKind::NotFound.into(),
+    };
+    let (_, namespace) = current.as_mut().ok_or_else(missing)?;
+    Ok(namespace)
+}

@@ -1,0 +1,413 @@
+//! Attach and release: decides under the lock, writes the intent, acts without
+//! the lock. Networks are made and removed in `networks`.
+
+pub mod networks;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base::{Failure, FailureKind, Instance, NetworkId, RunId};
+use netd_api::{Attach, Attached, Dns, Lease, NetworkConfig};
+
+use crate::apply::{ApplyError, Host};
+use crate::config::NetworkSection;
+use crate::dns::Names;
+use crate::forwarding::Forwarding;
+use crate::ipam::IpamError;
+use crate::netlink::NetlinkError;
+use crate::plan::attach::{Networks, plan_attach, plan_dismantle, plan_unpublish};
+use crate::plan::network::plan_create;
+use crate::ports::{self, PortError, Reservation};
+use crate::resolver;
+use crate::state::{LeaseError, Phase, Run, State};
+use crate::steps::Steps;
+use crate::store::{Store, StoreError};
+use crate::teardown::Teardown;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// A run may publish this many ports.
+const PORT_LIMIT: usize = 4096;
+/// How long a network's removal waits for interfaces that are being removed.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error(transparent)]
+    Port(#[from] PortError),
+    #[error("a container may publish at most {PORT_LIMIT} ports")]
+    TooManyPorts,
+    #[error("run {0} holds other networks already")]
+    Different(RunId),
+    #[error("run {0} is being attached or released")]
+    Busy(RunId),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error("cannot take away all of run {run}: {errors}")]
+    Release { run: RunId, errors: String },
+    #[error(transparent)]
+    Network(#[from] networks::NetworkError),
+}
+
+impl ControlError {
+    /// Returns the failure that the requester is told.
+    pub fn failure(&self) -> Failure {
+        Failure::from_error(self.kind(), self)
+    }
+
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Lease(error) => match error {
+                LeaseError::NoNetwork(_) => FailureKind::NotFound,
+                LeaseError::NoInterfaceName | LeaseError::Address(IpamError::Exhausted { .. }) => {
+                    FailureKind::Exhausted
+                }
+                LeaseError::Address(IpamError::InUse { .. }) => FailureKind::Conflict,
+                LeaseError::Address(IpamError::Outside { .. })
+                | LeaseError::NotJoinable(_)
+                | LeaseError::Twice(_)
+                | LeaseError::TooMany
+                | LeaseError::Mac(_) => FailureKind::Invalid,
+            },
+            Self::Port(error) => match error {
+                PortError::Allocated { .. } | PortError::AllAllocated { .. } => {
+                    FailureKind::Conflict
+                }
+                PortError::NoSuchAddress { .. } | PortError::Invalid(_) => FailureKind::Invalid,
+                PortError::NotIpv4(_) => FailureKind::Unsupported,
+                PortError::Bind { .. } => FailureKind::Internal,
+            },
+            Self::TooManyPorts => FailureKind::Invalid,
+            Self::Different(_) | Self::Busy(_) => FailureKind::Conflict,
+            Self::Network(error) => error.kind(),
+            Self::Store(_) | Self::Apply(_) | Self::Netlink(_) | Self::Release { .. } => {
+                FailureKind::Internal
+            }
+        }
+    }
+}
+
+/// What the daemon's parts share.
+#[derive(Debug)]
+pub struct Controller {
+    pub(crate) instance: Instance,
+    pub(crate) store: Store,
+    pub(crate) steps: Steps,
+    pub(crate) table: String,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) config: NetworkSection,
+    pub(crate) names: Names,
+    state: Mutex<State>,
+    /// The sockets that hold the published ports.
+    held: Mutex<BTreeMap<RunId, Vec<Reservation>>>,
+    released: Condvar,
+    teardown: Teardown,
+}
+
+impl Controller {
+    /// Returns a controller that knows nothing yet; `reconcile` fills it.
+    ///
+    /// # Errors
+    /// When netd's directories cannot be made.
+    pub fn new(
+        instance: Instance,
+        steps: Steps,
+        config: NetworkSection,
+        names: Names,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            store: Store::open(instance.clone())?,
+            steps,
+            table: instance.firewall_table(),
+            forwarding: Forwarding::new(&instance.netd()),
+            config,
+            names,
+            state: Mutex::new(State::new(instance.interface_prefix())),
+            held: Mutex::default(),
+            released: Condvar::new(),
+            teardown: Teardown::default(),
+            instance,
+        })
+    }
+
+    /// Returns what is known. Not to be held while acting on the host.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn host(&self) -> Result<Host<'_>, NetlinkError> {
+        Host::open(&self.table, &self.steps, &self.forwarding)
+    }
+
+    /// Holds ports on behalf of a run.
+    pub(crate) fn hold(&self, run: &RunId, ports: Vec<Reservation>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ports.is_empty() {
+            held.insert(run.clone(), ports);
+        }
+    }
+
+    fn let_go(&self, run: &RunId) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.remove(run);
+    }
+
+    /// Gives a run its namespace, interfaces and ports. Repeated for a run that
+    /// has them, it answers the same.
+    ///
+    /// # Errors
+    /// When the request makes no sense or a step fails; nothing is left then.
+    pub fn attach(&self, request: &Attach) -> Result<Attached, ControlError> {
+        if let Some(attached) = self.already(request)? {
+            return Ok(attached);
+        }
+        if request.ports.len() > PORT_LIMIT {
+            return Err(ControlError::TooManyPorts);
+        }
+        let host_dns = self.host_dns();
+        let reserved = self.reserve_ports(request)?;
+        let (lease, networks) = self.register(request, &reserved, &host_dns)?;
+        let run = &request.run;
+        if let Err(error) = self.put_in_place(&lease, &networks) {
+            self.abandon(&lease);
+            return Err(error);
+        }
+        self.hold(run, reserved);
+        if let Some(known) = self.state().runs.get_mut(run) {
+            known.phase = Phase::Attached;
+        }
+        self.publish_names();
+        Ok(lease.attached)
+    }
+
+    fn already(&self, request: &Attach) -> Result<Option<Attached>, ControlError> {
+        let run = &request.run;
+        match self.state().runs.get(run) {
+            None => Ok(None),
+            Some(known) if known.phase != Phase::Attached => Err(ControlError::Busy(run.clone())),
+            Some(known) if known.lease.request != *request => {
+                Err(ControlError::Different(run.clone()))
+            }
+            Some(known) => Ok(Some(known.lease.attached.clone())),
+        }
+    }
+
+    fn host_dns(&self) -> Dns {
+        resolver::read(Path::new(RESOLV_CONF)).unwrap_or_else(|error| {
+            tracing::warn!(
+                error = base::failure::chain(&error),
+                "no name servers of the host"
+            );
+            Dns::default()
+        })
+    }
+
+    /// Ports are published on a network that reaches the outside; without one
+    /// they are not, as in Docker.
+    fn reserve_ports(&self, request: &Attach) -> Result<Vec<Reservation>, ControlError> {
+        let state = self.state();
+        let reaches_outside = |id: &NetworkId| {
+            let network = state.networks.get(id);
+            network.is_some_and(|network| network.interface.is_some() && !network.internal)
+        };
+        let published = request
+            .endpoints
+            .iter()
+            .any(|endpoint| reaches_outside(&endpoint.network));
+        drop(state);
+        if !published {
+            return Ok(Vec::new());
+        }
+        Ok(ports::reserve(&request.ports)?)
+    }
+
+    /// Takes note of what a run is about to get.
+    fn register(
+        &self,
+        request: &Attach,
+        reserved: &[Reservation],
+        host_dns: &Dns,
+    ) -> Result<(Lease, Networks), ControlError> {
+        let run = &request.run;
+        let namespace = self.instance.network_namespace(run);
+        let ports = reserved
+            .iter()
+            .map(|reservation| reservation.port.clone())
+            .collect();
+        let mut state = self.state();
+        if state.runs.contains_key(run) {
+            return Err(ControlError::Busy(run.clone()));
+        }
+        let lease = state.plan_lease(request, namespace, ports, host_dns)?;
+        let known = Run {
+            lease: lease.clone(),
+            phase: Phase::Attaching,
+        };
+        state.runs.insert(run.clone(), known);
+        let joined = |id: &NetworkId| lease.attached.endpoints.iter().any(|e| e.network == *id);
+        let networks = state.networks.iter().filter(|(id, _)| joined(id));
+        let networks = networks
+            .map(|(id, network)| (id.clone(), network.clone()))
+            .collect();
+        Ok((lease, networks))
+    }
+
+    fn put_in_place(&self, lease: &Lease, networks: &Networks) -> Result<(), ControlError> {
+        self.steps.reached("write intent");
+        self.store.write_intent(lease)?;
+        let mut host = self.host()?;
+        for network in networks.values() {
+            self.ensure_network(&mut host, network)?;
+        }
+        host.apply(&plan_attach(lease, networks))?;
+        self.steps.reached("complete intent");
+        self.store.complete_intent(&lease.request.run)?;
+        self.steps.reached("attached");
+        Ok(())
+    }
+
+    /// Puts a network's bridge in place if it is not.
+    pub(crate) fn ensure_network(
+        &self,
+        host: &mut Host<'_>,
+        network: &NetworkConfig,
+    ) -> Result<(), ControlError> {
+        let Some(interface) = &network.interface else {
+            return Ok(());
+        };
+        let there = host.route().link(interface)?.is_some();
+        if there && self.state().ready.contains(interface) {
+            return Ok(());
+        }
+        host.apply(&plan_create(network))?;
+        self.state().ready.insert(interface.clone());
+        Ok(())
+    }
+
+    /// Forgets a run whose attach failed; the host was undone by `apply`.
+    fn abandon(&self, lease: &Lease) {
+        let run = &lease.request.run;
+        if let Err(error) = self.dismantle(lease) {
+            tracing::error!(%run, error = base::failure::chain(&error), "left behind");
+        }
+    }
+
+    /// Takes everything away that a run holds, and returns once it is gone; a
+    /// run that holds nothing is no error.
+    ///
+    /// # Errors
+    /// When something could not be taken away; the next start tries again.
+    pub fn detach(&self, run: &RunId) -> Result<(), ControlError> {
+        match self.begin_release(run)? {
+            Some(lease) => self.dismantle(&lease),
+            None => Ok(()),
+        }
+    }
+
+    /// Frees a run's ports and names at once, and its interfaces, addresses and
+    /// namespace soon after.
+    ///
+    /// # Errors
+    /// When the release cannot be recorded.
+    pub fn release(self: &Arc<Self>, run: &RunId) -> Result<(), ControlError> {
+        let Some(lease) = self.begin_release(run)? else {
+            return Ok(());
+        };
+        let controller = Arc::clone(self);
+        self.teardown.run(Box::new(move || {
+            if let Err(error) = controller.dismantle(&lease) {
+                let error = base::failure::chain(&error);
+                tracing::error!(%error, "the next start will try again");
+            }
+        }));
+        Ok(())
+    }
+
+    /// Records the release and frees ports and names; returns what is left to do.
+    fn begin_release(&self, run: &RunId) -> Result<Option<Lease>, ControlError> {
+        let (lease, networks) = {
+            let mut state = self.state();
+            let networks = state.networks.clone();
+            match state.runs.get_mut(run) {
+                Some(known) if known.phase == Phase::Attached => {
+                    known.phase = Phase::Releasing;
+                    (known.lease.clone(), networks)
+                }
+                // Somebody is at it; the subject's order says it is a release.
+                Some(_) => {
+                    drop(state);
+                    self.wait_released(|state| !state.runs.contains_key(run));
+                    return Ok(None);
+                }
+                None => return Ok(None),
+            }
+        };
+        self.steps.reached("begin release");
+        if let Err(error) = self.store.begin_release(run) {
+            if let Some(known) = self.state().runs.get_mut(run) {
+                known.phase = Phase::Attached;
+            }
+            return Err(error.into());
+        }
+        let errors = self.host()?.dismantle(&plan_unpublish(&lease, &networks));
+        self.steps.reached("let ports go");
+        self.let_go(run);
+        self.publish_names();
+        for error in errors {
+            tracing::error!(%run, %error, "cannot unpublish");
+        }
+        Ok(Some(lease))
+    }
+
+    pub(crate) fn dismantle(&self, lease: &Lease) -> Result<(), ControlError> {
+        let run = &lease.request.run;
+        let networks = self.state().networks.clone();
+        let mut host = self.host()?;
+        // Unpublishing again costs nothing when nothing is published.
+        let mut plan = plan_unpublish(lease, &networks);
+        plan.extend(plan_dismantle(lease));
+        let errors = host.dismantle(&plan);
+        if !errors.is_empty() {
+            let errors = errors.join("; ");
+            return Err(ControlError::Release {
+                run: run.clone(),
+                errors,
+            });
+        }
+        self.steps.reached("forget lease");
+        self.store.forget(run)?;
+        self.state().runs.remove(run);
+        self.released.notify_all();
+        self.publish_names();
+        Ok(())
+    }
+
+    /// Waits a bounded time until a condition holds; returns whether it does.
+    pub(crate) fn wait_released(&self, done: impl Fn(&State) -> bool) -> bool {
+        let state = self.state();
+        let result = self
+            .released
+            .wait_timeout_while(state, RELEASE_LIMIT, |state| !done(state));
+        let (state, _) = result.unwrap_or_else(PoisonError::into_inner);
+        done(&state)
+    }
+
+    /// Tells the DNS child who is called what.
+    pub(crate) fn publish_names(&self) {
+        let state = self.state();
+        self.names.publish(&state);
+    }
+
+    /// Waits until everything that is being released is.
+    pub fn finish(&self) {
+        self.teardown.finish();
+    }
+}

@@ -1,0 +1,307 @@
+//! Making and removing networks.
+
+use base::id::is_valid_name;
+use base::{FailureKind, NetworkId, Timestamp};
+use ipnet::Ipv4Net;
+use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved};
+
+use super::{ControlError, Controller};
+use crate::plan::network::{MASQUERADE_OPTION, MTU_OPTION, plan_create, plan_remove};
+use crate::pools::{self, PoolError, Wanted};
+use crate::state::Phase;
+
+/// The networks every installation has.
+pub const PREDEFINED: [(&str, NetworkDriver); 3] = [
+    ("bridge", NetworkDriver::Bridge),
+    ("host", NetworkDriver::Host),
+    ("none", NetworkDriver::Null),
+];
+/// What an option of Docker's bridge driver begins with: one we do not know
+/// would be a promise not kept.
+const DRIVER_OPTIONS: &str = "com.docker.network.";
+/// The options that are honoured.
+const KNOWN_OPTIONS: [&str; 2] = [MTU_OPTION, MASQUERADE_OPTION];
+/// The smallest MTU IPv4 knows and the largest an interface may have.
+const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
+
+/// Why a network cannot be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error(
+        "invalid network name {0:?}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at least 2 of them"
+    )]
+    Name(String),
+    #[error("network with name {0} already exists")]
+    Exists(String),
+    #[error("only one instance of {0:?} network is allowed")]
+    Single(String),
+    #[error("unsupported network option {0}")]
+    Option(String),
+    #[error("invalid value {value:?} of network option {name}")]
+    Value { name: String, value: String },
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error("network {0} not found")]
+    NotFound(NetworkId),
+    #[error("{0} is a pre-defined network and cannot be removed")]
+    Predefined(String),
+    #[error("error while removing network: network {name} has active endpoints ({members})")]
+    InUse { name: String, members: String },
+}
+
+impl NetworkError {
+    pub(super) fn kind(&self) -> FailureKind {
+        match self {
+            Self::Name(_) | Self::Value { .. } => FailureKind::Invalid,
+            Self::Option(_) => FailureKind::Unsupported,
+            Self::Exists(_) | Self::Single(_) | Self::Predefined(_) | Self::InUse { .. } => {
+                FailureKind::Conflict
+            }
+            Self::NotFound(_) => FailureKind::NotFound,
+            Self::Pool(error) => match error {
+                PoolError::Exhausted => FailureKind::Exhausted,
+                PoolError::Overlap { .. } => FailureKind::Conflict,
+                PoolError::TooSmall(_) | PoolError::Outside { .. } | PoolError::NoSubnet => {
+                    FailureKind::Invalid
+                }
+            },
+        }
+    }
+}
+
+impl Controller {
+    /// Makes a network and its bridge. Repeated with the same id it answers
+    /// the same.
+    ///
+    /// # Errors
+    /// When the request makes no sense or a step fails; nothing is left then.
+    pub fn create_network(&self, request: &CreateNetwork) -> Result<NetworkConfig, ControlError> {
+        if let Some(network) = self.state().networks.get(&request.id) {
+            let network = network.clone();
+            if network.name == request.name {
+                return Ok(network);
+            }
+        }
+        check(request)?;
+        let network = self.register_network(request)?;
+        if let Err(error) = self.build_network(&network) {
+            self.state().networks.remove(&network.id);
+            self.unbuild_network(&network);
+            return Err(error);
+        }
+        self.publish_names();
+        Ok(network)
+    }
+
+    /// Makes the networks every installation has, if they are not there.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub(crate) fn ensure_predefined(&self) -> Result<(), ControlError> {
+        for (name, driver) in PREDEFINED {
+            if self.state().network_named(name).is_some() {
+                continue;
+            }
+            let network = self.register_network(&CreateNetwork {
+                id: NetworkId::random(),
+                name: name.to_owned(),
+                driver,
+                subnet: None,
+                range: None,
+                gateway: None,
+                internal: false,
+                labels: Default::default(),
+                options: Default::default(),
+            })?;
+            self.store.write_network(&network)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of a network with a subnet and an interface name of its own.
+    fn register_network(&self, request: &CreateNetwork) -> Result<NetworkConfig, ControlError> {
+        let host = self.host_subnets()?;
+        let mut state = self.state();
+        if state.network_named(&request.name).is_some() {
+            return Err(NetworkError::Exists(request.name.clone()).into());
+        }
+        let bridge = request.driver == NetworkDriver::Bridge;
+        let own = state
+            .networks
+            .values()
+            .filter_map(|network| Some(network.ipv4.as_ref()?.subnet));
+        let taken: Vec<Ipv4Net> = host.into_iter().chain(own).collect();
+        let wanted = Wanted {
+            subnet: request.subnet,
+            range: request.range,
+            gateway: request.gateway,
+        };
+        let ipv4 = match pools::check(wanted, &taken).map_err(NetworkError::from)? {
+            None if bridge => {
+                let pool = pools::choose(&self.config.address_pools, &taken);
+                Some(pool.map_err(NetworkError::from)?)
+            }
+            pool => pool.filter(|_| bridge),
+        };
+        let network = NetworkConfig {
+            id: request.id.clone(),
+            name: request.name.clone(),
+            driver: request.driver,
+            created: Timestamp::now(),
+            ipv4,
+            internal: request.internal,
+            labels: request.labels.clone(),
+            options: request.options.clone(),
+            interface: bridge.then(|| state.next_interface()).transpose()?,
+        };
+        state.networks.insert(network.id.clone(), network.clone());
+        Ok(network)
+    }
+
+    /// Returns what the host's routes, addresses and name servers use.
+    fn host_subnets(&self) -> Result<Vec<Ipv4Net>, ControlError> {
+        let mut host = self.host()?;
+        let links = host.route().links()?;
+        let prefix = self.instance.interface_prefix();
+        let is_ours = |index: u32| {
+            let mut ours = links.iter().filter(|link| link.name.starts_with(&prefix));
+            ours.any(|link| link.index == index)
+        };
+        let routes = host.route().routes()?;
+        let routes = routes
+            .into_iter()
+            .filter(|(index, _)| !index.is_some_and(is_ours));
+        let addresses = host.route().addresses()?;
+        let addresses = addresses.into_iter().filter(|(index, _)| !is_ours(*index));
+        let mut taken: Vec<Ipv4Net> = routes.map(|(_, net)| net).collect();
+        taken.extend(addresses.map(|(_, net)| net.trunc()));
+        taken.extend(
+            self.host_dns()
+                .servers
+                .iter()
+                .filter_map(|server| match server {
+                    std::net::IpAddr::V4(address) => Some(Ipv4Net::from(*address)),
+                    std::net::IpAddr::V6(_) => None,
+                }),
+        );
+        Ok(taken)
+    }
+
+    fn build_network(&self, network: &NetworkConfig) -> Result<(), ControlError> {
+        self.steps.reached("write network");
+        self.store.write_network(network)?;
+        let mut host = self.host()?;
+        host.apply(&plan_create(network))?;
+        if let Some(interface) = &network.interface {
+            self.state().ready.insert(interface.clone());
+        }
+        self.steps.reached("network created");
+        Ok(())
+    }
+
+    /// Takes a network's file and bridge away as far as possible.
+    fn unbuild_network(&self, network: &NetworkConfig) {
+        let removed = self.store.remove_network(&network.id);
+        let error = removed.err().map(|error| base::failure::chain(&error));
+        let host = self
+            .host()
+            .map(|mut host| host.dismantle(&plan_remove(network)));
+        let errors = host.unwrap_or_else(|error| vec![base::failure::chain(&error)]);
+        for error in error.into_iter().chain(errors) {
+            tracing::error!(network = network.name, %error, "left behind");
+        }
+    }
+
+    /// Removes a network that nobody has joined.
+    ///
+    /// # Errors
+    /// When it is not there, predefined or in use, or a step fails.
+    pub fn remove_network(&self, id: &NetworkId) -> Result<NetworkRemoved, ControlError> {
+        let network = self.removable(id)?;
+        self.wait_released(|state| state.members(id).next().is_none());
+        let network = {
+            let mut state = self.state();
+            // Somebody may have joined while we waited.
+            if state.members(id).next().is_some() {
+                return Err(in_use(&network, "being released".to_owned()));
+            }
+            state.networks.remove(id);
+            if let Some(interface) = &network.interface {
+                state.ready.remove(interface);
+            }
+            network
+        };
+        self.publish_names();
+        self.steps.reached("remove network file");
+        if let Err(error) = self.store.remove_network(id) {
+            self.state().networks.insert(id.clone(), network);
+            return Err(error.into());
+        }
+        let mut host = self.host()?;
+        for error in host.dismantle(&plan_remove(&network)) {
+            // The next start finds the rest: it belongs to no network.
+            tracing::error!(network = network.name, %error, "left behind");
+        }
+        self.steps.reached("network removed");
+        Ok(NetworkRemoved { name: network.name })
+    }
+
+    fn removable(&self, id: &NetworkId) -> Result<NetworkConfig, ControlError> {
+        let state = self.state();
+        let network = state
+            .networks
+            .get(id)
+            .ok_or_else(|| NetworkError::NotFound(id.clone()))?;
+        if PREDEFINED.iter().any(|(name, _)| *name == network.name) {
+            return Err(NetworkError::Predefined(network.name.clone()).into());
+        }
+        let live = state
+            .members(id)
+            .filter(|run| run.phase != Phase::Releasing);
+        let members: Vec<String> = live
+            .map(|run| {
+                let request = &run.lease.request;
+                format!(
+                    "name:{:?} id:{:?}",
+                    request.container_name,
+                    request.run.container.short()
+                )
+            })
+            .collect();
+        if !members.is_empty() {
+            return Err(in_use(network, members.join(", ")));
+        }
+        Ok(network.clone())
+    }
+}
+
+fn in_use(network: &NetworkConfig, members: String) -> ControlError {
+    let name = network.name.clone();
+    NetworkError::InUse { name, members }.into()
+}
+
+fn check(request: &CreateNetwork) -> Result<(), NetworkError> {
+    if !is_valid_name(&request.name) {
+        return Err(NetworkError::Name(request.name.clone()));
+    }
+    match request.driver {
+        NetworkDriver::Bridge => {}
+        NetworkDriver::Host => return Err(NetworkError::Single("host".to_owned())),
+        NetworkDriver::Null => return Err(NetworkError::Single("null".to_owned())),
+    }
+    for (name, value) in &request.options {
+        let valid = match name.as_str() {
+            MTU_OPTION => value.parse().is_ok_and(|mtu: u32| MTU_RANGE.contains(&mtu)),
+            MASQUERADE_OPTION => matches!(value.as_str(), "true" | "false"),
+            _ => true,
+        };
+        if !valid {
+            let (name, value) = (name.clone(), value.clone());
+            return Err(NetworkError::Value { name, value });
+        }
+        if name.starts_with(DRIVER_OPTIONS) && !KNOWN_OPTIONS.contains(&name.as_str()) {
+            return Err(NetworkError::Option(name.clone()));
+        }
+    }
+    Ok(())
+}

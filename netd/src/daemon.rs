@@ -1,0 +1,109 @@
+//! The daemon's life: single by a lock, rules loaded, host reconciled, requests
+//! served until told to stop. A daemon that stops while nobody is attached
+//! leaves nothing on the host; else everything stays as it is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use base::lock::FileLock;
+use base::{Instance, PathError};
+use events::{AppendError, Draft, Log, OpenError, ReadError, Server, ServerConfig};
+use netd_api::{RECONCILED, SOURCE};
+
+use crate::config::NetworkSection;
+use crate::controller::{ControlError, Controller};
+use crate::dns::Names;
+use crate::firewall::base::LoadError;
+use crate::namespace;
+use crate::service::NetworkService;
+use crate::steps::Steps;
+use crate::store::StoreError;
+
+/// Why the daemon cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("another netd runs for this installation: {lock:?} is held")]
+    Held { lock: PathBuf },
+    #[error(transparent)]
+    File(#[from] PathError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Rules(#[from] LoadError),
+    #[error("cannot reconcile the host's networks")]
+    Reconcile(#[source] ControlError),
+    #[error("cannot take the host's networks away")]
+    Dissolve(#[source] ControlError),
+    #[error("cannot open the event log")]
+    Log(#[from] OpenError),
+    #[error("cannot append {RECONCILED}")]
+    Append(#[from] AppendError),
+    #[error("cannot write {RECONCILED} as JSON")]
+    Encode(#[from] serde_json::Error),
+    #[error("cannot follow the event log")]
+    Follow(#[from] ReadError),
+}
+
+/// Runs the daemon until `stop` is set.
+///
+/// # Errors
+/// When it cannot start, or the event log cannot be followed.
+pub fn run(
+    instance: Instance,
+    config: NetworkSection,
+    steps: Steps,
+    stop: &AtomicBool,
+) -> Result<(), DaemonError> {
+    let lock = instance.daemon_lock(SOURCE);
+    let Some(_lock) = FileLock::try_acquire(&lock)? else {
+        return Err(DaemonError::Held { lock });
+    };
+    let log = Log::open(&instance.events())?;
+    namespace::prepare(&instance.run().join("netns"))?;
+    crate::firewall::base::load(&instance.firewall_table())?;
+    let controller = Arc::new(Controller::new(instance, steps, config, Names::default())?);
+    let counts = controller.reconcile().map_err(DaemonError::Reconcile)?;
+    tracing::info!(?counts, "reconciled");
+    log.append(&[Draft::new(SOURCE, RECONCILED, SOURCE, &counts)?])?;
+    let service = Arc::new(NetworkService::new(Arc::clone(&controller)));
+    let served = Server::new(log, service, ServerConfig::default()).run(stop);
+    controller.finish();
+    if controller.is_idle() {
+        controller.dissolve().map_err(DaemonError::Dissolve)?;
+    }
+    Ok(served?)
+}
+
+impl Controller {
+    fn is_idle(&self) -> bool {
+        self.state().runs.is_empty()
+    }
+
+    /// Takes bridges, rules and the mount of the namespaces away.
+    fn dissolve(&self) -> Result<(), ControlError> {
+        let mut host = self.host()?;
+        let bridges: Vec<_> = {
+            let state = self.state();
+            state
+                .networks
+                .values()
+                .filter_map(|network| network.interface.clone())
+                .collect()
+        };
+        for bridge in bridges {
+            host.route().delete_link(&bridge)?;
+        }
+        let others = host.route().links()?.iter().any(|link| link.is_bridge);
+        let forwarding = if others {
+            // Another manager may have come to rely on it.
+            self.forwarding.forget()
+        } else {
+            self.forwarding.restore()
+        };
+        forwarding.map_err(StoreError::from)?;
+        host.firewall()?.delete_table()?;
+        namespace::dissolve(&self.instance.run().join("netns")).map_err(StoreError::from)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! The elements of our sets and maps, and their form on the wire.
+//!
+//! Every part of a concatenated key or value is padded to four bytes; numbers
+//! are big-endian. The golden tests compare with what `nft` itself sends.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use ipnet::Ipv4Net;
+use netd_api::Protocol;
+
+/// Bytes of an interface name in a set.
+const INTERFACE_BYTES: usize = 16;
+/// `NFPROTO_IPV4`.
+const NFPROTO_IPV4: u8 = 2;
+
+/// One element of one of our sets or maps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Element {
+    /// An interface that is one of our bridges.
+    Bridge(String),
+    /// A bridge whose containers reach the outside, masqueraded.
+    Outbound(String),
+    /// A bridge without a way to the outside.
+    Internal(String),
+    /// A bridge whose containers reach each other.
+    Within(String),
+    /// A bridge and its subnet: published ports that lead from one container
+    /// of it to another must be answered through the host.
+    Hairpin { interface: String, subnet: Ipv4Net },
+    /// Forwarding of IPv4 between foreign interfaces is dropped.
+    Guarded,
+    /// A port of one host address leads to a container.
+    Publish {
+        protocol: Protocol,
+        host: SocketAddrV4,
+        container: SocketAddrV4,
+    },
+    /// A port of every host address leads to a container.
+    PublishAny {
+        protocol: Protocol,
+        host_port: u16,
+        container: SocketAddrV4,
+    },
+}
+
+/// The name of every set and map with elements.
+pub const SETS: [&str; 8] = [
+    "bridges",
+    "outbound",
+    "internal",
+    "within",
+    "hairpin",
+    "guarded",
+    "publish",
+    "publish_any",
+];
+
+impl Element {
+    /// Returns the set or map this belongs to.
+    pub fn set(&self) -> &'static str {
+        match self {
+            Self::Bridge(_) => "bridges",
+            Self::Outbound(_) => "outbound",
+            Self::Internal(_) => "internal",
+            Self::Within(_) => "within",
+            Self::Hairpin { .. } => "hairpin",
+            Self::Guarded => "guarded",
+            Self::Publish { .. } => "publish",
+            Self::PublishAny { .. } => "publish_any",
+        }
+    }
+
+    /// Returns the element that publishes one port.
+    pub fn publishing(protocol: Protocol, host: SocketAddrV4, container: SocketAddrV4) -> Self {
+        if host.ip().is_unspecified() {
+            let host_port = host.port();
+            return Self::PublishAny {
+                protocol,
+                host_port,
+                container,
+            };
+        }
+        Self::Publish {
+            protocol,
+            host,
+            container,
+        }
+    }
+
+    /// Returns key and value as the kernel holds them.
+    pub fn raw(&self) -> RawElement {
+        let mut key_end = None;
+        let (key, value) = match self {
+            Self::Bridge(name) | Self::Outbound(name) | Self::Internal(name) => {
+                (interface(name).to_vec(), None)
+            }
+            Self::Within(name) => (interface(name).repeat(2), None),
+            Self::Hairpin {
+                interface: name,
+                subnet,
+            } => {
+                let edge = |ip: Ipv4Addr| [&interface(name)[..], &ip.octets()].concat();
+                key_end = Some(edge(subnet.broadcast()));
+                (edge(subnet.network()), None)
+            }
+            Self::Guarded => (vec![NFPROTO_IPV4], None),
+            Self::Publish {
+                protocol,
+                host,
+                container,
+            } => {
+                let port = service(host.port());
+                let parts = [proto(*protocol), host.ip().octets(), port];
+                (parts.concat(), Some(socket(container)))
+            }
+            Self::PublishAny {
+                protocol,
+                host_port,
+                container,
+            } => {
+                let parts = [proto(*protocol), service(*host_port)];
+                (parts.concat(), Some(socket(container)))
+            }
+        };
+        RawElement {
+            set: self.set().to_owned(),
+            key,
+            key_end,
+            value,
+        }
+    }
+}
+
+/// An element as bytes: what is dumped, compared and deleted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RawElement {
+    pub set: String,
+    pub key: Vec<u8>,
+    /// The other end of an interval.
+    pub key_end: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+}
+
+fn interface(name: &str) -> [u8; INTERFACE_BYTES] {
+    let mut bytes = [0; INTERFACE_BYTES];
+    for (to, from) in bytes.iter_mut().zip(name.bytes().take(INTERFACE_BYTES - 1)) {
+        *to = from;
+    }
+    bytes
+}
+
+fn proto(protocol: Protocol) -> [u8; 4] {
+    match protocol {
+        Protocol::Tcp => [6, 0, 0, 0],
+        Protocol::Udp => [17, 0, 0, 0],
+    }
+}
+
+fn service(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}
+
+fn socket(address: &SocketAddrV4) -> Vec<u8> {
+    let ip: &Ipv4Addr = address.ip();
+    [ip.octets(), service(address.port())].concat()
+}

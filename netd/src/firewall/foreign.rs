@@ -1,0 +1,1 @@
+//! What other firewalls on the host would do to our traffic.

@@ -1,0 +1,191 @@
+//! Network namespaces of runs: made, bound to `<run>/netns/<id>.<run>`, entered
+//! by a thread that ends, and let go. No thread of the daemon ever changes its
+//! own namespace.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base::file::{make_directories, remove_if_there};
+use base::{PathContext as _, PathError};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::thread::LinkNameSpaceType;
+
+use crate::netlink::NetlinkError;
+use crate::netlink::route::RouteSocket;
+use crate::{sys, sysctl};
+
+/// `NSFS_MAGIC`, the file system of bound namespaces.
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+/// The loopback interface has the first index of every namespace.
+const LOOPBACK_INDEX: u32 = 1;
+
+/// What a container's namespace is given beside its interfaces, as Docker does:
+/// everybody may ping and bind low ports; IPv6 is off on what is not loopback.
+const SYSCTLS: [(&str, &str); 4] = [
+    ("net/ipv4/ping_group_range", "0 2147483647"),
+    ("net/ipv4/ip_unprivileged_port_start", "0"),
+    ("net/ipv6/conf/default/disable_ipv6", "1"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+];
+
+/// Why a namespace could not be made, entered or let go.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    #[error(transparent)]
+    File(#[from] PathError),
+    #[error("cannot start a thread for a network namespace")]
+    Thread(#[source] io::Error),
+    #[error("cannot make a network namespace")]
+    Unshare(#[source] io::Error),
+    #[error("cannot enter the network namespace {path:?}")]
+    Enter { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+/// A run's namespace: a handle and a socket inside it.
+#[derive(Debug)]
+pub struct Namespace {
+    file: File,
+    pub route: RouteSocket,
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Makes `directory` a private mount of itself, so that what is bound below it
+/// neither spreads nor depends on how `/` is mounted.
+///
+/// # Errors
+/// When a step fails.
+pub fn prepare(directory: &Path) -> Result<(), PathError> {
+    make_directories(directory, 0o700)?;
+    if !is_mount_point(directory)? {
+        rustix::mount::mount_bind(directory, directory).at("bind to itself", directory)?;
+    }
+    rustix::mount::mount_change(directory, MountPropagationFlags::PRIVATE)
+        .at("make private", directory)
+}
+
+/// Undoes [`prepare`].
+///
+/// # Errors
+/// When the mount cannot be removed.
+pub fn dissolve(directory: &Path) -> Result<(), PathError> {
+    if is_mount_point(directory)? {
+        rustix::mount::unmount(directory, UnmountFlags::DETACH).at("unmount", directory)?;
+    }
+    Ok(())
+}
+
+/// Returns the names below `directory`, whether a namespace is bound there or not.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn list(directory: &Path) -> Result<Vec<PathBuf>, PathError> {
+    let entries = std::fs::read_dir(directory).at("list", directory)?;
+    entries
+        .map(|entry| Ok(entry.at("list", directory)?.path()))
+        .collect()
+}
+
+/// Returns whether a namespace is bound at `path`.
+pub fn is_bound(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == NSFS_MAGIC)
+}
+
+/// Makes a namespace with loopback up, bound at `path`; one that is bound there
+/// already is used.
+///
+/// # Errors
+/// When a step fails; what was begun is left for [`release`].
+pub fn create(path: &Path) -> Result<Namespace, NamespaceError> {
+    if is_bound(path) {
+        return enter(path, furnish);
+    }
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600);
+    file.open(path).at("create", path)?;
+    let route = in_thread(|| {
+        sys::unshare_network().map_err(NamespaceError::Unshare)?;
+        rustix::mount::mount_bind("/proc/thread-self/ns/net", path)
+            .at("bind a network namespace to", path)?;
+        furnish()
+    })?;
+    let file = File::open(path).at("open", path)?;
+    Ok(Namespace { file, route })
+}
+
+/// Opens the namespace bound at `path`.
+///
+/// # Errors
+/// When there is none, or it cannot be entered.
+pub fn open(path: &Path) -> Result<Namespace, NamespaceError> {
+    enter(path, || Ok(RouteSocket::open()?))
+}
+
+fn enter(
+    path: &Path,
+    work: impl FnOnce() -> Result<RouteSocket, NamespaceError> + Send,
+) -> Result<Namespace, NamespaceError> {
+    let file = File::open(path).at("open", path)?;
+    let route = in_thread(|| {
+        rustix::thread::move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|errno| NamespaceError::Enter {
+            path: path.to_owned(),
+            source: errno.into(),
+        })?;
+        work()
+    })?;
+    Ok(Namespace { file, route })
+}
+
+/// Lets the namespace at `path` go; none is no error. The kernel takes it apart
+/// later, once nobody is in it.
+///
+/// # Errors
+/// When a step fails for another reason.
+pub fn release(path: &Path) -> Result<(), PathError> {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+        Err(errno) => return Err(errno).at("unmount", path),
+    }
+    remove_if_there(path)
+}
+
+/// Runs in the new namespace.
+fn furnish() -> Result<RouteSocket, NamespaceError> {
+    for (name, value) in SYSCTLS {
+        sysctl::write_if_there(name, value)?;
+    }
+    let mut route = RouteSocket::open()?;
+    route.set_up(LOOPBACK_INDEX)?;
+    Ok(route)
+}
+
+fn in_thread<T: Send>(
+    work: impl FnOnce() -> Result<T, NamespaceError> + Send,
+) -> Result<T, NamespaceError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("namespace".to_owned())
+            .stack_size(128 * 1024)
+            .spawn_scoped(scope, work)
+            .map_err(NamespaceError::Thread)?;
+        let panicked = || NamespaceError::Thread(io::Error::other("it panicked"));
+        thread.join().map_err(|_| panicked())?
+    })
+}
+
+fn is_mount_point(directory: &Path) -> Result<bool, PathError> {
+    let stat = rustix::fs::statx(CWD, directory, AtFlags::empty(), StatxFlags::TYPE)
+        .at("examine", directory)?;
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}

@@ -1,0 +1,119 @@
+//! What is to be done on the host, as data. Planners are pure: they get facts
+//! and return operations; `apply` performs them. Every operation is safe to
+//! repeat and knows what undoes it.
+
+pub mod attach;
+pub mod network;
+pub mod reconcile;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+
+use crate::firewall::Element;
+use crate::mac::Mac;
+
+/// Ethernet's, where neither the user nor the network says otherwise.
+pub const DEFAULT_MTU: u32 = 1500;
+
+/// One change of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    EnsureBridge(Bridge),
+    CreateNamespace(PathBuf),
+    CreateInterface(Box<Interface>),
+    JoinBridge { interface: String, bridge: String },
+    AddElements(Vec<Element>),
+    RemoveElements(Vec<Element>),
+    RemoveLink(String),
+    ReleaseNamespace(PathBuf),
+}
+
+/// A bridge with its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    pub interface: String,
+    pub address: Ipv4Net,
+    pub mtu: u32,
+}
+
+/// A pair of interfaces between a bridge and a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    pub host_name: String,
+    pub bridge: String,
+    pub namespace: PathBuf,
+    pub name: String,
+    pub mac: Mac,
+    pub address: Ipv4Net,
+    pub default_route: Option<Ipv4Addr>,
+    pub mtu: u32,
+}
+
+impl Operation {
+    /// Returns the name of the step, for faults and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::EnsureBridge(_) => "ensure bridge",
+            Self::CreateNamespace(_) => "create namespace",
+            Self::CreateInterface(_) => "create interface",
+            Self::JoinBridge { .. } => "join bridge",
+            Self::AddElements(_) => "add elements",
+            Self::RemoveElements(_) => "remove elements",
+            Self::RemoveLink(_) => "remove link",
+            Self::ReleaseNamespace(_) => "release namespace",
+        }
+    }
+
+    /// Returns what takes this back, if anything has to. A bridge stays: other
+    /// containers may have joined it meanwhile.
+    pub fn undo(&self) -> Option<Self> {
+        match self {
+            Self::CreateNamespace(path) => Some(Self::ReleaseNamespace(path.clone())),
+            Self::CreateInterface(interface) => Some(Self::RemoveLink(interface.host_name.clone())),
+            Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
+            Self::EnsureBridge(_)
+            | Self::JoinBridge { .. }
+            | Self::RemoveElements(_)
+            | Self::RemoveLink(_)
+            | Self::ReleaseNamespace(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name())?;
+        match self {
+            Self::EnsureBridge(bridge) => {
+                write!(
+                    f,
+                    "{} {} mtu {}",
+                    bridge.interface, bridge.address, bridge.mtu
+                )
+            }
+            Self::CreateInterface(it) => {
+                let (host, bridge, name) = (&it.host_name, &it.bridge, &it.name);
+                write!(
+                    f,
+                    "{host} on {bridge}, {name} {} {} mtu {}",
+                    it.address, it.mac, it.mtu
+                )?;
+                match it.default_route {
+                    Some(gateway) => write!(f, " via {gateway}"),
+                    None => Ok(()),
+                }
+            }
+            Self::JoinBridge { interface, bridge } => write!(f, "{interface} on {bridge}"),
+            Self::AddElements(elements) | Self::RemoveElements(elements) => {
+                write!(f, "{elements:?}")
+            }
+            Self::RemoveLink(name) => f.write_str(name),
+            Self::CreateNamespace(path) | Self::ReleaseNamespace(path) => {
+                write!(f, "{}", path.display())
+            }
+        }
+    }
+}

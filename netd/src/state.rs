@@ -1,0 +1,262 @@
+//! What netd knows: networks, runs and what they hold. Pure; the controller
+//! keeps it behind one lock and never does I/O while holding it for long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use base::{NetworkId, RunId};
+use ipnet::Ipv4Net;
+use netd_api::attach::{Attach, Attached, Dns, Endpoint, EndpointRequest, Lease, PublishedPort};
+use netd_api::{NetworkConfig, NetworkDriver};
+
+use crate::ipam::{self, IpamError};
+use crate::mac::{Mac, MacError};
+use crate::plan::attach::Networks;
+use crate::resolver::{self, Lookup};
+
+/// Interfaces are numbered up to this and then from the start again; with the
+/// prefix `e<6 hex>-` the name keeps within 15 bytes.
+const INTERFACE_NUMBERS: u32 = 10_000_000;
+/// A run may join this many networks.
+pub const ENDPOINT_LIMIT: usize = 64;
+/// The name of the network that resolves no names.
+pub const DEFAULT_NETWORK: &str = "bridge";
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Attaching,
+    Attached,
+    Releasing,
+}
+
+/// A run and what it holds.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub lease: Lease,
+    pub phase: Phase,
+}
+
+/// Why a lease cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    #[error("network {0} not found")]
+    NoNetwork(NetworkId),
+    #[error("network {0} cannot be joined together with others")]
+    NotJoinable(String),
+    #[error("network {0} was named twice")]
+    Twice(String),
+    #[error("a container may join at most {ENDPOINT_LIMIT} networks")]
+    TooMany,
+    #[error("no interface name is free")]
+    NoInterfaceName,
+    #[error(transparent)]
+    Address(#[from] IpamError),
+    #[error(transparent)]
+    Mac(#[from] MacError),
+}
+
+/// Everything netd knows.
+#[derive(Debug, Default)]
+pub struct State {
+    pub networks: Networks,
+    pub runs: BTreeMap<RunId, Run>,
+    /// Bridges this process has put in place.
+    pub ready: BTreeSet<String>,
+    prefix: String,
+    last_number: u32,
+}
+
+impl State {
+    /// Returns an empty state of an instance whose interfaces begin with `prefix`.
+    pub fn new(prefix: String) -> Self {
+        Self {
+            prefix,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the network called `name`.
+    pub fn network_named(&self, name: &str) -> Option<&NetworkConfig> {
+        self.networks.values().find(|network| network.name == name)
+    }
+
+    /// Returns the runs that have something on a network.
+    pub fn members(&self, network: &NetworkId) -> impl Iterator<Item = &Run> {
+        self.runs.values().filter(move |run| {
+            let mut endpoints = run.lease.attached.endpoints.iter();
+            endpoints.any(|endpoint| endpoint.network == *network)
+        })
+    }
+
+    /// Returns an interface name nobody has. Names are not used again soon, so
+    /// that an interface the kernel is still taking apart is in nobody's way.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn next_interface(&mut self) -> Result<String, LeaseError> {
+        let used: BTreeSet<&str> = self.interfaces().collect();
+        for step in 1..INTERFACE_NUMBERS {
+            let number = (self.last_number + step) % INTERFACE_NUMBERS;
+            let name = format!("{}{number}", self.prefix);
+            if !used.contains(name.as_str()) {
+                self.last_number = number;
+                return Ok(name);
+            }
+        }
+        Err(LeaseError::NoInterfaceName)
+    }
+
+    /// Takes note of an interface of ours that is on the host.
+    pub fn saw_interface(&mut self, name: &str) {
+        let number = name
+            .strip_prefix(&self.prefix)
+            .and_then(|rest| rest.parse::<u32>().ok());
+        if let Some(number) = number.filter(|number| *number < INTERFACE_NUMBERS) {
+            self.last_number = self.last_number.max(number);
+        }
+    }
+
+    fn interfaces(&self) -> impl Iterator<Item = &str> {
+        let bridges = self
+            .networks
+            .values()
+            .filter_map(|network| network.interface.as_deref());
+        let links = self
+            .runs
+            .values()
+            .flat_map(|run| run.lease.interfaces.iter());
+        bridges.chain(links.map(String::as_str))
+    }
+
+    fn used_addresses(&self, network: &NetworkId) -> BTreeSet<Ipv4Addr> {
+        let endpoints = self
+            .runs
+            .values()
+            .flat_map(|run| &run.lease.attached.endpoints);
+        let on_it = endpoints.filter(|endpoint| endpoint.network == *network);
+        on_it.map(|endpoint| endpoint.ipv4.addr()).collect()
+    }
+
+    /// Returns what a run is to get: addresses, names, resolver. Nothing is
+    /// taken note of yet.
+    ///
+    /// # Errors
+    /// When a network is missing or has no address.
+    pub fn plan_lease(
+        &mut self,
+        request: &Attach,
+        namespace: std::path::PathBuf,
+        ports: Vec<PublishedPort>,
+        host_dns: &Dns,
+    ) -> Result<Lease, LeaseError> {
+        let mut endpoints = Vec::new();
+        let mut interfaces = Vec::new();
+        self.check_endpoints(&request.endpoints)?;
+        for wanted in &request.endpoints {
+            let network = self.networks[&wanted.network].clone();
+            if network.driver != NetworkDriver::Bridge {
+                continue; // `none`: loopback only
+            }
+            let number = endpoints.len();
+            endpoints.push(self.endpoint(request, wanted, &network, number)?);
+            interfaces.push(self.next_interface()?);
+        }
+        let resolver = resolver::resolver(self.lookup(&endpoints), &request.dns, host_dns);
+        let attached = Attached {
+            namespace,
+            endpoints,
+            ports,
+            resolver,
+        };
+        Ok(Lease {
+            request: request.clone(),
+            attached,
+            interfaces,
+        })
+    }
+
+    fn check_endpoints(&self, endpoints: &[EndpointRequest]) -> Result<(), LeaseError> {
+        if endpoints.len() > ENDPOINT_LIMIT {
+            return Err(LeaseError::TooMany);
+        }
+        let mut seen = BTreeSet::new();
+        for endpoint in endpoints {
+            let id = &endpoint.network;
+            let network = self
+                .networks
+                .get(id)
+                .ok_or_else(|| LeaseError::NoNetwork(id.clone()))?;
+            let alone = endpoints.len() == 1;
+            match network.driver {
+                NetworkDriver::Bridge => {}
+                NetworkDriver::Null if alone => {}
+                NetworkDriver::Null | NetworkDriver::Host => {
+                    return Err(LeaseError::NotJoinable(network.name.clone()));
+                }
+            }
+            if !seen.insert(id) {
+                return Err(LeaseError::Twice(network.name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn endpoint(
+        &self,
+        request: &Attach,
+        wanted: &EndpointRequest,
+        network: &NetworkConfig,
+        number: usize,
+    ) -> Result<Endpoint, LeaseError> {
+        let missing = || LeaseError::NoNetwork(network.id.clone());
+        let pool = network.ipv4.as_ref().ok_or_else(missing)?;
+        let used = self.used_addresses(&network.id);
+        let address = ipam::choose(&network.name, pool, &used, wanted.ipv4)?;
+        let mac = match &wanted.mac {
+            Some(text) => text.parse()?,
+            None => Mac::from(address),
+        };
+        let ipv4 = Ipv4Net::new(address, pool.subnet.prefix_len());
+        Ok(Endpoint {
+            network: network.id.clone(),
+            network_name: network.name.clone(),
+            interface: format!("eth{number}"),
+            ipv4: ipv4.expect("the prefix is that of a subnet"),
+            gateway: (!network.internal).then_some(pool.gateway),
+            mac: mac.to_string(),
+            dns_names: dns_names(request, wanted, network),
+        })
+    }
+
+    fn lookup(&self, endpoints: &[Endpoint]) -> Lookup {
+        let pool_of = |endpoint: &Endpoint| {
+            Some(self.networks.get(&endpoint.network)?.ipv4.as_ref()?.gateway)
+        };
+        let user = endpoints
+            .iter()
+            .find(|endpoint| endpoint.network_name != DEFAULT_NETWORK);
+        if let Some(gateway) = user.and_then(pool_of) {
+            return Lookup::Network { gateway };
+        }
+        match endpoints.first().and_then(pool_of) {
+            Some(gateway) => Lookup::Host { gateway },
+            None => Lookup::Nowhere,
+        }
+    }
+}
+
+/// The names a network's DNS knows a container by, as Docker has them: name,
+/// aliases, short id, host name; none on the default network.
+fn dns_names(request: &Attach, wanted: &EndpointRequest, network: &NetworkConfig) -> Vec<String> {
+    if network.name == DEFAULT_NETWORK {
+        return Vec::new();
+    }
+    let short = request.run.container.short().to_owned();
+    let mut names = vec![request.container_name.clone()];
+    names.extend(wanted.aliases.iter().cloned());
+    names.extend([short, request.hostname.clone()]);
+    let mut seen = BTreeSet::new();
+    names.retain(|name| !name.is_empty() && seen.insert(name.to_ascii_lowercase()));
+    names
+}

@@ -1,0 +1,164 @@
+//! netd's files.
+//!
+//! ```text
+//! <root>/networks/<id>.json            a NetworkConfig each, durable
+//! <run>/netd/leases/<id>.<run>.json    a Lease each: the run has all of it
+//! <run>/netd/intents/<id>.<run>.json   a Lease each: being made, or being released
+//! ```
+//! A lease is written as an intent before anything is done for it, moved to
+//! `leases` once all is done, and moved back before it is released. Whatever
+//! lies in `intents` when the daemon starts is taken away.
+
+use std::fs;
+use std::path::PathBuf;
+
+use base::file::{
+    FileMode, make_directories, remove_if_there, replace, sync_directory, write_durable,
+};
+use base::{Instance, NetworkId, PathContext as _, PathError, RunId};
+use netd_api::query::{self, QueryError};
+use netd_api::{Lease, NetworkConfig};
+
+/// Why a file could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    File(#[from] PathError),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error("cannot write {what} as JSON")]
+    Encode {
+        what: String,
+        source: serde_json::Error,
+    },
+}
+
+/// netd's files of one installation.
+#[derive(Debug, Clone)]
+pub struct Store {
+    instance: Instance,
+}
+
+impl Store {
+    /// Returns the files of `instance`, with the directories made.
+    ///
+    /// # Errors
+    /// When a directory cannot be made.
+    pub fn open(instance: Instance) -> Result<Self, StoreError> {
+        let store = Self { instance };
+        for directory in [store.leases(), store.intents(), store.instance.networks()] {
+            make_directories(&directory, 0o700)?;
+        }
+        Ok(store)
+    }
+
+    /// Returns all networks.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn networks(&self) -> Result<Vec<NetworkConfig>, StoreError> {
+        Ok(query::networks(&self.instance)?)
+    }
+
+    /// Returns the leases that are complete.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn complete(&self) -> Result<Vec<Lease>, StoreError> {
+        Ok(query::leases(&self.instance)?)
+    }
+
+    /// Returns the leases that are being made or released.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn incomplete(&self) -> Result<Vec<Lease>, StoreError> {
+        Ok(query::read_leases(&self.intents())?)
+    }
+
+    /// Writes a network so that it survives a power cut.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_network(&self, network: &NetworkConfig) -> Result<(), StoreError> {
+        let what = || format!("network {}", network.name);
+        let json = serde_json::to_vec_pretty(network);
+        let json = json.map_err(|source| StoreError::Encode {
+            what: what(),
+            source,
+        })?;
+        Ok(write_durable(
+            &self.network(&network.id),
+            &json,
+            FileMode::Private,
+        )?)
+    }
+
+    /// Removes a network's file.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_network(&self, id: &NetworkId) -> Result<(), StoreError> {
+        remove_if_there(&self.network(id))?;
+        Ok(sync_directory(&self.instance.networks())?)
+    }
+
+    /// Says what is about to be made.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_intent(&self, lease: &Lease) -> Result<(), StoreError> {
+        let run = &lease.request.run;
+        let json = serde_json::to_vec(lease).map_err(|source| StoreError::Encode {
+            what: format!("the lease of {run}"),
+            source,
+        })?;
+        Ok(replace(&self.intent(run), &json, FileMode::Private)?)
+    }
+
+    /// Says that all of an intent is in place.
+    ///
+    /// # Errors
+    /// When the file cannot be moved.
+    pub fn complete_intent(&self, run: &RunId) -> Result<(), StoreError> {
+        let lease = self.lease(run);
+        Ok(fs::rename(self.intent(run), &lease).at("rename to", &lease)?)
+    }
+
+    /// Says that a lease is about to be released.
+    ///
+    /// # Errors
+    /// When the file cannot be moved.
+    pub fn begin_release(&self, run: &RunId) -> Result<(), StoreError> {
+        let intent = self.intent(run);
+        Ok(fs::rename(self.lease(run), &intent).at("rename to", &intent)?)
+    }
+
+    /// Says that nothing of a run is left.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn forget(&self, run: &RunId) -> Result<(), StoreError> {
+        Ok(remove_if_there(&self.intent(run))?)
+    }
+
+    fn leases(&self) -> PathBuf {
+        self.instance.netd().join("leases")
+    }
+
+    fn intents(&self) -> PathBuf {
+        self.instance.netd().join("intents")
+    }
+
+    fn lease(&self, run: &RunId) -> PathBuf {
+        self.leases().join(format!("{run}.json"))
+    }
+
+    fn intent(&self, run: &RunId) -> PathBuf {
+        self.intents().join(format!("{run}.json"))
+    }
+
+    fn network(&self, id: &NetworkId) -> PathBuf {
+        self.instance.networks().join(format!("{id}.json"))
+    }
+}
