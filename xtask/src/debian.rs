@@ -3,24 +3,27 @@
 //! No host name is written anywhere in the project.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::host;
 use crate::process::Cmd;
-use crate::workspace::read_text;
+use crate::workspace::{read_text, write_file};
 
 /// Lets apt take a suite whose Release file has expired; for one tree only.
-pub(crate) const OLD_RELEASE_OPTIONS: &[&str] = &[
+const OLD_RELEASE_OPTIONS: &[&str] = &[
     "Acquire::Check-Valid-Until \"false\"",
     "Acquire::Check-Date \"false\"",
 ];
+const UNPACK_LIMIT: Duration = Duration::from_secs(30 * 60);
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Returns the mirror that the host's own suite comes from.
 ///
 /// # Errors
 /// Fails when apt knows no source of that suite.
-pub(crate) fn mirror() -> Result<String> {
+fn mirror() -> Result<String> {
     let suite = suite()?;
     let listed = Cmd::new("apt-get")
         .args([
@@ -57,7 +60,58 @@ pub(crate) fn suite() -> Result<String> {
 ///
 /// # Errors
 /// Fails when the package that has it is not installed.
-pub(crate) fn keyring() -> Result<PathBuf> {
-    crate::host::ensure_packages(&["debian-archive-keyring"])?;
+fn keyring() -> Result<PathBuf> {
+    host::ensure_packages(&["debian-archive-keyring"])?;
     Ok(KEYRING.into())
+}
+
+/// Unpacks packages of a suite, and what they depend on, into a folder.
+///
+/// The folder is complete or absent: an unfinished one is removed first.
+///
+/// # Errors
+/// Fails when a package does not exist or the mirror does not answer.
+pub(crate) fn unpack(suite: &str, packages: &[&str], folder: &Path) -> Result<()> {
+    host::ensure_packages(&["mmdebstrap"])?;
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    let mut command = Cmd::new("mmdebstrap")
+        .args(["--mode=root", "--variant=minbase", "--format=directory"])
+        .arg(format!("--keyring={}", keyring()?.display()));
+    if !packages.is_empty() {
+        command = command.arg(format!("--include={}", packages.join(",")));
+    }
+    for option in OLD_RELEASE_OPTIONS {
+        command = command.arg(format!("--aptopt={option}"));
+    }
+    for folder in ["man", "locale"] {
+        command = command.arg(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
+    }
+    eprintln!("unpacking Debian {suite} with {} packages", packages.len());
+    command
+        .arg(suite)
+        .arg(folder)
+        .arg(mirror()?)
+        .timeout(UNPACK_LIMIT)
+        .read()
+        .map(|_| ())
+}
+
+/// Unpacks like `unpack`, but only when the folder was not made of the same list before.
+///
+/// Returns whether it was unpacked anew.
+///
+/// # Errors
+/// Fails like `unpack`.
+pub(crate) fn ensure_unpacked(suite: &str, packages: &[&str], folder: &Path) -> Result<bool> {
+    // Beside the folder, and written last, so that an unfinished tree has none.
+    let stamp = folder.with_extension("stamp");
+    let wanted = format!("{suite} {}", packages.join(" "));
+    if folder.is_dir() && read_text(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(false);
+    }
+    unpack(suite, packages, folder)?;
+    write_file(&stamp, wanted)?;
+    Ok(true)
 }

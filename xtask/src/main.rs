@@ -63,6 +63,12 @@ enum Command {
     Conform(commands::conform::Arguments),
     #[command(hide = true)]
     ConformInside { against: String, filter: String },
+    /// Shows everything once: installs, builds, pulls, runs, cleans up
+    Demo,
+    /// Runs a command in a bare Debian with only the toolchain and a clone
+    Fresh(commands::fresh::Arguments),
+    /// Runs a command in a virtual machine with systemd and cgroup v2
+    Vm(commands::vm::Arguments),
     /// Release programs, units and notices in dist/
     Dist,
     #[command(hide = true)]
@@ -95,6 +101,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::ConformInside { against, filter } => {
             return commands::conform::run_inside(against, filter);
         }
+        Command::Fresh(arguments) => return commands::fresh::run(arguments),
+        Command::Vm(arguments) => return commands::vm::run(arguments),
+        Command::Demo => commands::demo::run(),
         Command::Dist => commands::dist::run(),
         Command::Inside { stage, spec } => return enter::run_stage(stage, spec),
     };

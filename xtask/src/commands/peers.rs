@@ -3,17 +3,16 @@
 //! The tree is for comparison only. Nothing of it runs on the host: `peers CMD`,
 //! benches and suites enter it in namespaces made for them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::debian;
 use crate::enter::{Access, Bind, Entry, Network};
 use crate::host;
 use crate::process::Cmd;
-use crate::workspace::{self, read_text};
+use crate::workspace;
 
 const SUITE: &str = "unstable";
 const PACKAGES: &[&str] = &[
@@ -60,7 +59,6 @@ const SHOWN: &[&str] = &[
     "hyperfine",
     "docker-registry",
 ];
-const UNPACK_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// What to run in the tree.
 #[derive(Debug, clap::Args)]
@@ -105,22 +103,7 @@ pub(crate) fn entry(data: &str, command: Vec<String>) -> Result<Entry> {
 /// Fails when it cannot be made.
 pub(crate) fn ensure() -> Result<()> {
     host::ensure_root("the tree of peers")?;
-    let wanted = format!("{SUITE} {}", PACKAGES.join(" "));
-    if read_text(&stamp()).is_ok_and(|found| found == wanted) {
-        return Ok(());
-    }
-    host::ensure_packages(&["mmdebstrap"])?;
-    eprintln!("unpacking {} packages of Debian {SUITE}", PACKAGES.len());
-    if tree().exists() {
-        std::fs::remove_dir_all(tree()).context("remove an unfinished tree")?;
-    }
-    mmdebstrap()?
-        .arg(SUITE)
-        .arg(tree())
-        .arg(debian::mirror()?)
-        .timeout(UNPACK_LIMIT)
-        .read()?;
-    workspace::write_file(&stamp(), wanted)
+    debian::ensure_unpacked(SUITE, PACKAGES, &tree()).map(|_| ())
 }
 
 /// Returns "name version" of each peer, one a line.
@@ -138,25 +121,6 @@ pub(crate) fn versions() -> Result<String> {
         .read()
 }
 
-fn mmdebstrap() -> Result<Cmd> {
-    let mut command = Cmd::new("mmdebstrap")
-        .args(["--mode=root", "--variant=minbase", "--format=directory"])
-        .arg(format!("--keyring={}", debian::keyring()?.display()))
-        .arg(format!("--include={}", PACKAGES.join(",")));
-    for option in debian::OLD_RELEASE_OPTIONS {
-        command = command.arg(format!("--aptopt={option}"));
-    }
-    for folder in ["man", "doc", "locale"] {
-        command = command.arg(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
-    }
-    Ok(command)
-}
-
 fn tree() -> PathBuf {
     workspace::path("target/peers")
-}
-
-/// Beside the tree, so that a tree which was not finished has none.
-fn stamp() -> PathBuf {
-    Path::new(&tree()).with_extension("stamp")
 }
