@@ -128,3 +128,47 @@ pub(crate) enum OutboxError {
         source: serde_json::Error,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(directory: &std::path::Path) -> Vec<String> {
+        let log = Log::open_read_only(directory).unwrap();
+        let mut reader = log.read_after(events::Position::default()).unwrap();
+        let records = reader.read_batch().unwrap();
+        records.into_iter().map(|record| record.kind).collect()
+    }
+
+    #[test]
+    fn facts_wait_in_order_while_the_log_cannot_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let writable = Log::open(directory.path()).unwrap();
+        let refusing = Log::open_read_only(directory.path()).unwrap();
+        let mut outbox = Outbox::new(refusing, "subject".to_owned());
+        for kind in ["started", "exited"] {
+            let error = outbox.push(kind, &(), Weight::Vital).unwrap_err();
+            assert!(matches!(error, OutboxError::Append { .. }), "{error}");
+        }
+        assert!(outbox.deadline().is_some() && !outbox.is_empty());
+        outbox.log = writable;
+        outbox.push("cleaned", &(), Weight::Vital).unwrap();
+        assert!(outbox.deadline().is_none() && outbox.is_empty());
+        assert_eq!(recorded(directory.path()), ["started", "exited", "cleaned"]);
+    }
+
+    #[test]
+    fn facts_about_execs_are_given_up_when_too_many_wait_and_those_of_the_container_never() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(Log::open(directory.path()).unwrap());
+        let refusing = Log::open_read_only(directory.path()).unwrap();
+        let mut outbox = Outbox::new(refusing, "subject".to_owned());
+        for _ in 0..LIMIT {
+            outbox.push("exec", &(), Weight::Droppable).unwrap_err();
+        }
+        let error = outbox.push("exec", &(), Weight::Droppable).unwrap_err();
+        assert!(matches!(error, OutboxError::Dropped { .. }), "{error}");
+        outbox.push("exited", &(), Weight::Vital).unwrap_err();
+        assert_eq!(outbox.waiting.len(), LIMIT + 1);
+    }
+}

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use base::{PathContext as _, PathError};
+use base::{Failure, FailureKind, PathContext as _, PathError};
 use engine_shim_api::{ShimConfig, runtime_id};
 use rustix::process::{Pid, WaitStatus};
 use serde::Deserialize;
@@ -293,6 +293,26 @@ fn failure_message(log: &[u8], printed: &[u8], status: WaitStatus) -> String {
             format!("the OCI runtime exited with status {code}")
         }
     }
+}
+
+/// How runtimes say that the process asked about has ended.
+const ENDED: [&str; 4] = [
+    "container not running",
+    "is not running",
+    "process already finished",
+    "no such process",
+];
+
+/// Returns the runtime's reason as a failure; a process that has ended is a
+/// conflict, not somebody's fault.
+pub(crate) fn runtime_failure(reason: String) -> Failure {
+    let ended = ENDED.iter().any(|words| reason.contains(words));
+    let kind = if ended {
+        FailureKind::Conflict
+    } else {
+        FailureKind::Internal
+    };
+    Failure::new(kind, reason)
 }
 
 /// Returns the exit code as Docker counts it: 128 + signal for a killed process.

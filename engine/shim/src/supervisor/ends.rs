@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use base::{Failure, FailureKind, Timestamp};
+use base::Timestamp;
 use engine_shim_api::control::{ControlReply, Notice};
 use engine_shim_api::event;
 use engine_shim_api::{ExecExited, ExecStarted};
@@ -16,7 +16,7 @@ use super::Supervisor;
 use crate::outbox::Weight;
 use crate::phase::PhaseEvent;
 use crate::process::{DRAIN_LIMIT, End, INIT, Process, Stage};
-use crate::runtime::{RuntimeCommand, exit_code};
+use crate::runtime::{RuntimeCommand, exit_code, runtime_failure};
 
 /// More signals than this are never read at once.
 const SIGNAL_BUFFER_BYTES: usize = 4 * 128;
@@ -123,8 +123,7 @@ impl Supervisor {
             }
             Ok(None) => unreachable!("an exec that succeeds has a pid"),
             Err(reason) => {
-                let failure = Failure::new(FailureKind::Internal, reason);
-                self.control.reply(reply, Err(failure));
+                self.control.reply(reply, Err(runtime_failure(reason)));
             }
         }
     }

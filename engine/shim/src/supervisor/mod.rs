@@ -113,7 +113,7 @@ impl Supervisor {
     /// Runs until the run is over or somebody shuts the shim down.
     pub(crate) fn run(&mut self) {
         loop {
-            self.advance(Instant::now());
+            self.advance();
             if self.phase == Phase::Ended {
                 return;
             }
@@ -212,17 +212,27 @@ impl Supervisor {
         }
     }
 
-    /// Does what is due without an event.
-    fn advance(&mut self, now: Instant) {
+    /// Does what is due without an event, until there is nothing more of it.
+    fn advance(&mut self) {
+        loop {
+            let before = self.phase;
+            self.advance_once(Instant::now());
+            if self.phase == before {
+                return;
+            }
+        }
+    }
+
+    fn advance_once(&mut self, now: Instant) {
         if self.outbox.deadline().is_some_and(|due| due <= now) {
             let flushed = self.outbox.flush();
             self.report(flushed);
         }
         self.end_overdue_commands(now);
         self.settle_processes(now);
+        self.sweep_clients(now);
         self.start_next_job(now);
         self.advance_phase(now);
-        self.sweep_clients(now);
         self.control.sweep();
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use base::Timestamp;
 use base::file::{FileMode, replace};
-use base::{Failure, FailureKind, Timestamp};
 use engine_shim_api::control::{ControlReply, Notice};
 use engine_shim_api::event::{self, Cleaned, Started};
 use engine_shim_api::{EXIT_FILE, ExitRecord};
@@ -15,7 +15,7 @@ use super::{LINGER_LIMIT, Supervisor};
 use crate::outbox::Weight;
 use crate::phase::{Action, Phase, PhaseEvent};
 use crate::process::{End, INIT, Stage};
-use crate::runtime::RuntimeCommand;
+use crate::runtime::{RuntimeCommand, runtime_failure};
 
 /// How often `delete` is tried, and how long after a failure.
 const DELETE_ATTEMPTS: u32 = 5;
@@ -51,7 +51,6 @@ impl Supervisor {
             Phase::Recording if self.outbox.is_empty() => {
                 self.notify_exit();
                 self.step(PhaseEvent::ExitRecorded);
-                self.start_next_job(now);
             }
             Phase::Clearing if self.outbox.is_empty() => self.step(PhaseEvent::CleanedRecorded),
             _ => {}
@@ -83,8 +82,7 @@ impl Supervisor {
         }
         if let Some(reply) = job.reply {
             let answer = result.map(|_| ControlReply::Done);
-            let failed = |reason| Failure::new(FailureKind::Internal, reason);
-            self.control.reply(reply, answer.map_err(failed));
+            self.control.reply(reply, answer.map_err(runtime_failure));
         }
     }
 
@@ -114,7 +112,7 @@ impl Supervisor {
 
     fn answer_failure(&mut self) {
         let reason = self.start_failure.clone().unwrap_or_default();
-        let failure = Failure::new(FailureKind::Internal, reason);
+        let failure = runtime_failure(reason);
         if let Some(reply) = self.start_reply.take() {
             self.control.reply(reply, Err(failure));
         }
