@@ -211,13 +211,7 @@ impl Cgroup {
     /// # Errors
     /// When a group cannot be read. One that is gone is empty.
     pub fn processes(&self) -> Result<Vec<i32>, CgroupError> {
-        let mut pids = Vec::new();
-        if let Some(group) = self.witness() {
-            collect_processes(group, DEPTH_LIMIT, &mut pids)?;
-        }
-        pids.sort_unstable();
-        pids.dedup();
-        Ok(pids)
+        collect(self.witness().into_iter())
     }
 
     /// Returns whether the container's processes are frozen.
@@ -282,10 +276,14 @@ impl Cgroup {
     pub fn kill_all(&self) -> Result<(), CgroupError> {
         let deadline = Instant::now() + EMPTY_LIMIT;
         loop {
-            if self.processes()?.is_empty() {
+            // One that is just entering is not in all of them yet.
+            let pids = collect(self.all())?;
+            if pids.is_empty() {
                 return Ok(());
             }
-            self.signal_all(Signal::KILL)?;
+            for pid in pids {
+                signal_one(pid, Signal::KILL)?;
+            }
             if self.is_frozen() {
                 self.set(Freezer::Thawed)?;
             }
@@ -387,6 +385,16 @@ pub fn write_control(path: &Path, value: &str) -> Result<(), PathError> {
 fn read_word(path: &Path) -> Option<String> {
     let text = read_bounded(path, PROCS_LIMIT_BYTES).ok()?;
     Some(String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+fn collect<'a>(groups: impl Iterator<Item = &'a Path>) -> Result<Vec<i32>, CgroupError> {
+    let mut pids = Vec::new();
+    for group in groups {
+        collect_processes(group, DEPTH_LIMIT, &mut pids)?;
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
 }
 
 fn signal_one(pid: i32, signal: Signal) -> Result<(), CgroupError> {

@@ -10,12 +10,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{self, Context, Failure};
+use crate::create::HOOK_COMMAND;
 use crate::log::{LogFormat, Logger, Verbosity};
 use crate::seal;
 use crate::state::Store;
 
 /// What `--version` prints after the name; engines look for "commit" and "spec".
 const VERSION: &str = concat!(
+    "version ",
     env!("CARGO_PKG_VERSION"),
     "\ncommit: v",
     env!("CARGO_PKG_VERSION"),
@@ -64,6 +66,9 @@ enum Command {
     Exec(commands::exec::Args),
     /// Print what this runtime can do
     Features,
+    /// Become a hook, for this program itself
+    #[command(name = HOOK_COMMAND, hide = true)]
+    Hook(commands::hook::Args),
     /// Send a signal to a container's init
     Kill(commands::kill::Args),
     /// List containers
@@ -155,6 +160,7 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
         Command::Delete(args) => commands::delete::run(&context, &args),
         Command::Exec(args) => commands::exec::run(&context, args),
         Command::Features => commands::features::run(),
+        Command::Hook(args) => commands::hook::run(&args),
         Command::Kill(args) => commands::kill::run(&context, &args),
         Command::List(args) => commands::list::run(&context, &args),
         Command::Pause(args) => commands::pause::run(&context, &args),

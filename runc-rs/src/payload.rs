@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{AccessFlags, access};
 use oci_spec::runtime::{Process, Spec};
 
@@ -117,7 +117,7 @@ fn try_execute(
     let environment = c_strings(process.env().iter().flatten().chain(extra))?;
     // The runtime blocks signals to wait for them, and Rust ignores SIGPIPE;
     // both would be inherited.
-    sys::reset_signal(Signal::SIGPIPE).map_err(PayloadError::Signals)?;
+    sys::reset_signals();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .map_err(|error| PayloadError::Signals(error.into()))?;
     nix::unistd::execve(&path, &arguments, &environment)

@@ -4,6 +4,7 @@
 //! <root>/<id>/            0700; making it is what reserves the id
 //!     state.json          0600, replaced by rename: this module's Record
 //!     config.json         the specification as normalised, what exec reads
+//!     creating.lock       held by every process of an unfinished creation
 //!     console.sock        while a foreground run waits for its terminal
 //!     init/<id>/          libcontainer's own files; its notify.sock exists
 //!                         from creation until start
@@ -184,6 +185,12 @@ impl ContainerDirectory {
     /// Returns the directory itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the lock that whoever is creating the container holds, every
+    /// process forked for it included, until init executes its program.
+    pub fn creation_lock(&self) -> PathBuf {
+        self.path.join("creating.lock")
     }
 
     /// Returns the bundle libcontainer is given: it reads `config.json` there.

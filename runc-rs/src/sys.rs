@@ -9,7 +9,6 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 
-use nix::sys::signal::{SigHandler, Signal};
 use rustix::process::Pid;
 
 /// Which side of a fork the caller is on.
@@ -114,15 +113,27 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     zero_or_errno(result)
 }
 
-/// Gives `signal` its default action again, which a process executed later
-/// inherits.
-///
-/// # Errors
-/// When the signal's action cannot be changed.
-pub fn reset_signal(signal: Signal) -> io::Result<()> {
-    // SAFETY: no handler function is installed, only the default action.
-    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
-    Ok(())
+/// Gives every signal its default action again: ignored ones would stay
+/// ignored in a program executed later. Only for a process about to do so.
+pub fn reset_signals() {
+    const LAST_SIGNAL: libc::c_int = 64;
+    const MASK_BYTES: usize = 8;
+    // The kernel's structure: no handler, no flags, no restorer, empty mask.
+    let default = [0_u64; 4];
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: the structure is as large as the kernel's and lives over the
+        // call; no handler is installed. The C library's wrapper would leave
+        // out its two reserved signals. KILL and STOP are refused, rightly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                MASK_BYTES,
+            )
+        };
+    }
 }
 
 /// Sets the execution domain of this process (`personality(2)`).

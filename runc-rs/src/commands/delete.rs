@@ -1,7 +1,9 @@
 //! `delete`: removes a container, its control groups and its record.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use base::lock::FileLock;
 
 use rustix::process::Signal;
 
@@ -12,6 +14,7 @@ use crate::hooks;
 use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status};
 
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +59,10 @@ pub(super) fn remove(
     directory: &ContainerDirectory,
     record: &Record,
 ) -> Result<(), CommandError> {
-    kill_init(record)?;
+    match record.init {
+        Some(_) => kill_init(record)?,
+        None => end_creation(directory, record)?,
+    }
     record.cgroup.kill_all()?;
     record.cgroup.remove()?;
     let hooks = directory
@@ -72,6 +78,22 @@ pub(super) fn remove(
         }
     }
     Ok(())
+}
+
+/// Ends what a killed creation left: processes that may not have entered the
+/// control groups yet, and end by themselves if they do not.
+fn end_creation(directory: &ContainerDirectory, record: &Record) -> Result<(), CommandError> {
+    let deadline = Instant::now() + KILL_LIMIT;
+    loop {
+        record.cgroup.kill_all()?;
+        if !FileLock::is_held(&directory.creation_lock())? {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(CommandError::KillTimeout(record.id.clone()));
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
 }
 
 fn kill_init(record: &Record) -> Result<(), CommandError> {

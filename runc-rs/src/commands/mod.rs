@@ -4,6 +4,7 @@ pub mod create;
 pub mod delete;
 pub mod exec;
 pub mod features;
+pub mod hook;
 pub mod kill;
 pub mod list;
 pub mod pause;
@@ -66,6 +67,8 @@ pub enum CommandError {
     Terminal(#[from] TerminalError),
     #[error(transparent)]
     Hook(crate::hooks::HookError),
+    #[error(transparent)]
+    HookState(#[from] crate::create::HookStateError),
     #[error(transparent)]
     File(#[from] PathError),
     #[error("container not running")]

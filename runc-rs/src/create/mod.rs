@@ -7,6 +7,7 @@
 
 mod after;
 mod before;
+mod hook_state;
 mod start;
 
 use std::os::fd::OwnedFd;
@@ -14,6 +15,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use base::file::{FileMode, PathError, replace};
+use base::lock::FileLock;
 use base::time::Timestamp;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
@@ -28,6 +30,7 @@ use crate::spec::{self, HostFacts, Normalised, SpecError};
 use crate::state::{ContainerDirectory, ContainerName, KeyringMode, Record, StateError, Store};
 use crate::terminal::{self, TerminalError};
 
+pub use hook_state::{COMMAND as HOOK_COMMAND, HookStateError, become_hook};
 pub use start::{StartError, start};
 
 /// Says which step of a creation failed.
@@ -168,7 +171,11 @@ fn build(
 ) -> Result<Created, CreateError> {
     let spec = normalised.spec;
     record.cgroup.ensure_unused()?;
+    // Held by what is forked from here on as well, so that delete can tell
+    // when nothing of a killed creation is left.
+    let _lock = FileLock::acquire(&directory.creation_lock())?;
     directory.save(&record)?;
+    let spec = hook_state::wrap(spec, &record.bundle);
     directory.save_spec(&spec)?;
     before::prepare(&record, &spec, normalised.working_directory.as_deref())?;
     let listener = match request.console {

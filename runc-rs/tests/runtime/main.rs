@@ -1,0 +1,17 @@
+//! Black-box tests of the built `runc-rs` binary against the running kernel.
+//! They need root; each uses a bundle, state root and control group of its own.
+
+#[cfg(test)]
+mod bundle;
+#[cfg(test)]
+mod cgroups;
+#[cfg(test)]
+mod command_line;
+#[cfg(test)]
+mod confinement;
+#[cfg(test)]
+mod exec;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod terminals;
