@@ -149,6 +149,12 @@ fn measure_appends(directory: &Path) -> Outcome<()> {
     }
     let micros = started.elapsed().as_secs_f64() * 1e6 / 200.0;
     println!("append-durable {micros:.0} us");
+    let started = Instant::now();
+    for _ in 0..200 {
+        Log::open(directory)?;
+    }
+    let micros = started.elapsed().as_secs_f64() * 1e6 / 200.0;
+    println!("open {micros:.0} us");
     Ok(())
 }
 

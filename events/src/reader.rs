@@ -69,6 +69,8 @@ struct Current {
     file: File,
     offset: u64,
     sequence: Sequence,
+    /// There was a later segment already when this one was opened.
+    superseded: bool,
 }
 
 /// How a look at the current segment ended.
@@ -167,13 +169,13 @@ impl Reader {
             return Ok(None);
         };
         if self.position == Position::default() {
-            return self.open(*oldest);
+            return self.open(&keys, 0);
         }
         if oldest.first > wanted {
             return Err(self.gap(*oldest));
         }
-        let holder = keys.iter().rev().find(|key| key.first <= wanted);
-        let Some(mut current) = self.open(*holder.unwrap_or(oldest))? else {
+        let holder = keys.iter().rposition(|key| key.first <= wanted);
+        let Some(mut current) = self.open(&keys, holder.unwrap_or(0))? else {
             return Ok(None);
         };
         self.skip(&mut current)?;
@@ -182,7 +184,8 @@ impl Reader {
 
     /// Opens a segment; none if it was dropped since it was listed, in which
     /// case the next call lists again.
-    fn open(&self, key: SegmentKey) -> Result<Option<Current>, ReadError> {
+    fn open(&self, keys: &[SegmentKey], index: usize) -> Result<Option<Current>, ReadError> {
+        let key = keys[index];
         let file = match segment::open_for_reading(&self.directory, key) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -193,6 +196,7 @@ impl Reader {
             file,
             offset: 0,
             sequence: Sequence::starting_at(key.position()),
+            superseded: index + 1 < keys.len(),
         }))
     }
 
@@ -227,7 +231,7 @@ impl Reader {
         };
         // The order matters: what is there when the seal is seen is all.
         let status = segment::status(&current.file, &current.path)?;
-        let complete = status.sealed || status.unlinked;
+        let complete = status.sealed || status.unlinked || current.superseded;
         let wanted = status.size_bytes.saturating_sub(current.offset);
         self.buffer.resize(wanted.min(CHUNK_BYTES) as usize, 0);
         let read = segment::read_at(&current.file, &mut self.buffer, current.offset)
@@ -329,7 +333,7 @@ impl Reader {
         if !follows && next.epoch == current.key.epoch {
             return Err(self.damaged(format!("segment {next} does not follow")));
         }
-        let Some(opened) = self.open(next)? else {
+        let Some(opened) = self.open(&keys, index)? else {
             return Ok(false);
         };
         self.current = Some(opened);

@@ -15,7 +15,7 @@ use crate::request::{CANCELLED, Requester};
 
 /// How many answers, cancellations and ended runs are remembered. What falls
 /// out is far older than any deadline.
-const REMEMBERED: usize = 8192;
+const REMEMBERED: usize = 4096;
 
 /// The facts that end a run.
 const RUN_ENDS: [&str; 2] = ["container.exited", "container.cleaned"];

@@ -1,6 +1,7 @@
 //! The workers' half of a server: judging, performing, answering.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, Scope};
@@ -25,6 +26,10 @@ use crate::record::Record;
 const OBSERVE_ATTEMPTS: u32 = 5;
 /// The pause after the first failed attempt; it doubles each time.
 const OBSERVE_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often an answer is tried on a full disk before the server ends.
+const FULL_DISK_ATTEMPTS: u32 = 100;
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the reading thread and the workers share.
 pub(super) struct Shared {
@@ -169,11 +174,25 @@ impl Shared {
             request: record.request.as_ref(),
             data: answer.data,
         };
-        let positions = self.log.append_entries(std::iter::once(entry))?;
+        let positions = self.append_when_there_is_room(entry)?;
         if let (Some(id), Some(position)) = (&record.request, positions.first()) {
             guard(&self.ledger).answered(id, *position);
         }
         Ok(())
+    }
+
+    /// A full disk may have room again soon; what was done must be told.
+    fn append_when_there_is_room(&self, entry: Entry<'_>) -> Result<Vec<Position>, AppendError> {
+        for _ in 1..FULL_DISK_ATTEMPTS {
+            match self.log.append_entries(std::iter::once(entry)) {
+                Err(AppendError::File(error)) if error.kind() == ErrorKind::StorageFull => {
+                    tracing::warn!(subject = entry.subject, "no room to record an answer");
+                    std::thread::sleep(FULL_DISK_PAUSE);
+                }
+                other => return other,
+            }
+        }
+        self.log.append_entries(std::iter::once(entry))
     }
 
     fn observe(&self, record: &Record) {

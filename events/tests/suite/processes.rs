@@ -5,9 +5,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use events::{Draft, Log, Position, REPAIRED, Record};
+use base::{Failure, RequestId};
+use events::{
+    Draft, Log, Position, REPAIRED, Record, Reply, Request, Server, ServerConfig, Service,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::common::{Random, open_in_boot, read_all};
@@ -15,8 +20,12 @@ use crate::common::{Random, open_in_boot, read_all};
 const DIRECTORY: &str = "EVENTS_TEST_DIRECTORY";
 const WRITER: &str = "EVENTS_TEST_WRITER";
 const WRITERS: u64 = 8;
-const RECORDS_EACH: u64 = 20_000;
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Returns how much each writer writes; `EVENTS_TEST_RECORDS` asks for more.
+fn records_each() -> u64 {
+    std::env::var("EVENTS_TEST_RECORDS").map_or(20_000, |text| text.parse().unwrap())
+}
 
 /// What a test writer writes: who, and its how manyeth.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -59,10 +68,11 @@ fn child_writes_its_share() {
         return;
     };
     let log = Log::open(&directory).unwrap();
+    let all = records_each();
     let mut number = 0;
-    while number < RECORDS_EACH {
+    while number < all {
         // Single records and batches of different sizes.
-        let count = (1 + (number * 7 + writer) % 5).min(RECORDS_EACH - number);
+        let count = (1 + (number * 7 + writer) % 5).min(all - number);
         let drafts: Vec<Draft> = (number..number + count).map(|n| note(writer, n)).collect();
         log.append(&drafts).unwrap();
         number += count;
@@ -97,6 +107,119 @@ fn child_writes_until_it_is_killed() {
     }
 }
 
+/// Notes every fact it observes and answers every request, by appending.
+struct Recorder(Log);
+
+impl Service for Recorder {
+    fn name(&self) -> &'static str {
+        "recorder"
+    }
+    fn is_request(&self, record: &Record) -> bool {
+        record.kind == "test.asked"
+    }
+    fn is_observed(&self, record: &Record) -> bool {
+        record.kind == "test.happened"
+    }
+    fn is_teardown(&self, _record: &Record) -> bool {
+        false
+    }
+    fn perform(&self, _record: &Record) -> Result<Reply, Failure> {
+        Ok(Reply::new("test.answered", &()).unwrap())
+    }
+    fn failed_kind(&self, _request_kind: &str) -> &'static str {
+        "test.ask_failed"
+    }
+    fn observe(&self, record: &Record) -> Result<(), Failure> {
+        let draft = Draft::new("recorder", "test.observed", &record.subject, &()).unwrap();
+        self.0.append(&[draft]).unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn child_serves_until_it_is_killed() {
+    let Some((directory, _)) = task() else {
+        return;
+    };
+    let log = Log::open(&directory).unwrap();
+    let service = Arc::new(Recorder(log.clone()));
+    let server = Server::new(log, service, ServerConfig::default());
+    server.run(&AtomicBool::new(false)).unwrap();
+}
+
+#[test]
+fn a_server_killed_at_random_answers_each_request_once_and_misses_no_fact() {
+    let seed = u64::from(std::process::id()) * 2_654_435_761;
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::open(directory.path()).unwrap();
+    let mut number = 0;
+    for _ in 0..12 {
+        let test = "processes::child_serves_until_it_is_killed";
+        let mut server = start(test, directory.path(), 0);
+        let mut reader = log.read_after(log.last().unwrap()).unwrap();
+        let deadline = Instant::now() + LIMIT;
+        for _ in 0..100 {
+            append_fact_and_request(&log, number);
+            number += 1;
+        }
+        let is_at_work = |record: &Record| record.source == "recorder";
+        while !reader.read_batch().unwrap().iter().any(is_at_work) {
+            assert!(Instant::now() < deadline, "the server does not start");
+            reader.wait(Duration::from_millis(100)).unwrap();
+        }
+        let until = Instant::now() + Duration::from_micros(random.below(5_000));
+        while Instant::now() < until {
+            append_fact_and_request(&log, number);
+            number += 1;
+        }
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+    let mut server = start(
+        "processes::child_serves_until_it_is_killed",
+        directory.path(),
+        0,
+    );
+    let deadline = Instant::now() + LIMIT;
+    let (mut observed, mut answered) = (HashMap::new(), HashMap::new());
+    let mut reader = log.read_after(Position::default()).unwrap();
+    while observed.len() < number || answered.len() < number {
+        let (seen, told) = (observed.len(), answered.len());
+        assert!(Instant::now() < deadline, "{seen} and {told} of {number}");
+        for record in reader.read_batch().unwrap() {
+            let counts = match record.kind.as_str() {
+                "test.observed" => &mut observed,
+                "test.answered" => &mut answered,
+                _ => continue,
+            };
+            *counts.entry(record.subject).or_insert(0) += 1;
+        }
+        reader.wait(Duration::from_millis(100)).unwrap();
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(answered.values().all(|times| *times == 1));
+    let again = observed.values().filter(|times| **times > 1).count();
+    println!("{number} facts and requests, {again} facts observed again");
+    assert!(again > 0, "no server was killed at work");
+}
+
+fn append_fact_and_request(log: &Log, number: usize) {
+    let subject = format!("subject-{number}");
+    let fact = Draft::new("test", "test.happened", &subject, &()).unwrap();
+    let boot_id = log.boot_id().unwrap();
+    let requester = events::request::Requester::new(log.epoch(), boot_id, LIMIT);
+    let request = Request {
+        requester,
+        body: (),
+    };
+    let request = Draft::new("test", "test.asked", &subject, &request).unwrap();
+    let request = request.with_request(RequestId::random());
+    log.append(&[fact, request]).unwrap();
+}
+
 /// Asserts that every writer's notes stand there once and in its own order,
 /// and that seq has no gap; returns how many notes each writer has.
 fn check_order(records: &[Record]) -> HashMap<u64, u64> {
@@ -122,7 +245,7 @@ fn eight_writers_at_once_lose_nothing_while_a_reader_follows() {
     let mut reader = log.read_after(Position::default()).unwrap();
     let mut followed = Vec::new();
     let deadline = Instant::now() + LIMIT;
-    while (followed.len() as u64) < WRITERS * RECORDS_EACH {
+    while (followed.len() as u64) < WRITERS * records_each() {
         assert!(Instant::now() < deadline, "only {} records", followed.len());
         let batch = reader.read_batch().unwrap();
         if batch.is_empty() {
@@ -134,7 +257,7 @@ fn eight_writers_at_once_lose_nothing_while_a_reader_follows() {
         assert!(child.wait_with_output().unwrap().status.success());
     }
     let counts = check_order(&followed);
-    assert!(counts.values().all(|count| *count == RECORDS_EACH));
+    assert!(counts.values().all(|count| *count == records_each()));
     assert_eq!(read_all(&log, Position::default()).len(), followed.len());
 }
 
