@@ -156,8 +156,7 @@ fn a_server_killed_at_random_answers_each_request_once_and_misses_no_fact() {
     let log = Log::open(directory.path()).unwrap();
     let mut number = 0;
     for _ in 0..12 {
-        let test = "processes::child_serves_until_it_is_killed";
-        let mut server = start(test, directory.path(), 0);
+        let mut server = start(SERVE, directory.path(), 0);
         let mut reader = log.read_after(log.last().unwrap()).unwrap();
         let deadline = Instant::now() + LIMIT;
         for _ in 0..100 {
@@ -177,13 +176,25 @@ fn a_server_killed_at_random_answers_each_request_once_and_misses_no_fact() {
         server.kill().unwrap();
         server.wait().unwrap();
     }
-    let mut server = start(
-        "processes::child_serves_until_it_is_killed",
-        directory.path(),
-        0,
-    );
+    let mut server = start(SERVE, directory.path(), 0);
+    let (observed, answered) = wait_for_all(&log, number);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(answered.values().all(|times| *times == 1));
+    let again = observed.values().filter(|times| **times > 1).count();
+    println!("{number} facts and requests, {again} facts observed again");
+    assert!(again > 0, "no server was killed at work");
+}
+
+const SERVE: &str = "processes::child_serves_until_it_is_killed";
+
+/// How often each subject was observed or answered.
+type Counts = HashMap<String, usize>;
+
+/// Waits until `number` subjects have been observed and answered.
+fn wait_for_all(log: &Log, number: usize) -> (Counts, Counts) {
     let deadline = Instant::now() + LIMIT;
-    let (mut observed, mut answered) = (HashMap::new(), HashMap::new());
+    let (mut observed, mut answered) = (Counts::new(), Counts::new());
     let mut reader = log.read_after(Position::default()).unwrap();
     while observed.len() < number || answered.len() < number {
         let (seen, told) = (observed.len(), answered.len());
@@ -198,12 +209,7 @@ fn a_server_killed_at_random_answers_each_request_once_and_misses_no_fact() {
         }
         reader.wait(Duration::from_millis(100)).unwrap();
     }
-    server.kill().unwrap();
-    server.wait().unwrap();
-    assert!(answered.values().all(|times| *times == 1));
-    let again = observed.values().filter(|times| **times > 1).count();
-    println!("{number} facts and requests, {again} facts observed again");
-    assert!(again > 0, "no server was killed at work");
+    (observed, answered)
 }
 
 fn append_fact_and_request(log: &Log, number: usize) {
