@@ -1,1 +1,70 @@
-//! placeholder
+//! The `engine` command line: everything a person types, as a client of the
+//! daemon's API. The daemon itself is a hook that the binary passes in.
+//!
+//! A command goes through three steps: clap reads the words ([`arguments`]),
+//! pure functions turn them into requests ([`parse`], [`container_plan`]), and
+//! `cmd/<command>.rs` sends those and prints the answers. Commands write to the
+//! streams of their [`context`], never to the process's own.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod attach;
+mod cmd;
+mod container_options;
+mod container_plan;
+mod context;
+mod daemon;
+mod detach_keys;
+mod error;
+mod human;
+mod json;
+mod listing;
+mod parse;
+mod progress;
+mod session;
+mod table;
+mod template;
+mod terminal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use daemon::DaemonOptions;
+
+/// Runs the command line `arguments`, the program's name first, and returns
+/// what the process exits with. `daemon` is called for `engine daemon --foreground`.
+///
+/// This is where the environment is read; nothing below looks at it again.
+pub fn run(
+    arguments: impl Iterator<Item = OsString>,
+    daemon: impl FnOnce(DaemonOptions) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
+    let parsed = match arguments::parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
+    };
+    match parsed.command {
+        cmd::Command::Daemon(ref arguments) if arguments.is_foreground() => {
+            daemon::run_hook(arguments, parsed.global.daemon_options(), daemon)
+        }
+        _ => execute(parsed),
+    }
+}
+
+fn execute(parsed: arguments::Arguments) -> ExitCode {
+    let prefix = parsed.command.error_prefix();
+    let outcome = context::Context::of_process(&parsed.global)
+        .and_then(|context| block_on(parsed.command, &context));
+    outcome.unwrap_or_else(|error| error.report(prefix))
+}
+
+fn block_on(
+    command: cmd::Command,
+    context: &context::Context,
+) -> Result<ExitCode, error::CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(error::CliError::Runtime)?;
+    runtime.block_on(command.run(context))
+}

@@ -1,0 +1,142 @@
+//! The words of the command line, and the exit codes of words that make no sense.
+//!
+//! Docker's codes hold: 125 for a bad option, 1 for a missing argument or an
+//! unknown command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base::instance::{DEFAULT_ROOT, DEFAULT_RUN, InstanceName};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
+
+use crate::cmd::Command;
+use crate::daemon::DaemonOptions;
+use crate::parse;
+
+/// The exit code of a command line with a bad option.
+pub(crate) const BAD_OPTION: u8 = 125;
+
+/// Runs containers.
+#[derive(Debug, Parser)]
+#[command(name = "engine", version, about = "Runs containers")]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true, infer_subcommands = false)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub global: GlobalOptions,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which installation is meant.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalOptions {
+    /// The daemon's socket, unix://PATH [default: <run-dir>/engine.sock]
+    #[arg(
+        short = 'H',
+        long,
+        env = "ENGINE_HOST",
+        global = true,
+        hide_short_help = true
+    )]
+    #[arg(value_name = "URL", value_parser = parse::host::parse)]
+    host: Option<PathBuf>,
+    /// Where everything that survives a reboot is kept
+    #[arg(long, env = "ENGINE_ROOT", global = true, hide_short_help = true)]
+    #[arg(value_name = "DIR", default_value = DEFAULT_ROOT)]
+    root: PathBuf,
+    /// Where everything that does not is kept
+    #[arg(long, env = "ENGINE_RUN", global = true, hide_short_help = true)]
+    #[arg(value_name = "DIR", default_value = DEFAULT_RUN)]
+    run_dir: PathBuf,
+    /// The installation's name on this host
+    #[arg(long, env = "ENGINE_INSTANCE", global = true, hide_short_help = true)]
+    #[arg(value_name = "NAME")]
+    instance: Option<InstanceName>,
+    /// The daemon's configuration [default: /etc/engine/config.toml]
+    #[arg(long, env = "ENGINE_CONFIG", global = true, hide_short_help = true)]
+    #[arg(value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How much the daemon logs
+    #[arg(long, global = true, hide_short_help = true, value_name = "LEVEL")]
+    #[arg(default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log_level: String,
+}
+
+impl GlobalOptions {
+    /// Returns the socket to talk to.
+    pub(crate) fn socket(&self) -> PathBuf {
+        match &self.host {
+            Some(socket) => socket.clone(),
+            None => self.run_dir.join("engine.sock"),
+        }
+    }
+
+    /// Returns whether the user named a socket; a daemon that is not there is
+    /// then not ours to start.
+    pub(crate) fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// Returns the installation's directory of events.
+    pub(crate) fn events(&self) -> PathBuf {
+        self.root.join("events")
+    }
+
+    /// Returns what the daemon is told.
+    pub(crate) fn daemon_options(&self) -> DaemonOptions {
+        DaemonOptions {
+            root: self.root.clone(),
+            run: self.run_dir.clone(),
+            instance: self.instance.clone(),
+            config: self.config.clone(),
+            host: self.host.clone(),
+            log_level: self.log_level.clone(),
+        }
+    }
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// The exit code, once the error or the help has been printed.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, ExitCode> {
+    try_parse(words).map_err(|error| {
+        // There is nobody left to tell if the terminal is gone.
+        drop(error.print());
+        ExitCode::from(exit_code(&error))
+    })
+}
+
+pub(crate) fn try_parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command();
+    let mut matches = command.try_get_matches_from_mut(words)?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Returns Docker's exit code for a command line that cannot be read.
+pub(crate) fn exit_code(error: &clap::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        ErrorKind::MissingRequiredArgument
+        | ErrorKind::InvalidSubcommand
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::TooFewValues => 1,
+        ErrorKind::UnknownArgument if !names_an_option(error) => 1,
+        _ => BAD_OPTION,
+    }
+}
+
+fn names_an_option(error: &clap::Error) -> bool {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => word.starts_with('-'),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! Whole command lines: what clap takes, and the exit codes of what it refuses.
+
+use clap::CommandFactory as _;
+
+use super::*;
+
+fn read(line: &str) -> Result<Arguments, clap::Error> {
+    let words = std::iter::once("engine").chain(line.split_whitespace());
+    try_parse(words.map(OsString::from))
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn every_command_reads_its_dockers_usage() {
+    for line in [
+        "run --rm -it -p 8080:80 -v data:/data -e A=b --name x busybox sh -c x",
+        "run -d -h host --mount type=tmpfs,dst=/x --restart=on-failure:3 busybox",
+        "run --sig-proxy=false --detach-keys=ctrl-a --pids-limit -1 --memory-swap -1 busybox",
+        "create --health-cmd true --health-interval 5s --stop-timeout -1 busybox",
+        "start -a -i web",
+        "stop -t 5 a b",
+        "stop --time 5 a",
+        "restart --timeout=5 -s HUP a",
+        "kill -s HUP a",
+        "rm -fv a",
+        "ps -aq --no-trunc -f status=exited --format {{.ID}} -n 3 -l -s",
+        "logs -f -t -n 5 --since 1h --until 5m web",
+        "attach --no-stdin --sig-proxy=false web",
+        "exec -it -u 1 -w /x -e A=b web sh -c ls -l",
+        "exec -d web ls",
+        "inspect -f {{.Id}} --type container -s a b",
+        "port web 80/tcp",
+        "pull -q --platform linux/amd64 busybox",
+        "images -a --digests --no-trunc -f dangling=true busybox",
+        "rmi -f --no-prune x",
+        "tag a b:c",
+        "load -q -i file",
+        "save -o file a b",
+        "import -c CMD=x -m hello - x:y",
+        "volume create -d local -o type=tmpfs --label a=b v",
+        "volume ls -q -f dangling=true",
+        "volume rm -f v",
+        "volume prune -a -f --filter label=x",
+        "network create --subnet 10.5.0.0/16 --gateway 10.5.0.1 --aux-address x=10.5.0.9 --internal n",
+        "network ls --no-trunc",
+        "network inspect n",
+        "network prune -f",
+        "events --since 1h -f type=container --format json",
+        "events --from 1:20 --no-follow",
+        "events repair",
+        "version -f json",
+        "info",
+        "daemon --foreground",
+        "daemon stop --containers",
+        "completion bash",
+        "man dir",
+        "-H unix:///x ps",
+        "--root /a --run-dir /b --instance ci --config /c --log-level debug ps",
+        "ps --root /a",
+    ] {
+        if let Err(error) = read(line) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn words_behind_the_image_are_the_containers() {
+    let words = |line: &str| match read(line).unwrap().command {
+        Command::Run(run) => run.image_and_command().to_vec(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        words("run busybox -d --rm -x"),
+        ["busybox", "-d", "--rm", "-x"]
+    );
+    assert_eq!(
+        words("run --rm busybox sh -- a"),
+        ["busybox", "sh", "--", "a"]
+    );
+    assert_eq!(words("run -- busybox --help"), ["busybox", "--help"]);
+}
+
+#[test]
+fn exit_codes_are_dockers() {
+    let cases = [
+        ("run --bogus busybox", 125),
+        ("run -p 99999:1 busybox", 125),
+        ("create -m 1x busybox", 125),
+        ("create --restart bogus busybox", 125),
+        ("ps --bogus", 125),
+        ("ps -f bogus", 125),
+        ("run", 1),
+        ("stop", 1),
+        ("ps extra", 1),
+        ("bogus", 1),
+        ("", 1),
+        ("exec web", 1),
+        ("run --no-healthcheck --health-cmd x busybox", 125),
+        ("-H tcp://1.2.3.4 ps", 125),
+        ("events --from x", 125),
+        ("--help", 0),
+        ("run --help", 0),
+        ("--version", 0),
+    ];
+    for (line, code) in cases {
+        let error = read(line).expect_err(line);
+        assert_eq!(exit_code(&error), code, "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_typing_mistake_gets_a_suggestion() {
+    let said = |line: &str| read(line).unwrap_err().to_string();
+    assert!(said("imagse").contains("images"));
+    assert!(said("run --publsih 1:1 x").contains("--publish"));
+    assert!(said("run -p 99999:1 busybox").contains("invalid hostPort: 99999"));
+}
+
+#[test]
+fn the_daemon_is_told_what_the_command_was_told() {
+    let line =
+        "--root /a --run-dir /b --instance ci --config /c --host unix:///d --log-level debug ps";
+    let options = read(line).unwrap().global.daemon_options();
+    let again = options.to_arguments().into_iter().chain(["ps".into()]);
+    let words = std::iter::once(OsString::from("engine")).chain(again);
+    assert_eq!(try_parse(words).unwrap().global.daemon_options(), options);
+    assert_eq!(
+        read("ps").unwrap().global.socket(),
+        PathBuf::from("/run/engine/engine.sock")
+    );
+    assert_eq!(
+        read("--run-dir /b ps").unwrap().global.socket(),
+        PathBuf::from("/b/engine.sock")
+    );
+}

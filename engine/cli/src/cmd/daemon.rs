@@ -1,0 +1,91 @@
+//! `engine daemon`: in the foreground it is the binary's hook, here it is
+//! started behind and stopped.
+
+use clap::{Args, Subcommand};
+use engine_api::client::Call;
+use engine_api::container::ContainerSummary;
+
+use super::container_path;
+use crate::context::Context;
+use crate::daemon;
+use crate::error::CliError;
+
+/// Runs, starts or stops the daemon.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct DaemonArguments {
+    /// Stay in the foreground, as service managers want it
+    #[arg(long)]
+    foreground: bool,
+    /// Begin a session, so that no terminal's signals arrive
+    #[arg(long, hide = true, requires = "foreground")]
+    pub own_session: bool,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Stop the daemon; containers keep running
+    Stop(Stop),
+}
+
+#[derive(Debug, Args)]
+struct Stop {
+    /// Stop all running containers first
+    #[arg(long)]
+    containers: bool,
+}
+
+impl DaemonArguments {
+    /// Returns whether this process becomes the daemon.
+    pub(crate) fn is_foreground(&self) -> bool {
+        self.foreground
+    }
+
+    pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        match self.action {
+            Some(Action::Stop(stop)) => stop.run(context).await,
+            None => match context.client.connect().await {
+                Ok(()) => Ok(()),
+                Err(_) => {
+                    Ok(daemon::start(&context.global.daemon_options(), &context.client).await?)
+                }
+            },
+        }
+    }
+}
+
+impl Stop {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        match context.client.connect().await {
+            Err(error) if error.is_not_running() => return Ok(()),
+            other => other?,
+        }
+        if self.containers {
+            stop_containers(context).await?;
+        }
+        Ok(daemon::stop(
+            &context.global.daemon_options(),
+            context.client.socket(),
+        )?)
+    }
+}
+
+/// Stops every running container; one that will not stop is reported, and the
+/// daemon stays to look after it.
+async fn stop_containers(context: &Context) -> Result<(), CliError> {
+    let client = &context.client;
+    let running: Vec<ContainerSummary> = client.json(Call::get("/containers/json")).await?;
+    let mut outcome = Ok(());
+    for container in running {
+        if let Err(error) = client
+            .done(Call::post(&container_path(&container.id, "/stop")))
+            .await
+        {
+            context.warn(&CliError::from(error).message());
+            outcome = Err(CliError::Reported);
+        }
+    }
+    outcome
+}

@@ -1,0 +1,170 @@
+//! The commands, a file each: the words it takes, and a `run` that sends the
+//! requests and prints the answers.
+
+mod attach;
+mod completion;
+mod create;
+pub(crate) mod daemon;
+mod events;
+mod exec;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod kill;
+mod load;
+mod logs;
+mod man;
+mod network;
+mod pause;
+mod port;
+mod prune;
+mod ps;
+mod pull;
+mod rename;
+mod restart;
+mod rm;
+mod rmi;
+mod run;
+mod save;
+mod start;
+mod stop;
+mod tag;
+mod unpause;
+mod version;
+mod volume;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::CliError;
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create and run a new container from an image
+    Run(Box<run::Run>),
+    /// Create a new container
+    Create(Box<create::Create>),
+    /// Start stopped containers
+    Start(start::Start),
+    /// Stop running containers
+    Stop(stop::Stop),
+    /// Restart containers
+    Restart(restart::Restart),
+    /// Kill running containers
+    Kill(kill::Kill),
+    /// Remove containers
+    Rm(rm::Rm),
+    /// Pause all processes of containers
+    Pause(pause::Pause),
+    /// Unpause all processes of containers
+    Unpause(unpause::Unpause),
+    /// Wait until containers stop, then print their exit codes
+    Wait(wait::Wait),
+    /// Rename a container
+    Rename(rename::Rename),
+    /// List containers
+    Ps(ps::Ps),
+    /// Fetch the logs of a container
+    Logs(logs::Logs),
+    /// Attach to a running container
+    Attach(attach::Attach),
+    /// Execute a command in a running container
+    Exec(exec::Exec),
+    /// Show all about containers, images, networks and volumes
+    Inspect(inspect::Inspect),
+    /// List the published ports of a container
+    Port(port::Port),
+    /// Download an image from a registry
+    Pull(pull::Pull),
+    /// List images
+    Images(images::Images),
+    /// Remove images
+    Rmi(rmi::Rmi),
+    /// Give an image another name
+    Tag(tag::Tag),
+    /// Load images from an archive
+    Load(load::Load),
+    /// Save images to an archive
+    Save(save::Save),
+    /// Make an image of a root filesystem's archive
+    Import(import::Import),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(volume::Volume),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(network::Network),
+    /// Show what happened, from the event log; works without the daemon
+    Events(events::Events),
+    /// Show the versions of client and daemon
+    Version(version::Version),
+    /// Show the state of the engine
+    Info(info::Info),
+    /// Run, start or stop the daemon
+    Daemon(daemon::DaemonArguments),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completion(completion::Completion),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::Man),
+}
+
+impl Command {
+    /// Returns what errors begin with, as Docker's do.
+    pub(crate) fn error_prefix(&self) -> &'static str {
+        match self {
+            Self::Run(_) | Self::Create(_) => "engine: ",
+            _ => "",
+        }
+    }
+
+    /// Runs the command.
+    pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        match self {
+            Self::Run(command) => return command.run(context).await,
+            Self::Start(command) => return command.run(context).await,
+            Self::Attach(command) => return command.run(context).await,
+            Self::Exec(command) => return command.run(context).await,
+            Self::Create(command) => command.run(context).await,
+            Self::Stop(command) => command.run(context).await,
+            Self::Restart(command) => command.run(context).await,
+            Self::Kill(command) => command.run(context).await,
+            Self::Rm(command) => command.run(context).await,
+            Self::Pause(command) => command.run(context).await,
+            Self::Unpause(command) => command.run(context).await,
+            Self::Wait(command) => command.run(context).await,
+            Self::Rename(command) => command.run(context).await,
+            Self::Ps(command) => command.run(context).await,
+            Self::Logs(command) => command.run(context).await,
+            Self::Inspect(command) => command.run(context).await,
+            Self::Port(command) => command.run(context).await,
+            Self::Pull(command) => command.run(context).await,
+            Self::Images(command) => command.run(context).await,
+            Self::Rmi(command) => command.run(context).await,
+            Self::Tag(command) => command.run(context).await,
+            Self::Load(command) => command.run(context).await,
+            Self::Save(command) => command.run(context).await,
+            Self::Import(command) => command.run(context).await,
+            Self::Volume(command) => command.run(context).await,
+            Self::Network(command) => command.run(context).await,
+            Self::Events(command) => command.run(context),
+            Self::Version(command) => command.run(context).await,
+            Self::Info(command) => command.run(context).await,
+            Self::Daemon(command) => command.run(context).await,
+            Self::Completion(command) => command.run(context),
+            Self::Man(command) => command.run(),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Returns the path of a container's endpoint.
+pub(crate) fn container_path(name: &str, action: &str) -> String {
+    format!("/containers/{}{action}", engine_api::client::encode(name))
+}

@@ -1,0 +1,276 @@
+//! `engine network`.
+
+use base::Timestamp;
+use clap::{Args, Subcommand};
+use engine_api::client::{Call, encode};
+use engine_api::network::{
+    Ipam, IpamConfig, Network as ApiNetwork, NetworkCreateBody, NetworkCreateResponse,
+};
+use engine_api::prune::NetworksPruneResponse;
+use serde_json::{Value, json};
+
+use super::inspect::{Kind, Show};
+use super::prune::PruneOptions;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::human;
+use crate::listing::{Columns, Row, Style};
+use crate::parse::filter::{self, Filter};
+use crate::parse::label;
+
+const COLUMNS: Columns = Columns {
+    headings: &[
+        ("ID", "NETWORK ID"),
+        ("Name", "NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("IPv6", "IPV6"),
+        ("Internal", "INTERNAL"),
+        ("Labels", "LABELS"),
+        ("CreatedAt", "CREATED AT"),
+    ],
+    id: "ID",
+};
+
+/// Manages networks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Network {
+    /// Create a network
+    Create(Create),
+    /// List networks
+    #[command(alias = "list")]
+    Ls(Ls),
+    /// Show all about networks
+    Inspect(Show),
+    /// Remove networks
+    #[command(alias = "remove")]
+    Rm(Rm),
+    /// Remove networks that nobody uses
+    Prune(Prune),
+}
+
+impl Network {
+    pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Create(command) => command.run(context).await,
+            Self::Ls(command) => command.run(context).await,
+            Self::Inspect(show) => show.run(context, &[Kind::Network], false).await,
+            Self::Rm(command) => command.run(context).await,
+            Self::Prune(command) => command.run(context).await,
+        }
+    }
+}
+
+/// Creates a network.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Allow containers to be attached by hand
+    #[arg(long)]
+    attachable: bool,
+    /// Reserve an address, NAME=ADDRESS
+    #[arg(long, value_name = "NAME=ADDRESS", value_parser = label::parse_option)]
+    aux_address: Vec<String>,
+    /// Driver
+    #[arg(short, long, value_name = "DRIVER", default_value = "bridge")]
+    driver: String,
+    /// Gateway of the subnet
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    gateway: Vec<String>,
+    /// No way out
+    #[arg(long)]
+    internal: bool,
+    /// Give containers addresses of this range only
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    ip_range: Vec<String>,
+    /// Address management driver
+    #[arg(long, value_name = "DRIVER", default_value = "default")]
+    ipam_driver: String,
+    /// Set an option of the address management
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label::parse_option)]
+    ipam_opt: Vec<String>,
+    /// Give IPv6 addresses
+    #[arg(long)]
+    ipv6: bool,
+    /// Set a label, key or key=value
+    #[arg(long, value_name = "LABEL", value_parser = label::parse)]
+    label: Vec<String>,
+    /// Set an option of the driver
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = label::parse_option)]
+    opt: Vec<String>,
+    /// Subnet
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    subnet: Vec<String>,
+    #[arg(value_name = "NETWORK")]
+    name: String,
+}
+
+impl Create {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let body = self.body()?;
+        let call = Call::post("/networks/create").json(&body)?;
+        let network: NetworkCreateResponse = context.connect().await?.json(call).await?;
+        if !network.warning.is_empty() {
+            context.warn(&format!("WARNING: {}", network.warning));
+        }
+        context.print_line(&network.id)
+    }
+
+    fn body(&self) -> Result<NetworkCreateBody, CliError> {
+        Ok(NetworkCreateBody {
+            name: self.name.clone(),
+            driver: self.driver.clone(),
+            enable_ipv6: self.ipv6.then_some(true),
+            ipam: Some(Ipam {
+                driver: self.ipam_driver.clone(),
+                options: Some(label::to_map(&self.ipam_opt)),
+                config: self.subnets()?,
+            }),
+            internal: self.internal,
+            attachable: self.attachable,
+            options: label::to_map(&self.opt),
+            labels: label::to_map(&self.label),
+            ..NetworkCreateBody::default()
+        })
+    }
+
+    /// Returns the subnets; the first gateway and range belong to the first,
+    /// and so on, reserved addresses to the first.
+    fn subnets(&self) -> Result<Vec<IpamConfig>, CliError> {
+        let count = self.subnet.len();
+        if self.gateway.len() > count || self.ip_range.len() > count {
+            let message = "every --gateway and --ip-range needs its --subnet";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        if count == 0 && !self.aux_address.is_empty() {
+            return Err(CliError::Usage("--aux-address needs a --subnet".to_owned()));
+        }
+        let nth = |list: &[String], index: usize| list.get(index).cloned().unwrap_or_default();
+        let subnets = self
+            .subnet
+            .iter()
+            .enumerate()
+            .map(|(index, subnet)| IpamConfig {
+                subnet: subnet.clone(),
+                ip_range: nth(&self.ip_range, index),
+                gateway: nth(&self.gateway, index),
+                auxiliary_addresses: match index {
+                    0 => label::to_map(&self.aux_address),
+                    _ => Default::default(),
+                },
+            });
+        Ok(subnets.collect())
+    }
+}
+
+/// Lists networks.
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Show only what fits, key=value
+    #[arg(short, long, value_name = "FILTER", value_parser = filter::parse)]
+    filter: Vec<Filter>,
+    /// table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Do not cut anything short
+    #[arg(long)]
+    no_trunc: bool,
+    /// Show only ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Ls {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let call = Call::get("/networks").query_some("filters", filter::query(&self.filter));
+        let mut networks: Vec<ApiNetwork> = context.connect().await?.json(call).await?;
+        networks.sort_by(|a, b| a.name.cmp(&b.name));
+        let style = Style {
+            format: self.format.as_deref(),
+            quiet: self.quiet.into(),
+            table: &["ID", "Name", "Driver", "Scope"],
+        };
+        let rows = networks.iter().map(|network| self.row(network)).collect();
+        context.print(&COLUMNS.render(rows, style)?)
+    }
+
+    fn row(&self, network: &ApiNetwork) -> Row {
+        let id = match self.no_trunc {
+            true => network.id.as_str(),
+            false => human::short_id(&network.id),
+        };
+        let labels = network
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        let created = network.created.parse::<Timestamp>().map(human::date);
+        let row = json!({
+            "ID": id,
+            "Name": network.name,
+            "Driver": network.driver,
+            "Scope": network.scope,
+            "IPv6": network.enable_ipv6.to_string(),
+            "Internal": network.internal.to_string(),
+            "Labels": labels.collect::<Vec<_>>().join(","),
+            "CreatedAt": created.unwrap_or_else(|_| network.created.clone()),
+        });
+        match row {
+            Value::Object(row) => row,
+            _ => Row::new(),
+        }
+    }
+}
+
+/// Removes networks.
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// A network that is not there is no error
+    #[arg(short, long)]
+    force: bool,
+    #[arg(required = true, value_name = "NETWORK")]
+    names: Vec<String>,
+}
+
+impl Rm {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let client = context.connect().await?;
+        let mut outcome = Ok(());
+        for name in &self.names {
+            match client
+                .done(Call::delete(&format!("/networks/{}", encode(name))))
+                .await
+            {
+                Ok(_) => context.print_line(name)?,
+                Err(error) if self.force && error.status() == Some(404) => {}
+                Err(error) => {
+                    context.warn(&CliError::from(error).message());
+                    outcome = Err(CliError::Reported);
+                }
+            }
+        }
+        outcome
+    }
+}
+
+/// Removes networks that nobody uses.
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    #[command(flatten)]
+    options: PruneOptions,
+}
+
+impl Prune {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let what = "all custom networks not used by at least one container";
+        if !self.options.confirm(context, what)? {
+            return Ok(());
+        }
+        let filters = filter::query(&self.options.filter);
+        let call = Call::post("/networks/prune").query_some("filters", filters);
+        let pruned: NetworksPruneResponse = context.connect().await?.json(call).await?;
+        let names = pruned.networks_deleted.unwrap_or_default();
+        match names.is_empty() {
+            true => Ok(()),
+            false => context.print(&format!("Deleted Networks:\n{}\n\n", names.join("\n"))),
+        }
+    }
+}

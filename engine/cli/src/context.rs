@@ -1,0 +1,143 @@
+//! What every command is given: the client, the streams, the environment.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use engine_api::client::{Call, Client, ClientError};
+
+use crate::arguments::GlobalOptions;
+use crate::daemon;
+use crate::error::CliError;
+
+/// The three streams of a command, as files of their own so that threads can
+/// hold them and tests can be pipes or terminals.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    pub stdin: File,
+    pub stdout: File,
+    pub stderr: File,
+}
+
+impl Streams {
+    fn of_process() -> io::Result<Self> {
+        let duplicate = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
+        Ok(Self {
+            stdin: duplicate(io::stdin().as_fd())?,
+            stdout: duplicate(io::stdout().as_fd())?,
+            stderr: duplicate(io::stderr().as_fd())?,
+        })
+    }
+}
+
+/// The client's own environment and directory, read once.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    pub variables: HashMap<String, String>,
+    pub directory: PathBuf,
+}
+
+impl Environment {
+    fn of_process() -> Self {
+        let text = |word: std::ffi::OsString| word.into_string().ok();
+        Self {
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+                .collect(),
+            // Only a relative bind needs it, and that then fails by itself.
+            directory: std::env::current_dir().unwrap_or_default(),
+        }
+    }
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub global: GlobalOptions,
+    pub client: Client,
+    pub streams: Streams,
+    pub environment: Environment,
+}
+
+impl Context {
+    /// Returns the context of this process.
+    ///
+    /// # Errors
+    /// When a standard stream is closed.
+    pub(crate) fn of_process(global: &GlobalOptions) -> Result<Self, CliError> {
+        Ok(Self {
+            global: global.clone(),
+            client: Client::new(global.socket()),
+            streams: Streams::of_process().map_err(CliError::Streams)?,
+            environment: Environment::of_process(),
+        })
+    }
+
+    /// Connects to the daemon, which is started if it is ours and not running.
+    ///
+    /// # Errors
+    /// When it cannot be reached or started.
+    pub(crate) async fn connect(&self) -> Result<&Client, CliError> {
+        match self.client.connect().await {
+            Ok(()) => Ok(&self.client),
+            Err(error) if error.is_not_running() && !self.global.has_host() => {
+                daemon::start(&self.global.daemon_options(), &self.client).await?;
+                Ok(&self.client)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes `text` to stdout.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(crate) fn print(&self, text: &str) -> Result<(), CliError> {
+        (&self.streams.stdout)
+            .write_all(text.as_bytes())
+            .map_err(CliError::Output)
+    }
+
+    /// Writes `line` and a newline to stdout.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(crate) fn print_line(&self, line: &str) -> Result<(), CliError> {
+        self.print(&format!("{line}\n"))
+    }
+
+    /// Writes `line` to stderr; a stderr that is gone is nobody's loss.
+    pub(crate) fn warn(&self, line: &str) {
+        drop(writeln!(&self.streams.stderr, "{line}"));
+    }
+
+    /// Does `act` for every one of `names` in turn and prints the name of each
+    /// that worked; an error is printed and the others are done all the same.
+    ///
+    /// # Errors
+    /// `Reported`, when one failed.
+    pub(crate) async fn for_each(
+        &self,
+        names: &[String],
+        call: impl Fn(&str) -> Result<Call, ClientError>,
+    ) -> Result<(), CliError> {
+        let client = self.connect().await?;
+        let mut outcome = Ok(());
+        for name in names {
+            let done = match call(name) {
+                Ok(call) => client.done(call).await.map_err(CliError::from),
+                Err(error) => Err(error.into()),
+            };
+            match done {
+                Ok(_) => self.print_line(name)?,
+                Err(error) => {
+                    self.warn(&error.message());
+                    outcome = Err(CliError::Reported);
+                }
+            }
+        }
+        outcome
+    }
+}

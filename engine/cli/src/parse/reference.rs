@@ -1,0 +1,78 @@
+//! Names of images, `[registry/]path[:tag][@digest]`, as far as the client has
+//! to take them apart; the daemon checks them.
+
+use super::{ParseError, refuse};
+
+/// A name taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// Registry and path.
+    pub repository: String,
+    pub tag: Option<String>,
+    pub digest: Option<String>,
+}
+
+impl Reference {
+    /// Returns the tag a pull asks for: a digest, a tag, or `latest`.
+    pub(crate) fn tag_or_digest(&self) -> &str {
+        let tag = self.tag.as_deref().unwrap_or("latest");
+        self.digest.as_deref().unwrap_or(tag)
+    }
+
+    /// Returns the name with the tag that is meant written out.
+    pub(crate) fn full(&self) -> String {
+        match &self.digest {
+            Some(digest) => format!("{}@{digest}", self.repository),
+            None => format!("{}:{}", self.repository, self.tag_or_digest()),
+        }
+    }
+}
+
+/// Reads a name.
+pub(crate) fn parse(text: &str) -> Result<Reference, ParseError> {
+    let (rest, digest) = match text.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest.to_owned())),
+        None => (text, None),
+    };
+    let (repository, tag) = match rest.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag.to_owned())),
+        _ => (rest, None),
+    };
+    let first = repository.chars().next();
+    let is_name = first.is_some_and(|c| c.is_ascii_alphanumeric());
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
+    if !is_name || !repository.chars().all(is_path) || tag.as_deref() == Some("") {
+        return refuse(format!("invalid reference format: {text:?}"));
+    }
+    if repository
+        .rsplit('/')
+        .next()
+        .is_some_and(|path| path.chars().any(char::is_uppercase))
+    {
+        return refuse(format!(
+            "invalid reference format: {text:?}: repository name must be lowercase"
+        ));
+    }
+    Ok(Reference {
+        repository: repository.to_owned(),
+        tag,
+        digest,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registrys_port_is_no_tag() {
+        let full = |text| parse(text).unwrap().full();
+        assert_eq!(full("busybox"), "busybox:latest");
+        assert_eq!(full("localhost:5000/x"), "localhost:5000/x:latest");
+        assert_eq!(full("localhost:5000/x/y:1"), "localhost:5000/x/y:1");
+        assert_eq!(full("x:1@sha256:ab"), "x@sha256:ab");
+        for bad in ["", "-", "a b", "x:", "X", "r/X:1", "/x", "a//-\n"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}
