@@ -181,3 +181,53 @@ fn parse_name(name: &str) -> Option<(RunId, Phase)> {
     let run = name.strip_suffix(READY_SUFFIX)?;
     Some((run.parse().ok()?, Phase::Ready))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use volumed_api::{MountRootfs, RootfsMounted, Upper};
+
+    fn holder(run: &RunId) -> Holder {
+        Holder {
+            request: MountRootfs {
+                run: run.clone(),
+                layers: Vec::new(),
+                upper: Upper::Persistent,
+                volumes: Vec::new(),
+                binds: Vec::new(),
+            },
+            mounted: RootfsMounted {
+                rootfs: "/x".into(),
+                volumes: Vec::new(),
+                binds: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_restart_tells_begun_from_done_and_drops_what_is_neither() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        let holders = Holders::load(path.clone()).unwrap();
+        let container = ContainerId::random();
+        let at = |number| RunId::new(container.clone(), RunNumber(number));
+        holders.begin(holder(&at(1))).unwrap();
+        holders.begin(holder(&at(2))).unwrap();
+        holders.commit(&at(2)).unwrap();
+        let lying = path.join(format!("{}.json", at(3)));
+        let content = serde_json::to_vec(&holder(&at(9))).unwrap();
+        replace(&lying, &content, FileMode::Private).unwrap();
+        replace(&path.join(".torn.tmp"), b"{", FileMode::Private).unwrap();
+
+        let holders = Holders::load(path.clone()).unwrap();
+        let phase = |number| holders.get(&at(number)).map(|held| held.phase);
+        assert_eq!(phase(1), Some(Phase::Preparing));
+        assert_eq!(phase(2), Some(Phase::Ready));
+        assert_eq!(holders.of_container(&container), [at(1), at(2)]);
+        for number in [1, 2, 2] {
+            holders.remove(&at(number)).unwrap();
+        }
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        assert!(holders.all().is_empty());
+    }
+}

@@ -14,6 +14,8 @@ use base::instance::{DEFAULT_ROOT, DEFAULT_RUN, InstanceName};
 use clap::{Parser, ValueEnum};
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use volumed::daemon::Daemon;
 use volumed::overlay::MountWay;
 use volumed::steps::Steps;
@@ -50,10 +52,12 @@ enum Way {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("VOLUMED_LOG"))
-        .init();
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .with_env_var("VOLUMED_LOG")
+        .from_env_lossy();
+    let stderr = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    stderr.with_env_filter(filter).init();
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -225,3 +225,7 @@ fn plan_copies(request: &MountRootfs, mounted: &RootfsMounted, operations: &mut 
         });
     }
 }
+
+#[cfg(test)]
+#[path = "plan/tests.rs"]
+mod tests;

@@ -1,0 +1,139 @@
+//! Prints what a root filesystem of five layers costs, warm: the work alone, and
+//! from request to reply through the event log with volumed in this process.
+//! Needs root; works in a mount namespace of its own.
+//!
+//!     cargo run --release -p volumed --example mount_cost
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use base::{ContainerId, Digest, Instance, RunId, RunNumber};
+use events::{Log, Requester};
+use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use volumed::daemon::Daemon;
+use volumed::rootfs;
+use volumed::steps::Steps;
+use volumed::storage::Storage;
+use volumed_api::{MountRootfs, Upper};
+
+const ROUNDS: usize = 200;
+const LAYERS: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private)?;
+    let directory = tempfile::tempdir()?;
+    let (root, run) = (directory.path().join("root"), directory.path().join("run"));
+    fs::create_dir(&run)?;
+    mount("tmpfs", &run, "tmpfs", MountFlags::empty(), None)?;
+    let instance = Instance::open(&root, &run, None)?;
+    let layers = make_layers(&instance)?;
+    measure_work(&instance, &layers)?;
+    measure_round_trip(&instance, &layers)?;
+    let detach = rustix::mount::UnmountFlags::DETACH;
+    rustix::mount::unmount(instance.mounts(), detach)?;
+    Ok(rustix::mount::unmount(&run, detach)?)
+}
+
+fn make_layers(instance: &Instance) -> anyhow::Result<Vec<Digest>> {
+    let layers = (0..LAYERS).map(|n| Digest::of(&n.to_le_bytes()));
+    let layers: Vec<Digest> = layers.collect();
+    for layer in &layers {
+        fs::create_dir_all(instance.layer(layer).join("etc"))?;
+    }
+    Ok(layers)
+}
+
+fn request(layers: &[Digest]) -> MountRootfs {
+    MountRootfs {
+        run: RunId::new(ContainerId::random(), RunNumber(1)),
+        layers: layers.to_vec(),
+        upper: Upper::Volatile,
+        volumes: Vec::new(),
+        binds: Vec::new(),
+    }
+}
+
+fn measure_work(instance: &Instance, layers: &[Digest]) -> anyhow::Result<()> {
+    let storage = Storage::open(instance.clone(), Steps::default(), None)?;
+    let (mut mounts, mut releases) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let request = request(layers);
+        make_container(instance, &request)?;
+        let started = Instant::now();
+        rootfs::mount(&storage, &request)?;
+        mounts.push(started.elapsed());
+        let started = Instant::now();
+        rootfs::release(&storage, &request.run)?;
+        releases.push(started.elapsed());
+    }
+    report("mount, work alone", &mut mounts);
+    report("release of a volatile run", &mut releases);
+    Ok(())
+}
+
+/// The engine makes a container's directory long before it asks.
+fn make_container(instance: &Instance, request: &MountRootfs) -> anyhow::Result<()> {
+    let directory = instance.container(&request.run.container);
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {directory:?}"))
+}
+
+fn measure_round_trip(instance: &Instance, layers: &[Digest]) -> anyhow::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let daemon = Daemon {
+        instance: instance.clone(),
+        config: Default::default(),
+        steps: Steps::default(),
+        mount_way: None,
+    };
+    let serving = std::thread::spawn(move || daemon.run(&told));
+    let result = ask_often(instance, layers, &instance.events());
+    stop.store(true, Ordering::Relaxed);
+    serving.join().expect("the daemon does not panic")?;
+    result
+}
+
+fn ask_often(instance: &Instance, layers: &[Digest], events: &Path) -> anyhow::Result<()> {
+    let log = Log::open(events)?;
+    let requester = Requester::new(log.clone(), "engine");
+    let mut reader = log.read_after(log.last()?)?;
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let request = request(layers);
+        make_container(instance, &request)?;
+        let (sender, receiver) = sync_channel(1);
+        let started = Instant::now();
+        let subject = request.run.to_string();
+        requester.send(&subject, &request, PATIENCE, move |reply| {
+            drop(sender.send(reply));
+        })?;
+        let reply = loop {
+            for record in reader.read_batch()? {
+                requester.observe(&record);
+            }
+            if let Ok(reply) = receiver.try_recv() {
+                break reply;
+            }
+            reader.wait(PATIENCE)?;
+        };
+        times.push(started.elapsed());
+        reply?;
+    }
+    report("request to reply", &mut times);
+    Ok(())
+}
+
+fn report(what: &str, times: &mut [Duration]) {
+    times.sort();
+    let at = |percent: usize| times[times.len() * percent / 100].as_micros();
+    println!("{what}: p50 {} µs, p95 {} µs", at(50), at(95));
+}
