@@ -33,5 +33,6 @@ mod supervisor;
 )]
 mod sys;
 
+pub use runtime::Environment;
 pub use start::{RunError, run};
 pub use sys::close_inherited;

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         eprintln!("usage: engine-shim <directory of the run>");
         return ExitCode::from(2);
     };
-    match engine_shim::run(directory.as_ref()) {
+    match engine_shim::run(directory.as_ref(), std::env::vars_os().collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("engine-shim: {}", base::failure::chain(&error));

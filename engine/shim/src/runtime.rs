@@ -54,6 +54,22 @@ pub(crate) struct CommandFiles {
     pub(crate) console: Option<PathBuf>,
 }
 
+/// The environment every runtime command gets.
+#[derive(Debug, Default)]
+pub struct Environment(Vec<CString>);
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+        let lines = variables.into_iter().map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            name
+        });
+        // A variable of this process has no zero byte in it.
+        Self(lines.filter_map(|line| text(line).ok()).collect())
+    }
+}
+
 /// The three standard streams a command is given.
 #[derive(Debug)]
 pub(crate) struct ChildStdio {
@@ -62,6 +78,24 @@ pub(crate) struct ChildStdio {
     /// Absent: `/dev/null`.
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: OwnedFd,
+    /// Our end of `stderr`, where that is not the process's.
+    pub(crate) errors: Option<OwnedFd>,
+}
+
+impl ChildStdio {
+    /// Nothing to read, and what is said is collected.
+    ///
+    /// # Errors
+    /// When descriptors ran out.
+    pub(crate) fn quiet() -> rustix::io::Result<Self> {
+        let (errors, stderr) = crate::stdio::output_pipe()?;
+        Ok(Self {
+            stdin: None,
+            stdout: None,
+            stderr,
+            errors: Some(errors),
+        })
+    }
 }
 
 /// A command that has been started.
@@ -140,14 +174,14 @@ fn option(line: &mut Vec<OsString>, name: &str, value: &Path) {
     line.push(value.into());
 }
 
-/// Starts a command.
+/// Starts a command in `environment`.
 ///
 /// # Errors
 /// When the runtime cannot be executed.
 pub(crate) fn spawn(
-    config: &ShimConfig,
+    (config, environment): (&ShimConfig, &Environment),
     command: &RuntimeCommand,
-    (files, errors): (CommandFiles, Option<OwnedFd>),
+    files: CommandFiles,
     stdio: ChildStdio,
 ) -> Result<RunningCommand, PathError> {
     base::file::remove_if_there(&files.log)?;
@@ -155,26 +189,23 @@ pub(crate) fn spawn(
     let program = &config.runtime.path;
     let mut words = vec![program.clone().into_os_string()];
     words.extend(arguments(config, command, &files));
-    let pid = execute(words, &stdio).at("run the OCI runtime", program)?;
+    let pid = execute(words, environment, &stdio).at("run the OCI runtime", program)?;
     Ok(RunningCommand {
         pid,
         files,
-        errors,
+        errors: stdio.errors,
         collected: Vec::new(),
         overdue: false,
         deadline: Instant::now() + command.limit(),
     })
 }
 
-fn execute(words: Vec<OsString>, stdio: &ChildStdio) -> std::io::Result<Pid> {
+fn execute(
+    words: Vec<OsString>,
+    environment: &Environment,
+    stdio: &ChildStdio,
+) -> std::io::Result<Pid> {
     let words: Vec<CString> = words.into_iter().map(text).collect::<Result<_, _>>()?;
-    let environment: Vec<CString> = std::env::vars_os()
-        .map(|(mut name, value)| {
-            name.push("=");
-            name.push(value);
-            text(name)
-        })
-        .collect::<Result<_, _>>()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let null = null.as_fd();
     let streams = [
@@ -182,7 +213,7 @@ fn execute(words: Vec<OsString>, stdio: &ChildStdio) -> std::io::Result<Pid> {
         stdio.stdout.as_ref().map_or(null, |end| end.as_fd()),
         stdio.stderr.as_fd(),
     ];
-    crate::sys::spawn(&words[0], &words, &environment, streams)
+    crate::sys::spawn(&words[0], &words, &environment.0, streams)
 }
 
 fn text(word: OsString) -> std::io::Result<CString> {

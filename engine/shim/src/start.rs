@@ -18,6 +18,7 @@ use rustix::net::SocketType;
 use crate::directory::Directory;
 use crate::log::LogWriter;
 use crate::outbox::Outbox;
+use crate::runtime::Environment;
 use crate::supervisor::{Parts, Supervisor};
 
 /// A configuration is never larger.
@@ -42,15 +43,16 @@ pub enum RunError {
     Ready(#[source] std::io::Error),
 }
 
-/// Serves the run whose directory this is, until it is over.
+/// Serves the run whose directory this is, until it is over; `environment` is
+/// what runtime commands get.
 ///
 /// # Errors
 /// When the shim cannot start; nothing was run then.
-pub fn run(directory: &Path) -> Result<(), RunError> {
+pub fn run(directory: &Path, environment: Environment) -> Result<(), RunError> {
     let directory = Directory::open(directory)?;
     let config = read_config(&directory)?;
     let lock = take_lock(&directory)?;
-    let mut supervisor = Supervisor::new(prepare(config, directory)?);
+    let mut supervisor = Supervisor::new(prepare(config, environment, directory)?);
     detach_from_parent().map_err(RunError::Ready)?;
     supervisor.run();
     supervisor.remove_sockets();
@@ -77,7 +79,11 @@ fn take_lock(directory: &Directory) -> Result<FileLock, RunError> {
     Ok(lock)
 }
 
-fn prepare(config: ShimConfig, directory: Directory) -> Result<Parts, RunError> {
+fn prepare(
+    config: ShimConfig,
+    environment: Environment,
+    directory: Directory,
+) -> Result<Parts, RunError> {
     let children = crate::sys::watch_children().map_err(RunError::Children)?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|errno| RunError::Children(errno.into()))?;
@@ -89,6 +95,7 @@ fn prepare(config: ShimConfig, directory: Directory) -> Result<Parts, RunError> 
     Ok(Parts {
         outbox: Outbox::new(events, config.run.to_string()),
         config,
+        environment,
         directory,
         children,
         control,

@@ -14,6 +14,8 @@ use engine_shim_api::log_reader::{RECORD_LIMIT_BYTES, file_name};
 
 use super::record;
 
+/// A record that counts lost ones is not longer.
+const MARKER_BYTES: u64 = 80;
 /// Files of an earlier, larger limit that are looked for.
 const STALE_FILES_LIMIT: u32 = 1000;
 
@@ -23,6 +25,8 @@ pub(super) struct LogFiles {
     config: LogConfig,
     current: Option<File>,
     size: u64,
+    /// The next record belongs into a new file.
+    rotation_due: bool,
     /// Records lost since the last one written.
     dropped: u64,
     error: Option<PathError>,
@@ -38,6 +42,7 @@ impl LogFiles {
             config: config.clone(),
             current: None,
             size: 0,
+            rotation_due: false,
             dropped: 0,
             error: None,
         };
@@ -49,8 +54,9 @@ impl LogFiles {
     /// Returns whether a batch of `end` bytes whose last record begins at
     /// `begin` needs a new file before that record.
     pub(super) fn is_full_with(&self, begin: usize, end: usize) -> bool {
+        let marker = if self.dropped > 0 { MARKER_BYTES } else { 0 };
         let before = self.size + begin as u64;
-        before > 0 && self.size + end as u64 > self.config.max_size_bytes
+        before > 0 && self.size + marker + end as u64 > self.config.max_size_bytes
     }
 
     /// Writes whole records; those that cannot be written are counted.
@@ -65,13 +71,12 @@ impl LogFiles {
         }
     }
 
-    /// Moves every file one further and begins a new one. The records of a
-    /// rotation that fails are dropped by the write that follows.
+    /// Lets the next record begin a new file. While that fails, records are
+    /// dropped: the bound holds whatever happens.
     pub(super) fn rotate(&mut self) {
         self.current = None;
-        if let Err(error) = self.shift().and_then(|()| self.open_current()) {
-            self.error = Some(error);
-        }
+        self.size = 0;
+        self.rotation_due = true;
     }
 
     /// Returns the last error, once.
@@ -93,7 +98,8 @@ impl LogFiles {
     }
 
     fn append(&mut self, batch: &[u8]) -> Result<(), Failed> {
-        self.reopen()?;
+        self.ensure_open()
+            .map_err(|error| Failed { written: 0, error })?;
         let path = self.path(0);
         let Some(file) = &mut self.current else {
             return Ok(());
@@ -118,21 +124,16 @@ impl LogFiles {
         Ok(())
     }
 
-    /// Opens the file again that a failed rotation or cut has closed; only if
-    /// it has room, so that the bound holds whatever fails.
-    fn reopen(&mut self) -> Result<(), Failed> {
-        if self.current.is_some() {
-            return Ok(());
-        }
-        let opened = self.open_current().and_then(|()| {
-            if self.size < self.config.max_size_bytes {
-                return Ok(());
-            }
-            self.current = None;
+    /// Opens the file to write to, if it is not open.
+    fn ensure_open(&mut self) -> Result<(), PathError> {
+        if self.rotation_due {
             self.shift()?;
-            self.open_current()
-        });
-        opened.map_err(|error| Failed { written: 0, error })
+            self.rotation_due = false;
+        }
+        match self.current {
+            Some(_) => Ok(()),
+            None => self.open_current(),
+        }
     }
 
     fn cut_back(&mut self, size: u64) {

@@ -134,3 +134,35 @@ fn a_torn_record_is_cut_by_the_next_writer() {
         );
     }
 }
+
+#[test]
+fn a_rotation_that_fails_drops_and_counts_and_keeps_the_bound() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(&config(directory.path(), 500, 2)).unwrap();
+    // A directory with something in it cannot be renamed over.
+    let obstacle = directory.path().join("container.log.1");
+    std::fs::create_dir_all(obstacle.join("full")).unwrap();
+    for number in 0..50 {
+        log.write(Stream::Stdout, format!("line {number}\n").as_bytes());
+    }
+    assert!(log.take_error().is_some());
+    let path = directory.path().join("container.log");
+    assert!(std::fs::metadata(&path).unwrap().len() <= 500);
+    std::fs::remove_dir_all(&obstacle).unwrap();
+    log.write(Stream::Stdout, b"after\n");
+    let mut reader = LogReader::open(directory.path(), &LogStart::default()).unwrap();
+    let (mut lines, mut dropped) = (0, 0);
+    let mut last = None;
+    while let Some(entry) = reader.next_entry().unwrap() {
+        match &entry.content {
+            LogContent::Output { .. } => lines += 1,
+            LogContent::Dropped { records } => dropped += records,
+        }
+        last = Some(entry.content);
+    }
+    assert!(dropped > 0);
+    assert_eq!(lines + dropped, 51);
+    let bytes = b"after\n".to_vec();
+    let stream = Stream::Stdout;
+    assert_eq!(last, Some(LogContent::Output { stream, bytes }));
+}

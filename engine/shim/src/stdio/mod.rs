@@ -63,6 +63,7 @@ impl Streams {
             stdin,
             stdout: Some(child_stdout),
             stderr: child_stderr,
+            errors: None,
         };
         Ok((streams, child))
     }

@@ -11,7 +11,7 @@ use crate::control::ReplyTo;
 use crate::poll::{PollSet, Token};
 use crate::process::{INIT, Process, Stage};
 use crate::runtime::{self, ChildStdio, CommandFiles, RunningCommand, RuntimeCommand};
-use crate::stdio::{Console, Streams, output_pipe};
+use crate::stdio::{Console, Streams};
 
 /// Commands that wait for their turn.
 const JOBS_LIMIT: usize = 32;
@@ -103,13 +103,18 @@ impl Supervisor {
     /// Starts a command that starts no process.
     fn spawn_plain(&self, command: &RuntimeCommand) -> Result<RunningCommand, PathError> {
         let files = self.command_files("runtime", None);
-        let (errors, writer) = output_pipe().at("make a pipe for", &files.log)?;
-        let stdio = ChildStdio {
-            stdin: None,
-            stdout: None,
-            stderr: writer,
-        };
-        runtime::spawn(&self.config, command, (files, Some(errors)), stdio)
+        let stdio = ChildStdio::quiet().at("make a pipe for", &files.log)?;
+        self.spawn(command, files, stdio)
+    }
+
+    fn spawn(
+        &self,
+        command: &RuntimeCommand,
+        files: CommandFiles,
+        stdio: ChildStdio,
+    ) -> Result<RunningCommand, PathError> {
+        let settings = (&self.config, &self.environment);
+        runtime::spawn(settings, command, files, stdio)
     }
 
     /// Starts `run` or `exec` with the streams of the process `key`.
@@ -118,29 +123,23 @@ impl Supervisor {
         key: u32,
         command: &RuntimeCommand,
     ) -> Result<RunningCommand, PathError> {
-        let Some(process) = self.process(key) else {
-            unreachable!("a process is started only after it was added");
-        };
-        let name = format!("process-{key}");
+        let process = self.process_mut(key);
+        let process = process.expect("a process is started only after it was added");
         let (terminal, mode) = (process.uses_terminal(), process.input_mode);
+        let name = format!("process-{key}");
         if terminal {
             let console = Console::listen(&self.directory, format!("{name}.sock"))?;
             let files = self.command_files(&name, Some(&console));
-            let (errors, writer) = output_pipe().at("make a pipe for", &files.log)?;
-            let stdio = ChildStdio {
-                stdin: None,
-                stdout: None,
-                stderr: writer,
-            };
+            let stdio = ChildStdio::quiet().at("make a pipe for", &files.log)?;
             self.set_console(key, console);
-            return runtime::spawn(&self.config, command, (files, Some(errors)), stdio);
+            return self.spawn(command, files, stdio);
         }
         let files = self.command_files(&name, None);
         let (streams, stdio) = Streams::pipes(mode).at("make pipes for", &files.log)?;
         if let Some(process) = self.process_mut(key) {
             process.streams = streams;
         }
-        runtime::spawn(&self.config, command, (files, None), stdio)
+        self.spawn(command, files, stdio)
     }
 
     fn set_console(&mut self, key: u32, console: Console) {

@@ -27,6 +27,7 @@ use crate::outbox::Outbox;
 use crate::phase::Phase;
 use crate::poll::{PollSet, Token};
 use crate::process::{INIT, Process};
+use crate::runtime::Environment;
 use crate::stdio::OUTPUTS;
 use commands::{Job, SerialCommand};
 
@@ -39,6 +40,7 @@ const LINGER_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) config: ShimConfig,
+    pub(crate) environment: Environment,
     pub(crate) directory: Directory,
     pub(crate) children: OwnedFd,
     pub(crate) control: OwnedFd,
@@ -51,6 +53,7 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     config: ShimConfig,
+    environment: Environment,
     directory: Directory,
     children: OwnedFd,
     control: ControlServer,
@@ -87,6 +90,7 @@ impl Supervisor {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             config: parts.config,
+            environment: parts.environment,
             directory: parts.directory,
             children: parts.children,
             control: ControlServer::new(parts.control),

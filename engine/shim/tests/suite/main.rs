@@ -6,6 +6,7 @@
 )]
 
 mod attach;
+mod control;
 mod exec;
 mod faults;
 mod life;

@@ -13,9 +13,10 @@ use crate::support::{Fixture, eventually, unframe};
 
 #[test]
 fn a_process_that_ends_at_once_has_its_output_logged_and_sent_every_time() {
-    for runtime in runtimes() {
-        for round in 0..100 {
-            let mut fixture = Fixture::shell(&runtime, "echo out; echo err >&2; exit 9");
+    let runtimes = runtimes();
+    for runtime in &runtimes {
+        for round in 0..200 / runtimes.len() {
+            let mut fixture = Fixture::shell(runtime, "echo out; echo err >&2; exit 9");
             fixture.start_shim();
             let client = fixture.attach(None);
             fixture.start();
