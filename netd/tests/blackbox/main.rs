@@ -1,0 +1,10 @@
+//! The real netd in namespaces of its own: what reaches what, what is left, and
+//! what survives. Needs root; the machine's own network is never touched.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod faults;
+mod lifecycle;
+mod networks;
+mod support;
+mod traffic;
