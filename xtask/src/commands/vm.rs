@@ -36,9 +36,10 @@ const IMAGE_LIMIT: Duration = Duration::from_secs(300);
 /// Booting takes about a minute; this much is added to the command's own limit.
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 
-/// Starts the command once systemd has reached its target, and powers off.
+/// Starts the command once systemd has reached its target. The job is done with the
+/// start, so that the command may wait for the end of the boot.
 const UNIT: &str = "[Unit]\nDescription=The command of xtask\nAfter=multi-user.target\n\
-    [Service]\nType=oneshot\nExecStart=/usr/local/sbin/xtask-run\n\
+    [Service]\nType=exec\nExecStart=/usr/local/sbin/xtask-run\n\
     [Install]\nWantedBy=multi-user.target\n";
 const RUN: &str = "#!/bin/sh\n\
     mkdir -p /xtask && mount /dev/vdb /xtask\n\
