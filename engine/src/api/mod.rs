@@ -1,0 +1,13 @@
+//! Docker's Engine API, versions 1.40 to 1.44, on a unix socket.
+//!
+//! [`server`] accepts, [`router`] finds the handler, `routes/` has one file per
+//! area, `view/` builds what clients see, [`stream`] moves bytes of hijacked
+//! connections, [`response`] makes answers. Decisions are made elsewhere.
+
+pub mod request;
+pub mod response;
+mod router;
+mod routes;
+pub mod server;
+pub mod stream;
+mod view;

@@ -1,0 +1,165 @@
+//! Which handler answers which path. Image names hold slashes, so the table is
+//! matched over the parts of the path.
+
+use std::sync::Arc;
+
+use hyper::{Method, Response};
+
+use super::request::Request;
+use super::response::Body;
+use super::routes::{archives, containers, events, exec, images, networks, system, volumes};
+use crate::Engine;
+use crate::error::{Result, not_found, unsupported};
+
+/// Answers a request.
+///
+/// # Errors
+/// Whatever the handler refuses; not found for an unknown path.
+pub(super) async fn route(engine: &Arc<Engine>, request: Request) -> Result<Response<Body>> {
+    let path = request.path.clone();
+    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    match parts.first().copied() {
+        Some("containers") => containers_table(engine, request, &parts[1..]).await,
+        Some("images") => images_table(engine, request, &parts[1..]).await,
+        Some("exec") => exec_table(engine, request, &parts[1..]).await,
+        Some("networks") => networks_table(engine, request, &parts[1..]).await,
+        Some("volumes") => volumes_table(engine, request, &parts[1..]).await,
+        _ => system_table(engine, request, &parts).await,
+    }
+}
+
+fn no_such_page() -> base::Failure {
+    not_found("page not found")
+}
+
+async fn system_table(
+    engine: &Arc<Engine>,
+    request: Request,
+    parts: &[&str],
+) -> Result<Response<Body>> {
+    match (request.method.clone(), parts) {
+        (Method::GET | Method::HEAD, ["_ping"]) => system::ping(),
+        (Method::GET, ["version"]) => system::version(),
+        (Method::GET, ["info"]) => system::info(engine).await,
+        (Method::GET, ["events"]) => events::follow(engine, &request),
+        (Method::POST, ["build" | "session" | "grpc", ..]) => Err(unsupported(
+            "building images is not supported by this engine",
+        )),
+        (
+            _,
+            [
+                "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs",
+                ..,
+            ],
+        ) => Err(unsupported(
+            "this engine is not part of a swarm and does not support swarm mode",
+        )),
+        _ => Err(no_such_page()),
+    }
+}
+
+async fn containers_table(
+    engine: &Arc<Engine>,
+    request: Request,
+    parts: &[&str],
+) -> Result<Response<Body>> {
+    match (request.method.clone(), parts) {
+        (Method::GET, ["json"]) => containers::list(engine, &request).await,
+        (Method::POST, ["create"]) => containers::create(engine, request).await,
+        (Method::POST, ["prune"]) => containers::prune(engine, &request).await,
+        (Method::GET, [id, "json"]) => containers::inspect(engine, &request, id).await,
+        (Method::GET, [id, "top"]) => containers::top(engine, &request, id).await,
+        (Method::GET, [id, "logs"]) => containers::logs(engine, &request, id).await,
+        (Method::POST, [id, "start"]) => containers::start(engine, id).await,
+        (Method::POST, [id, "stop"]) => containers::stop(engine, &request, id).await,
+        (Method::POST, [id, "restart"]) => containers::restart(engine, &request, id).await,
+        (Method::POST, [id, "kill"]) => containers::kill(engine, &request, id).await,
+        (Method::POST, [id, "pause"]) => containers::pause(engine, id).await,
+        (Method::POST, [id, "unpause"]) => containers::unpause(engine, id).await,
+        (Method::POST, [id, "rename"]) => containers::rename(engine, &request, id).await,
+        (Method::POST, [id, "resize"]) => containers::resize(engine, &request, id).await,
+        (Method::POST, [id, "wait"]) => containers::wait(engine, &request, id),
+        (Method::POST, [id, "attach"]) => containers::attach(engine, request, id).await,
+        (Method::POST, [id, "exec"]) => exec::create(engine, request, id).await,
+        (Method::DELETE, [id]) => containers::remove(engine, &request, id).await,
+        (
+            _,
+            [
+                _,
+                what @ ("stats" | "archive" | "changes" | "export" | "update" | "checkpoints"),
+            ],
+        ) => Err(unsupported(format!(
+            "{what} of containers is not supported"
+        ))),
+        _ => Err(no_such_page()),
+    }
+}
+
+async fn exec_table(
+    engine: &Arc<Engine>,
+    request: Request,
+    parts: &[&str],
+) -> Result<Response<Body>> {
+    match (request.method.clone(), parts) {
+        (Method::POST, [id, "start"]) => exec::start(engine, request, id).await,
+        (Method::POST, [id, "resize"]) => exec::resize(engine, &request, id).await,
+        (Method::GET, [id, "json"]) => exec::inspect(engine, id),
+        _ => Err(no_such_page()),
+    }
+}
+
+async fn images_table(
+    engine: &Arc<Engine>,
+    request: Request,
+    parts: &[&str],
+) -> Result<Response<Body>> {
+    match (request.method.clone(), parts) {
+        (Method::GET, ["json"]) => images::list(engine, &request),
+        (Method::POST, ["create"]) => images::create(engine, request).await,
+        (Method::POST, ["load"]) => archives::load(engine, request).await,
+        (Method::GET, ["get"]) => archives::save(engine, &request, None),
+        (Method::GET, [name @ .., "get"]) => archives::save(engine, &request, Some(name.join("/"))),
+        (Method::GET, [name @ .., "json"]) => images::inspect(engine, &name.join("/")),
+        (Method::GET, [name @ .., "history"]) => images::history(engine, &name.join("/")),
+        (Method::POST, [name @ .., "tag"]) => images::tag(engine, &request, &name.join("/")).await,
+        (Method::DELETE, name) => images::remove(engine, &request, &name.join("/")).await,
+        (Method::POST, ["prune"]) => images::prune(engine, &request).await,
+        (_, ["search"] | [.., "push"]) => Err(unsupported(
+            "pushing and searching images are not supported",
+        )),
+        _ => Err(no_such_page()),
+    }
+}
+
+async fn networks_table(
+    engine: &Arc<Engine>,
+    request: Request,
+    parts: &[&str],
+) -> Result<Response<Body>> {
+    match (request.method.clone(), parts) {
+        (Method::GET, []) => networks::list(engine, &request),
+        (Method::POST, ["create"]) => networks::create(engine, request).await,
+        (Method::POST, ["prune"]) => networks::prune(engine, &request).await,
+        (Method::GET, [id]) => networks::inspect(engine, id),
+        (Method::DELETE, [id]) => networks::remove(engine, id).await,
+        (Method::POST, [_, "connect" | "disconnect"]) => Err(unsupported(
+            "connecting a container to a network after its creation is not supported",
+        )),
+        _ => Err(no_such_page()),
+    }
+}
+
+async fn volumes_table(
+    engine: &Arc<Engine>,
+    request: Request,
+    parts: &[&str],
+) -> Result<Response<Body>> {
+    match (request.method.clone(), parts) {
+        (Method::GET, []) => volumes::list(engine, &request),
+        (Method::POST, ["create"]) => volumes::create(engine, request).await,
+        (Method::POST, ["prune"]) => volumes::prune(engine, &request).await,
+        (Method::GET, [name]) => volumes::inspect(engine, name),
+        (Method::DELETE, [name]) => volumes::remove(engine, &request, name).await,
+        _ => Err(no_such_page()),
+    }
+}

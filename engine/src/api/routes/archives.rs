@@ -1,0 +1,233 @@
+//! Images as archives: load, save, import. The archive flows through a bounded
+//! queue between the connection and a thread that may block.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+use engine_api::progress::ProgressMessage;
+use engine_image::{ImportRequest, Loaded, Platform, Reference};
+use http_body_util::BodyExt as _;
+use hyper::Response;
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+
+use crate::Engine;
+use crate::api::request::{Request, repeated};
+use crate::api::response::{self, Body, Feed};
+use crate::error::{OrFail as _, Result, invalid};
+use crate::event::{IMAGE_IMPORTED, IMAGE_LOADED, IMAGE_SAVED, ImageNamed};
+use crate::image;
+
+/// Pieces of a body that may wait for the thread that unpacks them.
+const PIECES_AHEAD: usize = 16;
+/// Bytes of an archive that are sent as one piece.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The body of a request as a reader for a thread that may block.
+struct BodyReader {
+    pieces: mpsc::Receiver<std::io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl BodyReader {
+    fn new(mut body: Incoming) -> Self {
+        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+        tokio::spawn(async move {
+            while let Some(frame) = body.frame().await {
+                let piece = match frame.map(|frame| frame.into_data()) {
+                    Ok(Ok(data)) => Ok(data),
+                    // Trailers say nothing of the archive.
+                    Ok(Err(_)) => continue,
+                    Err(error) => Err(std::io::Error::other(error)),
+                };
+                if sender.send(piece).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            pieces,
+            piece: Bytes::new(),
+        }
+    }
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => self.piece = piece?,
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// `POST /images/load`.
+pub(in crate::api) async fn load(engine: &Arc<Engine>, request: Request) -> Result<Response<Body>> {
+    let quiet = request.flag("quiet");
+    let reader = BodyReader::new(request.inner.into_body());
+    let (feed, answer) = response::stream("application/json")?;
+    let engine = engine.clone();
+    tokio::task::spawn_blocking(move || {
+        let lines = match engine.images.load(reader).or_invalid() {
+            Ok(loaded) => loaded
+                .iter()
+                .flat_map(|one| loaded_lines(&engine, one, quiet))
+                .collect(),
+            Err(failure) => vec![ProgressMessage::error(failure.message)],
+        };
+        for line in lines {
+            // A client that has gone does not want to know.
+            feed.send_blocking(line.to_line()).unwrap_or_default();
+        }
+    });
+    Ok(answer)
+}
+
+fn loaded_lines(engine: &Engine, loaded: &Loaded, quiet: bool) -> Vec<ProgressMessage> {
+    let id = loaded.image.id.to_string();
+    let named = ImageNamed {
+        name: loaded.names.first().cloned().unwrap_or_else(|| id.clone()),
+    };
+    if let Err(error) = engine.bus.publish(IMAGE_LOADED, id.clone(), &named) {
+        tracing::error!(%error, "cannot record a loaded image");
+    }
+    let line = |text: String| ProgressMessage {
+        stream: text,
+        ..ProgressMessage::default()
+    };
+    match (quiet, loaded.names.is_empty()) {
+        (_, true) => vec![line(format!("Loaded image ID: {id}\n"))],
+        (_, false) => loaded
+            .names
+            .iter()
+            .map(|name| line(format!("Loaded image: {name}\n")))
+            .collect(),
+    }
+}
+
+/// Sends what is written to the client.
+struct FeedWriter(Feed);
+
+impl Write for FeedWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        self.0
+            .send_blocking(Bytes::copy_from_slice(bytes))
+            .map_err(gone)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `GET /images/get` and `GET /images/{name}/get`.
+pub(in crate::api) fn save(
+    engine: &Arc<Engine>,
+    request: &Request,
+    name: Option<String>,
+) -> Result<Response<Body>> {
+    let names = match name {
+        Some(name) => vec![name],
+        None => repeated(request.inner.uri(), "names")?,
+    };
+    if names.is_empty() {
+        return Err(invalid("no image was named"));
+    }
+    // What is missing is told by the status, which a stream could not.
+    let images = names
+        .iter()
+        .map(|name| image::resolve(engine, name))
+        .collect::<Result<Vec<_>>>()?;
+    let (feed, answer) = response::stream("application/x-tar")?;
+    let engine = engine.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut writer = std::io::BufWriter::with_capacity(PIECE_BYTES, FeedWriter(feed));
+        let saved = engine
+            .images
+            .save(&names, &mut writer)
+            .or_internal()
+            .and_then(|()| writer.flush().or_internal());
+        let published = saved.and_then(|()| {
+            images.iter().zip(&names).try_for_each(|(image, name)| {
+                let named = ImageNamed { name: name.clone() };
+                engine
+                    .bus
+                    .publish(IMAGE_SAVED, image.id.to_string(), &named)
+                    .map(drop)
+            })
+        });
+        if let Err(error) = published {
+            tracing::warn!(%error, "cannot save images");
+        }
+    });
+    Ok(answer)
+}
+
+/// `POST /images/create?fromSrc=-`.
+pub(in crate::api) async fn import(
+    engine: &Arc<Engine>,
+    request: Request,
+) -> Result<Response<Body>> {
+    match request.parameter("fromSrc") {
+        None => return Err(invalid("either fromImage or fromSrc is needed")),
+        Some("-") => {}
+        Some(_) => {
+            return Err(crate::error::unsupported(
+                "importing from a URL is not supported; send the archive",
+            ));
+        }
+    }
+    let wanted = import_request(&request)?;
+    let reader = BodyReader::new(request.inner.into_body());
+    let (feed, answer) = response::stream("application/json")?;
+    let engine = engine.clone();
+    tokio::task::spawn_blocking(move || {
+        let line = match engine.images.import(reader, &wanted).or_invalid() {
+            Ok(image) => {
+                let id = image.id.to_string();
+                let name = wanted
+                    .reference
+                    .as_ref()
+                    .map_or_else(|| id.clone(), Reference::to_string);
+                match engine
+                    .bus
+                    .publish(IMAGE_IMPORTED, id.clone(), &ImageNamed { name })
+                {
+                    Ok(_) => ProgressMessage::status(id),
+                    Err(failure) => ProgressMessage::error(failure.message),
+                }
+            }
+            Err(failure) => ProgressMessage::error(failure.message),
+        };
+        // A client that has gone does not want to know.
+        feed.send_blocking(line.to_line()).unwrap_or_default();
+    });
+    Ok(answer)
+}
+
+fn import_request(request: &Request) -> Result<ImportRequest> {
+    let reference = match (request.parameter("repo"), request.parameter("tag")) {
+        (None, _) => None,
+        (Some(name), None) => Some(name.parse::<Reference>().or_invalid()?),
+        (Some(name), Some(tag)) => Some(format!("{name}:{tag}").parse::<Reference>().or_invalid()?),
+    };
+    let platform = request
+        .parameter("platform")
+        .map(str::parse::<Platform>)
+        .transpose()
+        .or_invalid()?;
+    Ok(ImportRequest {
+        reference,
+        message: request.parameter("message").unwrap_or_default().to_owned(),
+        changes: repeated(request.inner.uri(), "changes")?,
+        platform,
+    })
+}

@@ -1,0 +1,208 @@
+//! `GET /events`: Docker's view of the durable log. History comes from the
+//! files, what follows from the engine's one reader; a client that falls
+//! behind is sent back to the files, so that nothing is dropped.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use engine_api::filters::Filters;
+use events::{Position, Record};
+use hyper::Response;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::Engine;
+use crate::api::request::Request;
+use crate::api::response::{self, Body, Feed};
+use crate::api::view::docker_event::Projection;
+use crate::error::{OrFail as _, Result, invalid};
+
+const FILTERS: &[&str] = &[
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "scope",
+    "type",
+    "volume",
+];
+
+struct Options {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    filters: Filters,
+}
+
+/// `GET /events`.
+pub(in crate::api) fn follow(engine: &Arc<Engine>, request: &Request) -> Result<Response<Body>> {
+    let options = Options {
+        since: time(request, "since")?,
+        until: time(request, "until")?,
+        filters: request.filters(FILTERS)?,
+    };
+    let live = engine.bus.subscribe();
+    let start = engine.bus.log().last().or_internal()?;
+    let (feed, answer) = response::stream("application/json")?;
+    let engine = engine.clone();
+    tokio::spawn(async move {
+        let mut follower = Follower {
+            projection: Projection::new(&engine),
+            engine,
+            options,
+            feed,
+            sent: start,
+        };
+        if let Err(error) = follower.run(live).await {
+            tracing::warn!(%error, "cannot follow the event log for a client");
+        }
+    });
+    Ok(answer)
+}
+
+/// Seconds since 1970 with an optional fraction, or RFC 3339.
+fn time(request: &Request, name: &str) -> Result<Option<Timestamp>> {
+    let parse = |text: &str| {
+        let bad = || invalid(format!("invalid value for {name}: {text:?}"));
+        parse_seconds(text)
+            .or_else(|| text.parse().ok())
+            .ok_or_else(bad)
+    };
+    request.parameter(name).map(parse).transpose()
+}
+
+/// Reads `1700000000.123456789`.
+pub(super) fn parse_seconds(text: &str) -> Option<Timestamp> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i64 = seconds.parse().ok()?;
+    if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let nanoseconds: i64 = format!("{fraction:0<9}").parse().ok()?;
+    Some(Timestamp::from_nanoseconds(
+        seconds
+            .checked_mul(1_000_000_000)?
+            .checked_add(nanoseconds)?,
+    ))
+}
+
+struct Follower {
+    engine: Arc<Engine>,
+    options: Options,
+    feed: Feed,
+    projection: Projection,
+    /// The last record that was looked at.
+    sent: Position,
+}
+
+/// Whether there is any use in going on.
+#[derive(PartialEq)]
+enum Next {
+    Go,
+    End,
+}
+
+impl Follower {
+    async fn run(&mut self, mut live: tokio::sync::broadcast::Receiver<Arc<Record>>) -> Result<()> {
+        if self.options.since.is_some() {
+            let end = std::mem::take(&mut self.sent);
+            if self.read_files(end).await? == Next::End {
+                return Ok(());
+            }
+        }
+        if self
+            .options
+            .until
+            .is_some_and(|until| until <= Timestamp::now())
+        {
+            return Ok(());
+        }
+        loop {
+            let received = tokio::select! {
+                received = live.recv() => received,
+                () = self.feed.closed() => return Ok(()),
+                () = until(self.options.until) => return Ok(()),
+            };
+            let next = match received {
+                Ok(record) => self.take(&record).await?,
+                Err(RecvError::Lagged(_)) => {
+                    let end = self.engine.bus.log().last().or_internal()?;
+                    self.read_files(end).await?
+                }
+                Err(RecvError::Closed) => Next::End,
+            };
+            if next == Next::End {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what the files hold after the last record sent, up to `end`.
+    async fn read_files(&mut self, end: Position) -> Result<Next> {
+        let log = self.engine.bus.log().clone();
+        let from = self.sent;
+        let mut reader = crate::blocking(move || log.read_after(from).or_internal()).await?;
+        while self.sent < end {
+            let (back, batch) = crate::blocking(move || {
+                let batch = reader.read_batch().or_internal()?;
+                Ok((reader, batch))
+            })
+            .await?;
+            reader = back;
+            if batch.is_empty() {
+                break;
+            }
+            for record in &batch {
+                if self.take(record).await? == Next::End {
+                    return Ok(Next::End);
+                }
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    async fn take(&mut self, record: &Record) -> Result<Next> {
+        if record.position <= self.sent {
+            return Ok(Next::Go);
+        }
+        self.sent = record.position;
+        if self.options.until.is_some_and(|until| record.time > until) {
+            return Ok(Next::End);
+        }
+        // The projection sees every record: it learns names from them.
+        let messages = self.projection.project(record);
+        if self.options.since.is_some_and(|since| record.time < since) {
+            return Ok(Next::Go);
+        }
+        for message in messages {
+            if self.projection.allows(&self.options.filters, &message)
+                && self.feed.send_json(&message).await.is_err()
+            {
+                return Ok(Next::End);
+            }
+        }
+        Ok(Next::Go)
+    }
+}
+
+/// Returns at `time`, or never.
+async fn until(time: Option<Timestamp>) {
+    match time {
+        Some(time) => tokio::time::sleep(time.since(Timestamp::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_with_a_fraction_are_read() {
+        assert_eq!(parse_seconds("12.5").unwrap().nanoseconds(), 12_500_000_000);
+        assert_eq!(parse_seconds("0").unwrap().nanoseconds(), 0);
+        for bad in ["", "x", "1.x", "1.1234567890", "99999999999999999999"] {
+            assert!(parse_seconds(bad).is_none(), "{bad:?}");
+        }
+    }
+}

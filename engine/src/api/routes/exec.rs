@@ -1,0 +1,117 @@
+//! `/exec` and `/containers/{id}/exec`.
+
+use std::sync::Arc;
+
+use engine_api::exec::{
+    ExecCreateBody, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartBody,
+};
+use hyper::{Response, StatusCode};
+
+use super::containers::size;
+use crate::Engine;
+use crate::api::request::Request;
+use crate::api::response::{self, Body};
+use crate::api::stream::{self, Framing};
+use crate::container::attach::Attachment;
+use crate::container::exec::{self, Streams};
+use crate::error::{Result, internal};
+
+/// `POST /containers/{id}/exec`.
+pub(in crate::api) async fn create(
+    engine: &Arc<Engine>,
+    mut request: Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    let container = engine.containers.find(id)?;
+    let body: ExecCreateBody = request.json().await?;
+    let exec = exec::create(engine, &container, body)?;
+    response::json(
+        StatusCode::CREATED,
+        &ExecCreateResponse {
+            id: exec.id.clone(),
+        },
+    )
+}
+
+/// `POST /exec/{id}/start`.
+pub(in crate::api) async fn start(
+    engine: &Arc<Engine>,
+    mut request: Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    let exec = engine.execs.find(id)?;
+    let body: ExecStartBody = request.json_or_default().await?;
+    let wanted = &exec.requested;
+    let streams = Streams {
+        stdin: wanted.attach_stdin,
+        stdout: wanted.attach_stdout,
+        stderr: wanted.attach_stderr,
+    };
+    let streams = (!body.detach).then_some(streams);
+    let work = {
+        let (engine, exec) = (engine.clone(), exec.clone());
+        async move { exec::start(&engine, &exec, streams).await }
+    };
+    let stream = crate::uninterrupted(work).await?;
+    if let Some([rows, columns]) = body.console_size.or(wanted.console_size)
+        && exec.process.terminal
+    {
+        let clip = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+        exec::resize(engine, &exec, clip(rows), clip(columns)).await?;
+    }
+    match stream {
+        None if body.detach => response::empty(StatusCode::OK),
+        None => Err(internal("the exec has no streams")),
+        Some(connection) => {
+            let framing = if exec.process.terminal {
+                Framing::Raw
+            } else {
+                Framing::Multiplexed
+            };
+            stream::hijack(request, Attachment::Connected(connection), framing)
+        }
+    }
+}
+
+/// `POST /exec/{id}/resize`.
+pub(in crate::api) async fn resize(
+    engine: &Arc<Engine>,
+    request: &Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    let exec = engine.execs.find(id)?;
+    let (rows, columns) = size(request)?;
+    exec::resize(engine, &exec, rows, columns).await?;
+    response::empty(StatusCode::OK)
+}
+
+/// `GET /exec/{id}/json`.
+pub(in crate::api) fn inspect(engine: &Arc<Engine>, id: &str) -> Result<Response<Body>> {
+    let exec = engine.execs.find(id)?;
+    let status = exec.status();
+    let (entrypoint, arguments) = exec
+        .process
+        .arguments
+        .split_first()
+        .ok_or_else(|| internal("an empty exec"))?;
+    let answer = ExecInspect {
+        id: exec.id.clone(),
+        running: status.pid.is_some() && status.exit_code.is_none(),
+        exit_code: status.exit_code.map(i64::from),
+        process_config: ExecProcessConfig {
+            tty: exec.process.terminal,
+            entrypoint: entrypoint.clone(),
+            arguments: arguments.to_vec(),
+            privileged: exec.privileged,
+            user: exec.process.user.clone(),
+        },
+        open_stdin: exec.requested.attach_stdin,
+        open_stderr: exec.requested.attach_stderr,
+        open_stdout: exec.requested.attach_stdout,
+        can_remove: false,
+        container_id: exec.run.container.to_string(),
+        detach_keys: exec.requested.detach_keys.clone(),
+        pid: i64::from(status.pid.unwrap_or_default()),
+    };
+    response::json(StatusCode::OK, &answer)
+}

@@ -1,0 +1,427 @@
+//! `/images`.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use base64::Engine as _;
+use engine_api::image::{
+    ImageDeleteResponse, ImageHistory, ImageInspect, ImageMetadata, ImageSummary, RootFs,
+};
+use engine_api::inspect::{GraphDriver, NEVER};
+use engine_api::progress::{ProgressDetail, ProgressMessage};
+use engine_api::prune::ImagesPruneResponse;
+use engine_image::{Credential, Force, Image, ImageUse, LayerStep, PullEvent, Reference, Removed};
+use hyper::{Response, StatusCode};
+use serde::Deserialize;
+
+use crate::Engine;
+use crate::api::request::{ApiVersion, Request};
+use crate::api::response::{self, Body, Feed};
+use crate::error::{OrFail as _, Result, invalid};
+use crate::image;
+
+const FILTERS: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
+
+/// `GET /images/json`.
+pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Response<Body>> {
+    let filters = request.filters(FILTERS)?;
+    let dangling = filters.boolean("dangling").or_invalid()?;
+    let created = |key: &str| -> Result<Option<Timestamp>> {
+        let found = filters
+            .values(key)
+            .next()
+            .map(|name| image::resolve(engine, name))
+            .transpose()?;
+        Ok(found.and_then(|image| image.created))
+    };
+    let (before, since) = (created("before")?, created("since")?);
+    let chosen = engine.images.list().into_iter().filter(|image| {
+        let labels = image.labels().into_iter().collect();
+        dangling.is_none_or(|wanted| wanted == image.repo_tags.is_empty())
+            && before.is_none_or(|before| image.created < Some(before))
+            && since.is_none_or(|since| image.created > Some(since))
+            && filters.allows("reference", |pattern| {
+                image.repo_tags.iter().any(|tag| matches(pattern, tag))
+            })
+            && filters.allows_labels("label", &labels)
+    });
+    let answer: Vec<_> = chosen
+        .map(|image| summary(&image, request.version))
+        .collect();
+    response::json(StatusCode::OK, &answer)
+}
+
+/// A pattern with `*` against a name with its tag, or without.
+fn matches(pattern: &str, tag: &str) -> bool {
+    let name = tag.rsplit_once(':').map_or(tag, |(name, _)| name);
+    glob(pattern, tag) || glob(pattern, name)
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, rest)) => {
+            let Some(tail) = text.strip_prefix(head) else {
+                return false;
+            };
+            (0..=tail.len())
+                .filter(|at| tail.is_char_boundary(*at))
+                .any(|at| glob(rest, &tail[at..]))
+        }
+    }
+}
+
+fn summary(image: &Image, version: ApiVersion) -> ImageSummary {
+    let size = i64::try_from(image.size_bytes).unwrap_or(i64::MAX);
+    ImageSummary {
+        id: image.id.to_string(),
+        repo_tags: image.repo_tags.clone(),
+        repo_digests: image.repo_digests.clone(),
+        created: image.created.map_or(0, Timestamp::seconds),
+        size,
+        shared_size: -1,
+        virtual_size: (version < ApiVersion(44)).then_some(size),
+        labels: Some(image.labels().into_iter().collect()),
+        containers: -1,
+        ..ImageSummary::default()
+    }
+}
+
+/// `GET /images/{name}/json`.
+pub(in crate::api) fn inspect(engine: &Arc<Engine>, name: &str) -> Result<Response<Body>> {
+    let found = image::resolve(engine, name)?;
+    let config = &found.config;
+    let size = i64::try_from(found.size_bytes).unwrap_or(i64::MAX);
+    let answer = ImageInspect {
+        id: found.id.to_string(),
+        repo_tags: found.repo_tags.clone(),
+        repo_digests: found.repo_digests.clone(),
+        created: found
+            .created
+            .map_or(NEVER.to_owned(), |time| time.to_string()),
+        author: config.author().clone().unwrap_or_default(),
+        config: image::config_of(&found)?,
+        architecture: found.platform.architecture.clone(),
+        variant: found.platform.variant.clone().unwrap_or_default(),
+        os: found.platform.os.clone(),
+        size,
+        virtual_size: Some(size),
+        graph_driver: GraphDriver {
+            name: "overlay2".into(),
+            ..GraphDriver::default()
+        },
+        root_fs: RootFs {
+            r#type: "layers".into(),
+            layers: found.diff_ids().map(|id| id.to_string()).collect(),
+        },
+        metadata: ImageMetadata {
+            last_tag_time: found.last_tagged.to_string(),
+        },
+        ..ImageInspect::default()
+    };
+    response::json(StatusCode::OK, &answer)
+}
+
+/// `GET /images/{name}/history`.
+pub(in crate::api) fn history(engine: &Arc<Engine>, name: &str) -> Result<Response<Body>> {
+    let found = image::resolve(engine, name)?;
+    let mut layers = found.layers.iter();
+    let mut rows: Vec<ImageHistory> = found
+        .config
+        .history()
+        .iter()
+        .flatten()
+        .map(|step| {
+            let is_empty = step.empty_layer().unwrap_or(false);
+            let layer = if is_empty { None } else { layers.next() };
+            ImageHistory {
+                id: "<missing>".into(),
+                created: step
+                    .created()
+                    .as_ref()
+                    .and_then(|t| t.parse().ok())
+                    .map_or(0, Timestamp::seconds),
+                created_by: step.created_by().clone().unwrap_or_default(),
+                size: layer.map_or(0, |layer| {
+                    i64::try_from(layer.size_bytes).unwrap_or(i64::MAX)
+                }),
+                comment: step.comment().clone().unwrap_or_default(),
+                ..ImageHistory::default()
+            }
+        })
+        .collect();
+    rows.reverse();
+    if let Some(newest) = rows.first_mut() {
+        newest.id = found.id.to_string();
+        newest.tags = Some(found.repo_tags.clone());
+    }
+    response::json(StatusCode::OK, &rows)
+}
+
+/// `POST /images/create`: a pull, or with `fromSrc` an import.
+pub(in crate::api) async fn create(
+    engine: &Arc<Engine>,
+    request: Request,
+) -> Result<Response<Body>> {
+    let Some(name) = request.parameter("fromImage") else {
+        return super::archives::import(engine, request).await;
+    };
+    let reference = with_tag(name, request.parameter("tag"))?;
+    let credential = credential(&request)?;
+    let (mut steps, outcome) = image::pull(
+        engine,
+        &reference,
+        request.parameter("platform"),
+        credential,
+    )?;
+    let (feed, answer) = response::stream("application/json")?;
+    let abort = outcome.abort_handle();
+    tokio::spawn(async move {
+        let told = async {
+            tell_steps(&feed, &reference, &mut steps).await;
+            tell_outcome(&feed, &reference, outcome).await;
+        };
+        tokio::select! {
+            () = told => {}
+            // The client has gone: the pull is given up, what it fetched is kept.
+            () = feed.closed() => abort.abort(),
+        }
+    });
+    Ok(answer)
+}
+
+fn with_tag(name: &str, tag: Option<&str>) -> Result<String> {
+    let Some(tag) = tag else {
+        return Ok(name.to_owned());
+    };
+    let parsed: Reference = name.parse().or_invalid()?;
+    match (
+        parsed.tag().is_some() || parsed.digest().is_some(),
+        tag.contains(':'),
+    ) {
+        (true, _) => Ok(name.to_owned()),
+        (false, true) => Ok(format!("{name}@{tag}")),
+        (false, false) => Ok(format!("{name}:{tag}")),
+    }
+}
+
+/// Reads `X-Registry-Auth`, base64url of JSON.
+fn credential(request: &Request) -> Result<Option<Credential>> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Auth {
+        username: String,
+        password: String,
+        #[serde(alias = "identitytoken")]
+        identity_token: String,
+        #[serde(alias = "registrytoken")]
+        registry_token: String,
+    }
+    let Some(header) = request.headers.get("X-Registry-Auth") else {
+        return Ok(None);
+    };
+    let bad = || invalid("invalid X-Registry-Auth header");
+    let text = header.to_str().map_err(|_| bad())?.trim_end_matches('=');
+    let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| bad())?;
+    if decoded.is_empty() {
+        return Ok(None);
+    }
+    let auth: Auth = serde_json::from_slice(&decoded).map_err(|_| bad())?;
+    let credential = match auth {
+        Auth { registry_token, .. } if !registry_token.is_empty() => {
+            Credential::RegistryToken(registry_token)
+        }
+        Auth { identity_token, .. } if !identity_token.is_empty() => {
+            Credential::IdentityToken(identity_token)
+        }
+        Auth {
+            username, password, ..
+        } if !username.is_empty() => Credential::Basic { username, password },
+        _ => return Ok(None),
+    };
+    Ok(Some(credential))
+}
+
+async fn tell_steps(
+    feed: &Feed,
+    reference: &str,
+    steps: &mut tokio::sync::mpsc::Receiver<PullEvent>,
+) {
+    let parsed = reference.parse::<Reference>().map(Reference::or_latest);
+    if let Ok(parsed) = &parsed {
+        let id = parsed.tag().unwrap_or_default();
+        let begun = ProgressMessage::about(id, format!("Pulling from {}", parsed.familiar_name()));
+        if feed.send(begun.to_line()).await.is_err() {
+            return;
+        }
+    }
+    let mut digest = None;
+    while let Some(step) = steps.recv().await {
+        let message = match step {
+            PullEvent::Resolved { digest: resolved } => {
+                digest = Some(resolved);
+                continue;
+            }
+            PullEvent::Layer { blob, step } => layer_message(&blob.hex()[..12], step),
+        };
+        if feed.send(message.to_line()).await.is_err() {
+            return;
+        }
+    }
+    if let Some(digest) = digest {
+        // The client has gone: whoever tells the outcome will notice.
+        feed.send(ProgressMessage::status(format!("Digest: {digest}")).to_line())
+            .await
+            .unwrap_or_default();
+    }
+}
+
+fn layer_message(id: &str, step: LayerStep) -> ProgressMessage {
+    let detailed = |status: &str, current: u64, total: u64| {
+        let mut message = ProgressMessage::about(id, status);
+        let clip = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        message.progress_detail = Some(ProgressDetail {
+            current: clip(current),
+            total: clip(total),
+        });
+        message
+    };
+    match step {
+        LayerStep::Waiting => ProgressMessage::about(id, "Pulling fs layer"),
+        LayerStep::Exists => ProgressMessage::about(id, "Already exists"),
+        LayerStep::Downloading { current, total } => detailed("Downloading", current, total),
+        LayerStep::Retrying { pause } => ProgressMessage::about(
+            id,
+            format!("Retrying in {} seconds", pause.as_secs().max(1)),
+        ),
+        LayerStep::Downloaded => ProgressMessage::about(id, "Download complete"),
+        LayerStep::Extracting { current, total } => detailed("Extracting", current, total),
+        LayerStep::Complete => ProgressMessage::about(id, "Pull complete"),
+    }
+}
+
+async fn tell_outcome(
+    feed: &Feed,
+    reference: &str,
+    outcome: tokio::task::JoinHandle<Result<engine_image::PullOutcome>>,
+) {
+    let message = match outcome.await {
+        Ok(Ok(outcome)) => ProgressMessage::status(image::outcome_text(reference, &outcome)),
+        Ok(Err(failure)) => ProgressMessage::error(failure.message),
+        Err(error) => ProgressMessage::error(format!("the pull was cut short: {error}")),
+    };
+    // A client that has gone does not want the outcome.
+    feed.send(message.to_line()).await.unwrap_or_default();
+}
+
+/// `POST /images/{name}/tag`.
+pub(in crate::api) async fn tag(
+    engine: &Arc<Engine>,
+    request: &Request,
+    name: &str,
+) -> Result<Response<Body>> {
+    let repository = request
+        .parameter("repo")
+        .ok_or_else(|| invalid("invalid reference format"))?;
+    let target = match request.parameter("tag") {
+        Some(tag) => format!("{repository}:{tag}"),
+        None => repository.to_owned(),
+    };
+    let (engine, name) = (engine.clone(), name.to_owned());
+    crate::blocking(move || image::tag(&engine, &name, &target)).await?;
+    response::empty(StatusCode::CREATED)
+}
+
+fn deleted(step: &Removed) -> ImageDeleteResponse {
+    match step {
+        Removed::Untagged(name) => ImageDeleteResponse {
+            untagged: name.clone(),
+            ..Default::default()
+        },
+        Removed::Deleted(digest) => ImageDeleteResponse {
+            deleted: digest.to_string(),
+            ..Default::default()
+        },
+    }
+}
+
+/// `DELETE /images/{name}`.
+pub(in crate::api) async fn remove(
+    engine: &Arc<Engine>,
+    request: &Request,
+    name: &str,
+) -> Result<Response<Body>> {
+    let force = if request.flag("force") {
+        Force::Yes
+    } else {
+        Force::No
+    };
+    let (engine, name) = (engine.clone(), name.to_owned());
+    let removed = crate::blocking(move || image::remove(&engine, &name, force)).await?;
+    response::json(
+        StatusCode::OK,
+        &removed.iter().map(deleted).collect::<Vec<_>>(),
+    )
+}
+
+/// `POST /images/prune`: untagged images, with `dangling=false` all unused ones.
+pub(in crate::api) async fn prune(
+    engine: &Arc<Engine>,
+    request: &Request,
+) -> Result<Response<Body>> {
+    let filters = request.filters(&["dangling", "label", "label!"])?;
+    let only_dangling = filters.boolean("dangling").or_invalid()?.unwrap_or(true);
+    let engine = engine.clone();
+    let answer = crate::blocking(move || {
+        let mut answer = ImagesPruneResponse {
+            images_deleted: Some(Vec::new()),
+            space_reclaimed: 0,
+        };
+        for found in engine.images.list() {
+            let labels = found.labels().into_iter().collect();
+            let is_chosen = filters.allows_labels("label", &labels)
+                && (!filters.has("label!") || !filters.allows_labels("label!", &labels))
+                && (!only_dangling || found.repo_tags.is_empty())
+                && image::used_by(&engine, &found.id) == ImageUse::Unused;
+            if is_chosen {
+                let removed = image::remove(&engine, &found.id.to_string(), Force::Yes)?;
+                answer.space_reclaimed += found.size_bytes;
+                answer
+                    .images_deleted
+                    .get_or_insert_default()
+                    .extend(removed.iter().map(deleted));
+            }
+        }
+        Ok(answer)
+    })
+    .await?;
+    response::json(StatusCode::OK, &answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_names_with_and_without_a_tag() {
+        for (pattern, tag, expected) in [
+            ("busybox", "busybox:1", true),
+            ("busybox:1", "busybox:1", true),
+            ("busy*", "busybox:1", true),
+            ("*:1", "a/b:1", true),
+            ("box", "busybox:1", false),
+        ] {
+            assert_eq!(matches(pattern, tag), expected, "{pattern} {tag}");
+        }
+    }
+
+    #[test]
+    fn a_tag_or_digest_completes_the_name() {
+        assert_eq!(with_tag("a/b", Some("1")).unwrap(), "a/b:1");
+        assert_eq!(with_tag("a/b:2", Some("1")).unwrap(), "a/b:2");
+        assert_eq!(with_tag("a", Some("sha256:00")).unwrap(), "a@sha256:00");
+        assert_eq!(with_tag("a", None).unwrap(), "a");
+    }
+}

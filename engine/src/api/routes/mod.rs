@@ -1,0 +1,12 @@
+//! Handlers, one file per area of the API: read the request, call the
+//! operation, show the result.
+
+pub(super) mod archives;
+pub(super) mod containers;
+pub(super) mod events;
+pub(super) mod exec;
+pub(super) mod images;
+mod log_stream;
+pub(super) mod networks;
+pub(super) mod system;
+pub(super) mod volumes;

@@ -1,0 +1,220 @@
+//! `/networks`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::NetworkId;
+use engine_api::network::{NetworkCreateBody, NetworkCreateResponse};
+use engine_api::prune::NetworksPruneResponse;
+use engine_model::container::NetworkMode;
+use hyper::{Response, StatusCode};
+use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, RemoveNetwork};
+
+use crate::Engine;
+use crate::api::request::Request;
+use crate::api::response::{self, Body};
+use crate::api::view;
+use crate::container::network::find;
+use crate::error::{OrFail as _, Result, conflict, invalid, not_found, unsupported};
+
+/// How long netd may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// `GET /networks`.
+pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Response<Body>> {
+    let filters =
+        request.filters(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
+    let dangling = filters.boolean("dangling").or_invalid()?;
+    let used = used_networks(engine);
+    let all = netd_api::query::networks(&engine.instance).or_internal()?;
+    let chosen = all.iter().filter(|network| {
+        let is_custom = !is_predefined(network);
+        let is_dangling =
+            is_custom && !used.contains(&network.name) && !used.contains(network.id.as_str());
+        filters.allows("name", |name| network.name.contains(name))
+            && filters.allows("id", |id| network.id.as_str().starts_with(id))
+            && filters.allows("driver", |driver| {
+                view::network::driver(network.driver) == driver
+            })
+            && filters.allows("scope", |scope| scope == "local")
+            && filters.allows("type", |kind| {
+                kind == if is_custom { "custom" } else { "builtin" }
+            })
+            && filters.allows_labels("label", &network.labels)
+            && dangling.is_none_or(|wanted| wanted == is_dangling)
+    });
+    let answer: Vec<_> = chosen.map(view::network::summary).collect();
+    response::json(StatusCode::OK, &answer)
+}
+
+fn is_predefined(network: &NetworkConfig) -> bool {
+    matches!(network.name.as_str(), "bridge" | "host" | "none")
+}
+
+/// Names and ids of networks that a container uses or would when started.
+fn used_networks(engine: &Engine) -> std::collections::HashSet<String> {
+    let endpoints = |container: Arc<crate::container::Container>| match &container.config.network {
+        NetworkMode::Networks(endpoints) => endpoints
+            .iter()
+            .map(|endpoint| endpoint.network.clone())
+            .collect(),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => Vec::new(),
+    };
+    engine
+        .containers
+        .all()
+        .into_iter()
+        .flat_map(endpoints)
+        .collect()
+}
+
+/// `GET /networks/{id}`.
+pub(in crate::api) fn inspect(engine: &Arc<Engine>, id: &str) -> Result<Response<Body>> {
+    let network = find(&engine.instance, id)?;
+    response::json(StatusCode::OK, &view::network::inspect(engine, &network)?)
+}
+
+/// `POST /networks/create`.
+pub(in crate::api) async fn create(
+    engine: &Arc<Engine>,
+    mut request: Request,
+) -> Result<Response<Body>> {
+    let body: NetworkCreateBody = request.json().await?;
+    let wanted = convert(body)?;
+    let engine = engine.clone();
+    let work = async move { engine.bus.call(wanted.id.as_str(), &wanted, LIMIT).await };
+    let made = crate::uninterrupted(work).await?;
+    response::json(
+        StatusCode::CREATED,
+        &NetworkCreateResponse {
+            id: made.id.to_string(),
+            warning: String::new(),
+        },
+    )
+}
+
+fn convert(body: NetworkCreateBody) -> Result<CreateNetwork> {
+    if !base::id::is_valid_name(&body.name) {
+        return Err(invalid(format!("invalid network name: {:?}", body.name)));
+    }
+    refuse(&body)?;
+    let driver = match body.driver.as_str() {
+        "" | "bridge" | "default" => NetworkDriver::Bridge,
+        "host" | "null" => {
+            return Err(base::Failure::new(
+                base::FailureKind::Invalid,
+                format!(
+                    "only one instance of \"{}\" network is allowed",
+                    body.driver
+                ),
+            ));
+        }
+        other => {
+            return Err(not_found(format!(
+                "could not find plugin {other} in v1 plugin registry: plugin not found"
+            )));
+        }
+    };
+    let mut pools = body
+        .ipam
+        .map(|ipam| ipam.config)
+        .unwrap_or_default()
+        .into_iter();
+    let pool = pools.next().unwrap_or_default();
+    if pools.next().is_some() {
+        return Err(unsupported(
+            "more than one subnet per network is not supported",
+        ));
+    }
+    Ok(CreateNetwork {
+        id: NetworkId::random(),
+        name: body.name,
+        driver,
+        subnet: parse(&pool.subnet, "subnet")?,
+        range: parse(&pool.ip_range, "IP range")?,
+        gateway: parse(&pool.gateway, "gateway")?,
+        internal: body.internal,
+        labels: body.labels,
+        options: body.options,
+    })
+}
+
+fn refuse(body: &NetworkCreateBody) -> Result<()> {
+    let table = [
+        ("IPv6", body.enable_ipv6 == Some(true)),
+        ("a network without IPv4", body.enable_ipv4 == Some(false)),
+        ("ingress", body.ingress),
+        (
+            "config-only",
+            body.config_only
+                || body
+                    .config_from
+                    .as_ref()
+                    .is_some_and(|from| !from.network.is_empty()),
+        ),
+        ("scope swarm", !matches!(body.scope.as_str(), "" | "local")),
+    ];
+    match table.into_iter().find(|(_, is_asked)| *is_asked) {
+        Some((what, _)) => Err(unsupported(format!("{what} is not supported for networks"))),
+        None => Ok(()),
+    }
+}
+
+fn parse<T: std::str::FromStr>(text: &str, what: &str) -> Result<Option<T>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| invalid(format!("invalid {what}: {text}")))
+}
+
+/// `DELETE /networks/{id}`.
+pub(in crate::api) async fn remove(engine: &Arc<Engine>, id: &str) -> Result<Response<Body>> {
+    let network = find(&engine.instance, id)?;
+    if is_predefined(&network) {
+        return Err(conflict(format!(
+            "{} is a pre-defined network and cannot be removed",
+            network.name
+        )));
+    }
+    remove_now(engine, &network).await?;
+    response::empty(StatusCode::NO_CONTENT)
+}
+
+async fn remove_now(engine: &Arc<Engine>, network: &NetworkConfig) -> Result<()> {
+    let (engine, body) = (
+        engine.clone(),
+        RemoveNetwork {
+            id: network.id.clone(),
+        },
+    );
+    crate::uninterrupted(async move { engine.bus.call(body.id.as_str(), &body, LIMIT).await })
+        .await
+        .map(drop)
+}
+
+/// `POST /networks/prune`.
+pub(in crate::api) async fn prune(
+    engine: &Arc<Engine>,
+    request: &Request,
+) -> Result<Response<Body>> {
+    let filters = request.filters(&["label", "label!"])?;
+    let used = used_networks(engine);
+    let mut deleted = Vec::new();
+    for network in netd_api::query::networks(&engine.instance).or_internal()? {
+        let is_chosen = filters.allows_labels("label", &network.labels)
+            && (!filters.has("label!") || !filters.allows_labels("label!", &network.labels));
+        let is_used = used.contains(&network.name) || used.contains(network.id.as_str());
+        if !is_predefined(&network) && !is_used && is_chosen {
+            remove_now(engine, &network).await?;
+            deleted.push(network.name);
+        }
+    }
+    response::json(
+        StatusCode::OK,
+        &NetworksPruneResponse {
+            networks_deleted: Some(deleted),
+        },
+    )
+}

@@ -1,0 +1,106 @@
+//! Hijacked connections: a client's on one side, a shim's on the other.
+//!
+//! A shim speaks Docker's frames already, so bytes are passed on unchanged.
+
+use std::os::unix::net::UnixStream as StdStream;
+
+use engine_api::stdcopy::{MULTIPLEXED_STREAM, RAW_STREAM};
+use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use hyper::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use super::request::{ApiVersion, Request};
+use super::response::{self, Body};
+use crate::container::attach::Attachment;
+use crate::error::{OrFail as _, Result, invalid};
+
+/// Hands a blocking connection over to the async world.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn adopt(stream: StdStream) -> Result<UnixStream> {
+    stream.set_nonblocking(true).or_internal()?;
+    UnixStream::from_std(stream).or_internal()
+}
+
+/// How bytes of the process arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// A terminal's bytes.
+    Raw,
+    Multiplexed,
+}
+
+/// Answers 101 and connects the client with the process.
+///
+/// # Errors
+/// Invalid when the client did not ask for an upgrade.
+pub fn hijack(
+    request: Request,
+    attachment: Attachment,
+    framing: Framing,
+) -> Result<Response<Body>> {
+    if !request.headers.contains_key(UPGRADE) {
+        return Err(invalid(
+            "this request needs the headers \"Connection: Upgrade\" and \"Upgrade: tcp\"",
+        ));
+    }
+    // Before 1.42 the type did not tell the framing.
+    let content_type = match framing {
+        Framing::Multiplexed if request.version >= ApiVersion(42) => MULTIPLEXED_STREAM,
+        _ => RAW_STREAM,
+    };
+    let mut answer = response::empty(StatusCode::SWITCHING_PROTOCOLS)?;
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, "Upgrade".parse().or_internal()?);
+    headers.insert(UPGRADE, "tcp".parse().or_internal()?);
+    headers.insert(CONTENT_TYPE, content_type.parse().or_internal()?);
+    let upgrade = hyper::upgrade::on(request.inner);
+    tokio::spawn(async move {
+        let connected = async {
+            let client = TokioIo::new(upgrade.await.or_internal()?);
+            let process = match attachment {
+                Attachment::Connected(stream) => stream,
+                // The start failed: the client is told by its own request.
+                Attachment::Waiting(stream) => match stream.await {
+                    Ok(stream) => stream,
+                    Err(_) => return Ok(()),
+                },
+            };
+            join(client, adopt(process)?).await;
+            Ok::<_, base::Failure>(())
+        };
+        if let Err(error) = connected.await {
+            tracing::debug!(%error, "an attached client was lost");
+        }
+    });
+    Ok(answer)
+}
+
+/// Moves bytes both ways until the process has no more output or the client is
+/// gone. The end of the client's input is passed on; output goes on then.
+async fn join(client: impl AsyncRead + AsyncWrite, process: UnixStream) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_process, mut to_process) = process.into_split();
+    let input = async {
+        let copied = tokio::io::copy(&mut from_client, &mut to_process).await;
+        let ended = to_process.shutdown().await;
+        if let Err(error) = copied.and(ended) {
+            tracing::debug!(%error, "input ended badly");
+        }
+        std::future::pending::<()>().await;
+    };
+    let output = async {
+        let copied = tokio::io::copy(&mut from_process, &mut to_client).await;
+        let ended = to_client.shutdown().await;
+        if let Err(error) = copied.map(drop).and(ended) {
+            tracing::debug!(%error, "output ended badly");
+        }
+    };
+    tokio::select! {
+        () = input => {}
+        () = output => {}
+    }
+}

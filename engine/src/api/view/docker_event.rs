@@ -1,0 +1,352 @@
+//! Docker's events as a projection of the durable log: its types, actions and
+//! attributes (`api/types/events` of API 1.44).
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use base::RunId;
+use engine_api::event::{EventActor, EventMessage};
+use engine_api::filters::Filters;
+use engine_shim_api::{ExecExited, ExecStarted, ExitRecord};
+use events::Record;
+use netd_api::{Attached, NetworkConfig, NetworkRemoved};
+use volumed_api::{RootfsMounted, VolumeConfig};
+
+use crate::Engine;
+use crate::event::{self, ContainerNamed, ExecCreated, Health, ImageNamed, Killed, Renamed};
+
+/// Containers whose names are remembered while history is read.
+const NAMES_LIMIT: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+
+/// Turns records into Docker's events; learns containers' names on the way.
+#[derive(Debug)]
+pub(in crate::api) struct Projection {
+    engine: Arc<Engine>,
+    names: BTreeMap<String, ContainerNamed>,
+}
+
+impl Projection {
+    /// Returns a projection that knows the containers there are.
+    pub(in crate::api) fn new(engine: &Arc<Engine>) -> Self {
+        Self {
+            engine: engine.clone(),
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the events a record stands for, usually one or none. A record
+    /// whose payload cannot be read stands for none.
+    pub(in crate::api) fn project(&mut self, record: &Record) -> Vec<EventMessage> {
+        self.try_project(record).unwrap_or_else(|error| {
+            tracing::warn!(position = %record.position, %error, "cannot read an event's payload");
+            Vec::new()
+        })
+    }
+
+    fn try_project(&mut self, record: &Record) -> Result<Vec<EventMessage>, serde_json::Error> {
+        let area = record.kind.split('.').next().unwrap_or_default();
+        let one = match area {
+            "container" => self.container(record)?,
+            "exec" => self.exec(record)?,
+            "image" => image(record)?,
+            "network" => return self.network(record),
+            "volume" | "rootfs" => return self.volume(record),
+            _ => None,
+        };
+        Ok(one.into_iter().collect())
+    }
+
+    fn container(&mut self, record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
+        let id = container_id(&record.subject);
+        let mut more = BTreeMap::new();
+        let action = match record.kind.as_str() {
+            event::CONTAINER_CREATED => {
+                self.learn(&id, record.payload()?);
+                "create"
+            }
+            engine_shim_api::event::STARTED => "start",
+            engine_shim_api::event::EXITED => {
+                let exit: ExitRecord = record.payload()?;
+                more.insert("exitCode".to_owned(), exit.exit_code.to_string());
+                "die"
+            }
+            event::CONTAINER_KILLED => {
+                let killed: Killed = record.payload()?;
+                more.insert("signal".to_owned(), killed.signal.to_string());
+                "kill"
+            }
+            event::CONTAINER_STOPPED => "stop",
+            event::CONTAINER_RESTARTED => "restart",
+            event::CONTAINER_PAUSED => "pause",
+            event::CONTAINER_RESUMED => "unpause",
+            event::CONTAINER_ATTACHED => "attach",
+            event::CONTAINER_RENAMED => {
+                let renamed: Renamed = record.payload()?;
+                let mut known = self.named(&id);
+                known.name = renamed.name;
+                self.learn(&id, known);
+                more.insert("oldName".to_owned(), format!("/{}", renamed.old_name));
+                "rename"
+            }
+            event::CONTAINER_REMOVED => {
+                self.learn(&id, record.payload()?);
+                "destroy"
+            }
+            event::CONTAINER_HEALTH => {
+                let health: Health = record.payload()?;
+                let action = format!("health_status: {}", health.status.as_str());
+                return Ok(Some(self.of_container(record, &id, &action, more)));
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(self.of_container(record, &id, action, more)))
+    }
+
+    fn exec(&mut self, record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
+        use engine_shim_api::event::{EXEC_EXITED, EXEC_STARTED};
+        let id = container_id(&record.subject);
+        let mut more = BTreeMap::new();
+        let (exec, action) = match record.kind.as_str() {
+            event::EXEC_CREATED => {
+                let created: ExecCreated = record.payload()?;
+                let action = format!("exec_create: {}", self.arguments(&created.exec));
+                (created.exec, action)
+            }
+            EXEC_STARTED => {
+                let started: ExecStarted = record.payload()?;
+                let action = format!("exec_start: {}", self.arguments(&started.exec));
+                (started.exec, action)
+            }
+            EXEC_EXITED => {
+                let exited: ExecExited = record.payload()?;
+                more.insert("exitCode".to_owned(), exited.exit_code.to_string());
+                (exited.exec, "exec_die".to_owned())
+            }
+            _ => return Ok(None),
+        };
+        more.insert("execID".to_owned(), exec);
+        Ok(Some(self.of_container(record, &id, &action, more)))
+    }
+
+    /// The arguments are not in the log; they are known while the exec exists.
+    fn arguments(&self, exec: &str) -> String {
+        self.engine
+            .execs
+            .find(exec)
+            .map(|exec| exec.process.arguments.join(" "))
+            .unwrap_or_default()
+    }
+
+    fn network(&mut self, record: &Record) -> Result<Vec<EventMessage>, serde_json::Error> {
+        match record.kind.as_str() {
+            "network.created" => {
+                let made: NetworkConfig = record.payload()?;
+                let kind = super::network::driver(made.driver);
+                Ok(vec![message(
+                    record,
+                    "network",
+                    "create",
+                    actor(made.id.as_str(), &[("name", &made.name), ("type", kind)]),
+                )])
+            }
+            "network.removed" => {
+                let gone: NetworkRemoved = record.payload()?;
+                Ok(vec![message(
+                    record,
+                    "network",
+                    "destroy",
+                    actor(&record.subject, &[("name", &gone.name), ("type", "bridge")]),
+                )])
+            }
+            "network.attached" => {
+                let attached: Attached = record.payload()?;
+                let container = container_id(&record.subject);
+                let joined = attached.endpoints.iter().map(|endpoint| {
+                    let pairs = [
+                        ("container", container.as_str()),
+                        ("name", &endpoint.network_name),
+                        ("type", "bridge"),
+                    ];
+                    message(
+                        record,
+                        "network",
+                        "connect",
+                        actor(endpoint.network.as_str(), &pairs),
+                    )
+                });
+                Ok(joined.collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn volume(&mut self, record: &Record) -> Result<Vec<EventMessage>, serde_json::Error> {
+        match record.kind.as_str() {
+            "volume.created" => {
+                let made: VolumeConfig = record.payload()?;
+                Ok(vec![message(
+                    record,
+                    "volume",
+                    "create",
+                    actor(made.name.as_str(), &[("driver", &made.driver)]),
+                )])
+            }
+            "volume.removed" => Ok(vec![message(
+                record,
+                "volume",
+                "destroy",
+                actor(&record.subject, &[("driver", "local")]),
+            )]),
+            "rootfs.mounted" => {
+                let mounted: RootfsMounted = record.payload()?;
+                let container = container_id(&record.subject);
+                let used = mounted.volumes.iter().map(|volume| {
+                    let pairs = [("container", container.as_str()), ("driver", "local")];
+                    message(
+                        record,
+                        "volume",
+                        "mount",
+                        actor(volume.name.as_str(), &pairs),
+                    )
+                });
+                Ok(used.collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn learn(&mut self, id: &str, named: ContainerNamed) {
+        if self.names.len() >= NAMES_LIMIT.get() {
+            self.names.pop_first();
+        }
+        self.names.insert(id.to_owned(), named);
+    }
+
+    fn named(&self, id: &str) -> ContainerNamed {
+        if let Some(known) = self.names.get(id) {
+            return known.clone();
+        }
+        let container = id
+            .parse()
+            .ok()
+            .and_then(|id| self.engine.containers.by_id(&id));
+        container.map_or_else(
+            || ContainerNamed {
+                name: String::new(),
+                image: String::new(),
+                labels: BTreeMap::new(),
+            },
+            |container| crate::container::remove::named(&container),
+        )
+    }
+
+    fn of_container(
+        &self,
+        record: &Record,
+        id: &str,
+        action: &str,
+        more: BTreeMap<String, String>,
+    ) -> EventMessage {
+        let named = self.named(id);
+        let mut attributes = named.labels;
+        attributes.insert("image".into(), named.image.clone());
+        attributes.insert("name".into(), named.name);
+        attributes.extend(more);
+        let mut message = message(
+            record,
+            "container",
+            action,
+            EventActor {
+                id: id.to_owned(),
+                attributes,
+            },
+        );
+        message.status = message.action.clone();
+        message.id = id.to_owned();
+        message.from = named.image;
+        message
+    }
+
+    /// Returns whether an event passes the filters.
+    pub(in crate::api) fn allows(&self, filters: &Filters, message: &EventMessage) -> bool {
+        let attributes = &message.actor.attributes;
+        let is = |kind: &str| message.kind == kind;
+        let named = |text: &str| {
+            message.actor.id.starts_with(text)
+                || attributes.get("name").is_some_and(|name| name == text)
+        };
+        filters.allows("type", is)
+            && filters.allows("scope", |scope| scope == message.scope)
+            && filters.allows("daemon", |_| true)
+            && filters.allows("event", |event| {
+                message.action == event || message.action.split(':').next() == Some(event)
+            })
+            && filters.allows("container", |text| is("container") && named(text))
+            && filters.allows("network", |text| is("network") && named(text))
+            && filters.allows("volume", |text| is("volume") && named(text))
+            && filters.allows("image", |text| {
+                let image = if is("image") {
+                    attributes.get("name")
+                } else {
+                    attributes.get("image")
+                };
+                image.is_some_and(|image| image == text || image.split(':').next() == Some(text))
+                    || (is("image") && message.actor.id.starts_with(text))
+            })
+            && filters.allows_labels("label", attributes)
+    }
+}
+
+fn image(record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
+    let action = match record.kind.as_str() {
+        event::IMAGE_PULLED => "pull",
+        event::IMAGE_TAGGED => "tag",
+        event::IMAGE_UNTAGGED => "untag",
+        event::IMAGE_DELETED => "delete",
+        event::IMAGE_LOADED => "load",
+        event::IMAGE_SAVED => "save",
+        event::IMAGE_IMPORTED => "import",
+        _ => return Ok(None),
+    };
+    let named: ImageNamed = record.payload()?;
+    let mut message = message(
+        record,
+        "image",
+        action,
+        actor(&record.subject, &[("name", &named.name)]),
+    );
+    message.status = action.to_owned();
+    message.id.clone_from(&record.subject);
+    Ok(Some(message))
+}
+
+/// The container of a subject, be it a run's or a container's.
+fn container_id(subject: &str) -> String {
+    subject
+        .parse::<RunId>()
+        .map_or_else(|_| subject.to_owned(), |run| run.container.to_string())
+}
+
+fn actor(id: &str, attributes: &[(&str, &str)]) -> EventActor {
+    let attributes = attributes
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    EventActor {
+        id: id.to_owned(),
+        attributes,
+    }
+}
+
+fn message(record: &Record, kind: &str, action: &str, actor: EventActor) -> EventMessage {
+    EventMessage {
+        kind: kind.to_owned(),
+        action: action.to_owned(),
+        actor,
+        scope: "local".into(),
+        time: record.time.seconds(),
+        time_nano: record.time.nanoseconds(),
+        ..EventMessage::default()
+    }
+}

@@ -1,0 +1,211 @@
+//! Networks, and a container's place in them.
+
+use std::collections::BTreeMap;
+
+use engine_api::host_config::{PortBinding, PortMap};
+use engine_api::inspect::NetworkSettings;
+use engine_api::network::{
+    EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,
+};
+use engine_model::container::NetworkMode;
+use netd_api::{Attached, Endpoint, Lease, NetworkConfig, NetworkDriver, Protocol};
+
+use crate::Engine;
+use crate::container::Container;
+use crate::error::{OrFail as _, Result};
+
+/// Returns Docker's name of a driver.
+pub(in crate::api) fn driver(driver: NetworkDriver) -> &'static str {
+    match driver {
+        NetworkDriver::Bridge => "bridge",
+        NetworkDriver::Host => "host",
+        NetworkDriver::Null => "null",
+    }
+}
+
+/// Returns Docker's name of a protocol.
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+/// Returns a network as a list shows it.
+pub(in crate::api) fn summary(network: &NetworkConfig) -> Network {
+    let config = network.ipv4.iter().map(|pool| IpamConfig {
+        subnet: pool.subnet.to_string(),
+        ip_range: pool
+            .range
+            .map(|range| range.to_string())
+            .unwrap_or_default(),
+        gateway: pool.gateway.to_string(),
+        ..IpamConfig::default()
+    });
+    Network {
+        name: network.name.clone(),
+        id: network.id.to_string(),
+        created: network.created.to_string(),
+        scope: "local".into(),
+        driver: driver(network.driver).into(),
+        enable_ipv4: true,
+        ipam: Ipam {
+            driver: "default".into(),
+            options: None,
+            config: config.collect(),
+        },
+        internal: network.internal,
+        options: network.options.clone(),
+        labels: network.labels.clone(),
+        ..Network::default()
+    }
+}
+
+/// Returns a network with the containers in it.
+///
+/// # Errors
+/// When netd's leases cannot be read.
+pub(in crate::api) fn inspect(engine: &Engine, network: &NetworkConfig) -> Result<Network> {
+    let mut shown = summary(network);
+    for lease in netd_api::query::leases(&engine.instance).or_internal()? {
+        for endpoint in lease
+            .attached
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.network == network.id)
+        {
+            shown.containers.insert(
+                lease.request.run.container.to_string(),
+                container(&lease, endpoint),
+            );
+        }
+    }
+    Ok(shown)
+}
+
+fn container(lease: &Lease, endpoint: &Endpoint) -> NetworkContainer {
+    NetworkContainer {
+        name: lease.request.container_name.clone(),
+        endpoint_id: endpoint_id(lease, endpoint),
+        mac_address: endpoint.mac.clone(),
+        ipv4_address: endpoint.ipv4.to_string(),
+        ipv6_address: String::new(),
+    }
+}
+
+/// An id that is the same each time it is asked for.
+fn endpoint_id(lease: &Lease, endpoint: &Endpoint) -> String {
+    base::Digest::of(format!("{}/{}", lease.request.run, endpoint.network).as_bytes()).hex()
+}
+
+/// Returns the lease of a container's run, if it runs.
+///
+/// # Errors
+/// When the lease cannot be read.
+pub(super) fn lease(engine: &Engine, container: &Container) -> Result<Option<Lease>> {
+    if !container.state().is_live() {
+        return Ok(None);
+    }
+    netd_api::query::lease(&engine.instance, &container.run()).or_internal()
+}
+
+/// Returns the networks of a container by name.
+pub(super) fn endpoints(
+    container: &Container,
+    lease: Option<&Lease>,
+) -> BTreeMap<String, EndpointSettings> {
+    let mut all = BTreeMap::new();
+    match &container.config.network {
+        NetworkMode::Networks(wanted) => {
+            for endpoint in wanted {
+                let ipam = endpoint.ipv4.map(|address| EndpointIpamConfig {
+                    ipv4_address: address.to_string(),
+                    ..EndpointIpamConfig::default()
+                });
+                let settings = EndpointSettings {
+                    ipam_config: ipam,
+                    aliases: Some(endpoint.aliases.clone()).filter(|aliases| !aliases.is_empty()),
+                    ..EndpointSettings::default()
+                };
+                all.insert(endpoint.network.clone(), settings);
+            }
+        }
+        NetworkMode::None => drop(all.insert("none".to_owned(), EndpointSettings::default())),
+        NetworkMode::Host => drop(all.insert("host".to_owned(), EndpointSettings::default())),
+        NetworkMode::Container(_) => {}
+    }
+    for (lease, endpoint) in lease
+        .iter()
+        .flat_map(|lease| lease.attached.endpoints.iter().map(move |e| (lease, e)))
+    {
+        let settings = all.entry(endpoint.network_name.clone()).or_default();
+        settings.network_id = endpoint.network.to_string();
+        settings.endpoint_id = endpoint_id(lease, endpoint);
+        settings.gateway = endpoint
+            .gateway
+            .map(|gateway| gateway.to_string())
+            .unwrap_or_default();
+        settings.ip_address = endpoint.ipv4.addr().to_string();
+        settings.ip_prefix_len = i64::from(endpoint.ipv4.prefix_len());
+        settings.mac_address.clone_from(&endpoint.mac);
+        settings.dns_names = Some(endpoint.dns_names.clone());
+    }
+    all
+}
+
+/// Returns the network settings that inspecting a container shows.
+pub(super) fn settings(
+    engine: &Engine,
+    container: &Container,
+    lease: Option<&Lease>,
+) -> NetworkSettings {
+    let networks = endpoints(container, lease);
+    let flat = networks.get("bridge").cloned().unwrap_or_default();
+    let namespace = lease.map(|_| {
+        engine
+            .instance
+            .network_namespace(&container.run())
+            .display()
+            .to_string()
+    });
+    NetworkSettings {
+        sandbox_id: lease
+            .map(|_| container.config.id.to_string())
+            .unwrap_or_default(),
+        sandbox_key: namespace.unwrap_or_default(),
+        ports: ports(container, lease.map(|lease| &lease.attached)),
+        endpoint_id: flat.endpoint_id,
+        gateway: flat.gateway,
+        ip_address: flat.ip_address,
+        ip_prefix_len: flat.ip_prefix_len,
+        mac_address: flat.mac_address,
+        networks,
+        ..NetworkSettings::default()
+    }
+}
+
+/// Returns exposed and published ports; only those of a live run are bound.
+fn ports(container: &Container, attached: Option<&Attached>) -> PortMap {
+    let Some(attached) = attached else {
+        return PortMap::new();
+    };
+    let mut all: PortMap = container
+        .requested
+        .config
+        .exposed_ports
+        .keys()
+        .map(|key| (key.clone(), None))
+        .collect();
+    for port in &attached.ports {
+        let key = format!("{}/{}", port.container_port, protocol(port.protocol));
+        let binding = PortBinding {
+            host_ip: port.host_ip.to_string(),
+            host_port: port.host_port.to_string(),
+        };
+        all.entry(key)
+            .or_default()
+            .get_or_insert_default()
+            .push(binding);
+    }
+    all
+}

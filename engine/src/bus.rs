@@ -1,0 +1,167 @@
+//! The engine's end of the event log: publishing, calling helpers, and the one
+//! thread that follows the log for the whole process.
+//!
+//! Every record goes, in order, to the waiting calls, to API clients (who may
+//! lag and re-read the files) and to the monitor (which may not).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base::{Failure, FailureKind};
+use events::{CallError, Draft, Log, Position, Record, RequestBody, Requester};
+use serde::Serialize;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::error::{OrFail as _, Result};
+use crate::event::SOURCE;
+
+/// Records a slow API client may be behind before it has to re-read the files.
+const BROADCAST_LIMIT: usize = 4096;
+/// Records the monitor may be behind before reading pauses.
+const MONITOR_LIMIT: usize = 1024;
+/// How long the reader thread sleeps at most, so that it sees a shutdown.
+const WAIT_LIMIT: Duration = Duration::from_secs(1);
+
+/// The engine's end of the event log; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    log: Log,
+    requester: Requester,
+    records: broadcast::Sender<Arc<Record>>,
+}
+
+impl Bus {
+    /// Returns a bus on `log` that nobody feeds yet.
+    pub fn new(log: Log) -> Self {
+        let requester = Requester::new(log.clone(), SOURCE);
+        let (records, _) = broadcast::channel(BROADCAST_LIMIT);
+        Self {
+            log,
+            requester,
+            records,
+        }
+    }
+
+    /// Returns the log itself.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Returns a receiver of every record from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
+        self.records.subscribe()
+    }
+
+    /// Appends one fact of the engine's.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn publish(
+        &self,
+        kind: &'static str,
+        subject: impl Into<String>,
+        data: &impl Serialize,
+    ) -> Result<Position> {
+        let draft = Draft::new(SOURCE, kind, subject, data).or_internal()?;
+        let positions = self.log.append(&[draft]).or_internal()?;
+        Ok(positions.first().copied().unwrap_or_default())
+    }
+
+    /// Asks a helper and waits for its answer; gives up, and says so in the
+    /// log, after `patience`.
+    ///
+    /// # Errors
+    /// The helper's refusal, or that it did not answer.
+    pub async fn call<B: RequestBody>(
+        &self,
+        subject: &str,
+        body: &B,
+        patience: Duration,
+    ) -> Result<B::Reply> {
+        let (sender, receiver) = oneshot::channel();
+        let deliver = move |reply| {
+            // Nobody waits any more: the cancellation below has been recorded.
+            drop(sender.send(reply));
+        };
+        let request = self
+            .requester
+            .send(subject, body, patience, deliver)
+            .map_err(failure)?;
+        match tokio::time::timeout(patience, receiver).await {
+            Ok(Ok(reply)) => reply.map_err(failure),
+            Ok(Err(_)) | Err(_) => {
+                self.requester.cancel(&request).map_err(failure)?;
+                Err(failure(CallError::TimedOut {
+                    kind: B::KIND,
+                    limit: patience,
+                }))
+            }
+        }
+    }
+
+    /// Starts the thread that follows the log after `from`; every record also
+    /// goes to the returned receiver, which must be drained.
+    ///
+    /// # Errors
+    /// When the log cannot be read or the thread not started.
+    pub fn follow(
+        &self,
+        from: Position,
+        stop: Arc<AtomicBool>,
+    ) -> Result<mpsc::Receiver<Arc<Record>>> {
+        let mut reader = self.log.read_after(from).or_internal()?;
+        let (sender, receiver) = mpsc::channel(MONITOR_LIMIT);
+        let bus = self.clone();
+        let work = move || {
+            while !stop.load(Ordering::Relaxed) {
+                match step(&mut reader, &bus, &sender) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => {
+                        tracing::error!(
+                            error = base::failure::chain(&error),
+                            "cannot follow the event log"
+                        );
+                        return;
+                    }
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("events".into())
+            .spawn(work)
+            .or_internal()?;
+        Ok(receiver)
+    }
+}
+
+/// Hands over what is there, or waits for more; false once nobody listens.
+fn step(
+    reader: &mut events::Reader,
+    bus: &Bus,
+    monitor: &mpsc::Sender<Arc<Record>>,
+) -> std::result::Result<bool, events::ReadError> {
+    let records = reader.read_batch()?;
+    if records.is_empty() {
+        reader.wait(WAIT_LIMIT)?;
+    }
+    for record in records {
+        bus.requester.observe(&record);
+        let record = Arc::new(record);
+        // No API client listens: that is no error.
+        drop(bus.records.send(record.clone()));
+        if monitor.blocking_send(record).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn failure(error: CallError) -> Failure {
+    match error {
+        CallError::Refused(failure) => failure,
+        CallError::TimedOut { .. } => Failure::from_error(FailureKind::Internal, &error),
+        other => Failure::from_error(FailureKind::Internal, &other),
+    }
+}

@@ -1,0 +1,233 @@
+//! After a restart of the engine, or the death of a shim: finding out what
+//! became of every run, from state files, locks and the log.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{RunId, Timestamp};
+use engine_model::{ContainerEvent, ContainerState, Status};
+use engine_shim_api::event::{CLEANED, EXITED};
+use engine_shim_api::{Cleaned, ControlClient, ControlReply, ControlRequest, ExitRecord};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::process::Command;
+
+use super::{Container, exit, health, remove, shim, start};
+use crate::Engine;
+use crate::error::{OrFail as _, Result, internal};
+
+/// How long the log may take to tell of an exit that a shim has recorded.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
+/// How long the runtime may take to delete what a dead shim left.
+const DELETE_LIMIT: Duration = Duration::from_secs(30);
+/// The exit code of a process whose end nobody saw.
+const UNKNOWN_EXIT: i32 = 255;
+/// The back-off of a restart that was due when the engine went down.
+const RESTART_DELAY: Duration = Duration::from_millis(100);
+
+/// Brings one container that was read from disk up to date.
+pub async fn adopt(engine: &Arc<Engine>, container: &Arc<Container>) {
+    if let Err(error) = try_adopt(engine, container).await {
+        tracing::error!(container = %container.config.id, %error, "cannot adopt the container");
+    }
+}
+
+async fn try_adopt(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    let state = container.state();
+    let run = container.run();
+    let alive = shim::is_alive(&engine.instance.shim(&run))?;
+    match (state.starting, state.is_live() || !state.cleaned, alive) {
+        (true, _, true) => finish_start(engine, container, &run).await?,
+        (_, true, true) => adopt_live(engine, container, &run).await?,
+        (_, true, false) => finish_lost(engine, container, &run).await?,
+        (_, false, _) => {}
+    }
+    match container.state().status {
+        Status::Removing => remove::finish(engine, container, volumes_of(container)),
+        Status::Restarting => exit::schedule_restart(engine, container, RESTART_DELAY),
+        Status::Exited if container.config.auto_remove => {
+            remove::remove_after_exit(engine, container)?
+        }
+        Status::Exited if starts_with_engine(container, &container.state()) => {
+            start::start(engine, container).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn starts_with_engine(container: &Container, state: &ContainerState) -> bool {
+    container
+        .config
+        .restart
+        .starts_with_engine(state.stopped_by_user)
+}
+
+/// A removal that is finished later no longer knows what the user asked for;
+/// volumes are kept unless the container's own option says otherwise.
+fn volumes_of(container: &Container) -> remove::AnonymousVolumes {
+    if container.config.auto_remove {
+        remove::AnonymousVolumes::Remove
+    } else {
+        remove::AnonymousVolumes::Keep
+    }
+}
+
+/// The engine died in the middle of a start: what runs is kept, else undone.
+async fn finish_start(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {
+    match shim::call(engine, run, ControlRequest::Status).await? {
+        ControlReply::Status {
+            pid: Some(pid),
+            started,
+            ..
+        } => {
+            let time = started.unwrap_or_else(Timestamp::now);
+            container.apply(ContainerEvent::Started {
+                run: run.run,
+                pid,
+                time,
+            })?;
+            adopt_live(engine, container, run).await
+        }
+        _ => {
+            shim::abandon(engine, run).await?;
+            fail_start(container, run)
+        }
+    }
+}
+
+fn fail_start(container: &Container, run: &RunId) -> Result<()> {
+    let error = "the engine ended while the container was being started".to_owned();
+    let event = ContainerEvent::StartFailed {
+        run: run.run,
+        error,
+        exit_code: UNKNOWN_EXIT,
+        time: Timestamp::now(),
+    };
+    container.apply(event).map(drop)
+}
+
+async fn adopt_live(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {
+    watch_adopted(engine, run)?;
+    if let ControlReply::Status { paused, .. } =
+        shim::call(engine, run, ControlRequest::Status).await?
+    {
+        match (container.state().status, paused) {
+            (Status::Running, true) => drop(container.apply(ContainerEvent::Paused)?),
+            (Status::Paused, false) => drop(container.apply(ContainerEvent::Resumed)?),
+            _ => {}
+        }
+    }
+    if container.state().is_live() {
+        health::begin(engine, container);
+    }
+    Ok(())
+}
+
+/// Notices the end of a shim that is not our child.
+fn watch_adopted(engine: &Arc<Engine>, run: &RunId) -> Result<()> {
+    let connection = ControlClient::connect(&engine.instance.shim(run)).or_internal()?;
+    let peer = rustix::net::sockopt::socket_peercred(&connection).or_internal()?;
+    let pidfd = rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::NONBLOCK)
+        .or_internal()?;
+    let pidfd = async_pidfd(pidfd).or_internal()?;
+    let (engine, run) = (engine.clone(), run.clone());
+    tokio::spawn(async move {
+        if let Err(error) = pidfd.readable().await {
+            tracing::warn!(%run, %error, "cannot watch the shim");
+        }
+        shim_ended(&engine, &run).await;
+    });
+    Ok(())
+}
+
+#[expect(
+    deprecated,
+    reason = "the safe constructor is unsound only for types that do not own their descriptor"
+)]
+fn async_pidfd(pidfd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(pidfd, Interest::READABLE)
+}
+
+/// Called when a shim has ended: forgets it, or finishes what it left.
+pub async fn shim_ended(engine: &Arc<Engine>, run: &RunId) {
+    let Some(container) = engine.container_of(run) else {
+        return;
+    };
+    let mut watch = container.watch();
+    let settled = watch
+        .wait_for(|now| now.state.run != run.run || (now.state.cleaned && !now.state.starting));
+    let settled = tokio::time::timeout(CATCH_UP_LIMIT, settled).await.is_ok();
+    let result = match settled {
+        true => shim::forget(engine, run),
+        // A start under way undoes itself.
+        false if container.state().starting => Ok(()),
+        false => finish_lost(engine, &container, run).await,
+    };
+    if let Err(error) = result {
+        tracing::error!(%run, %error, "cannot finish the run of a shim that ended");
+    }
+}
+
+/// Finishes a run whose shim is gone: takes the recorded exit or says it is
+/// unknown, ends what is left, and records both facts in the shim's place.
+async fn finish_lost(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {
+    tracing::warn!(%run, "the shim is gone; finishing its run");
+    let recorded = read_exit(engine, run)?;
+    delete_leftovers(engine, container, run).await?;
+    if container.state().is_live() {
+        let exit = recorded.unwrap_or_else(|| ExitRecord {
+            run: run.clone(),
+            exit_code: UNKNOWN_EXIT,
+            oom_killed: false,
+            exited: Timestamp::now(),
+            shim_lost: true,
+        });
+        engine.bus.publish(EXITED, run.to_string(), &exit)?;
+        exit::exited(engine, container, &exit)?;
+    }
+    engine
+        .bus
+        .publish(CLEANED, run.to_string(), &Cleaned::default())?;
+    container.apply(ContainerEvent::Cleaned { run: run.run })?;
+    engine.leaving.forget(run);
+    shim::forget(engine, run)
+}
+
+fn read_exit(engine: &Engine, run: &RunId) -> Result<Option<ExitRecord>> {
+    const LIMIT_BYTES: u64 = 64 << 10;
+    let path = engine.instance.shim(run).join("exit.json");
+    match base::file::read_bounded(&path, LIMIT_BYTES) {
+        Ok(content) => serde_json::from_slice(&content).map(Some).or_internal(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).or_internal(),
+    }
+}
+
+/// `delete --force` ends every process of the container and its cgroup; a
+/// container the runtime does not know is no error.
+async fn delete_leftovers(engine: &Engine, container: &Container, run: &RunId) -> Result<()> {
+    let runtime = shim::runtime(engine, container.config.runtime.as_deref())?;
+    let mut command = Command::new(&runtime.path);
+    command
+        .args(&runtime.arguments)
+        .arg("--root")
+        .arg(&runtime.state_root);
+    command
+        .args(["delete", "--force", &engine_shim_api::runtime_id(run)])
+        .env_clear()
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(DELETE_LIMIT, command.output()).await;
+    let output = output
+        .map_err(|_| internal(format!("the runtime did not delete {run} in time")))?
+        .or_internal()?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || message.contains("does not exist") {
+        return Ok(());
+    }
+    Err(internal(format!(
+        "the runtime cannot delete {run}: {}",
+        message.trim()
+    )))
+}

@@ -1,0 +1,107 @@
+//! Attaching to a container's streams: at once when it runs, else when its
+//! next run begins, before its first instruction.
+
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+
+use base::RunId;
+use engine_model::Status;
+use engine_shim_api::{AttachHello, PROTOCOL_VERSION};
+use tokio::sync::oneshot;
+
+use super::exec::Streams;
+use super::{Container, lock};
+use crate::Engine;
+use crate::error::{OrFail as _, Result, conflict};
+
+/// Clients that may wait for one start.
+const WAITING_LIMIT: usize = 64;
+
+/// Clients that attached before the start.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    clients: Mutex<Vec<(Streams, oneshot::Sender<UnixStream>)>>,
+}
+
+impl Waiting {
+    fn add(&self, streams: Streams) -> Result<oneshot::Receiver<UnixStream>> {
+        let mut clients = lock(&self.clients);
+        clients.retain(|(_, sender)| !sender.is_closed());
+        if clients.len() >= WAITING_LIMIT {
+            return Err(conflict(format!(
+                "more than {WAITING_LIMIT} clients wait for the container to start"
+            )));
+        }
+        let (sender, receiver) = oneshot::channel();
+        clients.push((streams, sender));
+        Ok(receiver)
+    }
+
+    /// Connects every waiting client to the shim of a run that is about to start.
+    ///
+    /// # Errors
+    /// When the shim refuses a connection.
+    pub fn connect(&self, engine: &Engine, run: &RunId) -> Result<()> {
+        let clients = std::mem::take(&mut *lock(&self.clients));
+        for (streams, sender) in clients
+            .into_iter()
+            .filter(|(_, sender)| !sender.is_closed())
+        {
+            // A client that went away meanwhile drops the connection.
+            drop(sender.send(connect(engine, run, streams)?));
+        }
+        Ok(())
+    }
+
+    /// Lets every waiting client go: the start failed.
+    pub fn dismiss(&self) {
+        lock(&self.clients).clear();
+    }
+}
+
+/// A client's place: connected, or waiting for the next start.
+#[derive(Debug)]
+pub enum Attachment {
+    Connected(UnixStream),
+    Waiting(oneshot::Receiver<UnixStream>),
+}
+
+/// Attaches to the streams of a container.
+///
+/// # Errors
+/// Conflict when it is frozen or being restarted.
+pub async fn attach(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    streams: Streams,
+) -> Result<Attachment> {
+    match container.state().status {
+        Status::Paused => {
+            return Err(conflict(
+                "container is paused, unpause the container before attach",
+            ));
+        }
+        Status::Restarting => {
+            return Err(conflict(
+                "container is restarting, wait until the container is running",
+            ));
+        }
+        Status::Running => {}
+        _ => return container.waiting.add(streams).map(Attachment::Waiting),
+    }
+    let (engine, run) = (engine.clone(), container.run());
+    crate::blocking(move || connect(&engine, &run, streams))
+        .await
+        .map(Attachment::Connected)
+}
+
+fn connect(engine: &Engine, run: &RunId, streams: Streams) -> Result<UnixStream> {
+    let hello = AttachHello {
+        protocol: PROTOCOL_VERSION,
+        exec: None,
+        stdin: streams.stdin,
+        stdout: streams.stdout,
+        stderr: streams.stderr,
+    };
+    engine_shim_api::connect_attach(&engine.instance.shim(run), &hello).or_internal()
+}

@@ -1,0 +1,302 @@
+//! Creating a container: the request is checked and completed from its image,
+//! converted to the model, and written down. Nothing is started.
+
+mod health;
+mod mounts;
+mod network;
+mod ports;
+mod process;
+mod refuse;
+mod resources;
+mod security;
+
+use std::sync::Arc;
+
+use base::file::make_directories;
+use base::{ContainerId, Timestamp};
+use engine_api::config::ContainerConfig as RequestedConfig;
+use engine_api::container::{ContainerCreateBody, ContainerCreateResponse};
+use engine_image::Image;
+use engine_model::container::{ExtraHost, LogDriver, NamespaceMode};
+use engine_model::signal::Signal;
+use engine_model::{ContainerConfig, ContainerState, RestartPolicy};
+
+use super::{Container, Requested, remove, store};
+use crate::Engine;
+use crate::error::{OrFail as _, Result, conflict, invalid};
+use crate::event::CONTAINER_CREATED;
+
+pub use security::profile as security_profile;
+
+/// Docker's stop timeout.
+const STOP_TIMEOUT_SECONDS: u32 = 10;
+/// The log's default bounds: 5 files of 20 MiB, as Docker's `local` driver.
+const LOG_FILE_BYTES: u64 = 20 << 20;
+const LOG_FILES: u32 = 5;
+
+/// Creates a container from a request.
+///
+/// # Errors
+/// Invalid or unsupported options, an unknown image, a name that is taken.
+pub async fn create(
+    engine: &Arc<Engine>,
+    name: Option<&str>,
+    body: ContainerCreateBody,
+) -> Result<ContainerCreateResponse> {
+    refuse::unsupported_options(&body)?;
+    let image = crate::image::resolve(engine, &body.config.image)?;
+    let id = ContainerId::random();
+    let requested = complete(body, &crate::image::config_of(&image)?, &id);
+    let config = convert(engine, &id, &requested, &image)?;
+    let name = chosen_name(engine, name)?;
+    let claim = engine.containers.claim(&name, &id)?;
+    let directory = engine.instance.container(&id);
+    let stored = store::StoredContainer {
+        name,
+        config,
+        requested,
+    };
+    let write = {
+        let (stored, directory) = (stored.clone(), directory.clone());
+        move || {
+            make_directories(&directory, 0o700).or_internal()?;
+            store::write_config(&directory, &stored).or_internal()
+        }
+    };
+    crate::blocking(write).await?;
+    let container = Arc::new(Container::new(stored, ContainerState::created(), directory));
+    engine.bus.publish(
+        CONTAINER_CREATED,
+        id.to_string(),
+        &remove::named(&container),
+    )?;
+    claim.keep(container);
+    Ok(ContainerCreateResponse {
+        id: id.to_string(),
+        warnings: Vec::new(),
+    })
+}
+
+fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Ok(crate::names::free(&engine.containers));
+    };
+    let name = name.strip_prefix('/').unwrap_or(name);
+    if !base::id::is_valid_name(name) {
+        return Err(invalid(format!(
+            "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+/// Completes the request from the image, as inspecting the container shows it.
+fn complete(body: ContainerCreateBody, of_image: &RequestedConfig, id: &ContainerId) -> Requested {
+    let mut requested = Requested {
+        config: body.config,
+        host_config: body.host_config,
+        networking_config: body.networking_config,
+    };
+    process::complete(&mut requested.config, of_image);
+    if requested.config.hostname.is_empty() {
+        requested.config.hostname = id.short().to_owned();
+    }
+    let host = &mut requested.host_config;
+    if host.network_mode.is_empty() || host.network_mode == "default" {
+        host.network_mode = "bridge".into();
+    }
+    if host.shm_size == 0 {
+        host.shm_size = 64 << 20;
+    }
+    if host.log_config.r#type.is_empty() {
+        host.log_config.r#type = "json-file".into();
+    }
+    if host.restart_policy.name.is_empty() {
+        host.restart_policy.name = "no".into();
+    }
+    for (mode, default) in [
+        (&mut host.ipc_mode, "private"),
+        (&mut host.cgroupns_mode, "private"),
+    ] {
+        if mode.is_empty() {
+            *mode = default.into();
+        }
+    }
+    requested
+}
+
+/// Converts the completed request to the model.
+fn convert(
+    engine: &Engine,
+    id: &ContainerId,
+    requested: &Requested,
+    image: &Image,
+) -> Result<ContainerConfig> {
+    let (config, host) = (&requested.config, &requested.host_config);
+    let mounts = mounts::convert(engine, config, host)?;
+    let result = ContainerConfig {
+        id: id.clone(),
+        created: Timestamp::now(),
+        image: config.image.clone(),
+        image_id: image.id,
+        layers: image.layers.iter().map(|layer| layer.diff_id).collect(),
+        process: process::convert(config, host)?,
+        hostname: config.hostname.clone(),
+        domainname: config.domainname.clone(),
+        labels: config.labels.clone(),
+        mounts,
+        read_only: host.readonly_rootfs,
+        resources: resources::convert(host)?,
+        security: security::convert(host)?,
+        network: network::convert(engine, requested)?,
+        ports: ports::convert(config, host)?,
+        dns: network::dns(host)?,
+        extra_hosts: extra_hosts(host.extra_hosts.as_deref().unwrap_or_default())?,
+        pid_mode: namespace(engine, "pid", &host.pid_mode)?,
+        ipc_mode: namespace(engine, "ipc", &host.ipc_mode)?,
+        uts_mode: namespace(engine, "uts", &host.uts_mode)?,
+        cgroupns_mode: namespace(engine, "cgroup", &host.cgroupns_mode)?,
+        sysctls: host.sysctls.clone(),
+        restart: restart_policy(host)?,
+        auto_remove: host.auto_remove,
+        health: health::convert(config.healthcheck.as_ref())?,
+        stop_signal: stop_signal(&config.stop_signal)?,
+        stop_timeout_seconds: stop_timeout(config.stop_timeout),
+        log: log_driver(&host.log_config)?,
+        runtime: Some(host.runtime.clone()).filter(|name| !name.is_empty()),
+    };
+    super::shim::runtime(engine, result.runtime.as_deref())?;
+    security_profile(&result.security)?;
+    Ok(result)
+}
+
+fn stop_signal(text: &str) -> Result<Signal> {
+    if text.is_empty() {
+        Ok(Signal::TERM)
+    } else {
+        text.parse().or_invalid()
+    }
+}
+
+/// A negative timeout waits as long as can be counted.
+fn stop_timeout(seconds: Option<i64>) -> u32 {
+    seconds.map_or(STOP_TIMEOUT_SECONDS, |seconds| {
+        u32::try_from(seconds).unwrap_or(u32::MAX)
+    })
+}
+
+fn restart_policy(host: &engine_api::host_config::HostConfig) -> Result<RestartPolicy> {
+    let policy = &host.restart_policy;
+    let retries = u32::try_from(policy.maximum_retry_count)
+        .map_err(|_| invalid("invalid restart policy: maximum retry count cannot be negative"))?;
+    let parsed = match policy.name.as_str() {
+        "" | "no" => RestartPolicy::No,
+        "always" => RestartPolicy::Always,
+        "unless-stopped" => RestartPolicy::UnlessStopped,
+        "on-failure" => RestartPolicy::OnFailure {
+            maximum_retries: retries,
+        },
+        other => {
+            return Err(invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            )));
+        }
+    };
+    if retries > 0 && !matches!(parsed, RestartPolicy::OnFailure { .. }) {
+        return Err(invalid(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+        ));
+    }
+    if host.auto_remove && parsed != RestartPolicy::No {
+        return Err(invalid(
+            "can't create 'AutoRemove' container with restart policy",
+        ));
+    }
+    Ok(parsed)
+}
+
+/// Reads `host`, `private`, `shareable`, `container:<name>`.
+fn namespace(engine: &Engine, kind: &str, mode: &str) -> Result<NamespaceMode> {
+    match mode {
+        "" | "private" | "shareable" => Ok(NamespaceMode::Private),
+        "host" => Ok(NamespaceMode::Host),
+        other => match other.strip_prefix("container:") {
+            Some(name) if kind == "pid" || kind == "ipc" => Ok(NamespaceMode::Container(
+                engine.containers.find(name)?.config.id.clone(),
+            )),
+            _ => Err(invalid(format!("invalid {kind} mode: {mode}"))),
+        },
+    }
+}
+
+/// Reads `name:address` and `name:host-gateway`.
+fn extra_hosts(entries: &[String]) -> Result<Vec<ExtraHost>> {
+    let parse = |entry: &String| {
+        let bad = || {
+            invalid(format!(
+                "invalid extra host {entry:?}: expected name:address"
+            ))
+        };
+        let (name, address) = entry.split_once([':', '=']).ok_or_else(bad)?;
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            return Err(bad());
+        }
+        let address = match address {
+            "host-gateway" => None,
+            text => Some(text.trim_matches(['[', ']']).parse().map_err(|_| bad())?),
+        };
+        Ok(ExtraHost {
+            name: name.to_owned(),
+            address,
+        })
+    };
+    entries.iter().map(parse).collect()
+}
+
+fn log_driver(config: &engine_api::host_config::LogConfig) -> Result<LogDriver> {
+    match config.r#type.as_str() {
+        "none" => return Ok(LogDriver::None),
+        "" | "json-file" | "local" => {}
+        other => {
+            return Err(invalid(format!(
+                "logger: no log driver named '{other}' is registered"
+            )));
+        }
+    }
+    let (mut max_size_bytes, mut max_files) = (LOG_FILE_BYTES, LOG_FILES);
+    for (key, value) in &config.config {
+        match key.as_str() {
+            "max-size" => max_size_bytes = value.parse::<base::size::ByteSize>().or_invalid()?.0,
+            "max-file" => {
+                let bad = |_| invalid(format!("invalid value for max-file: {value}"));
+                max_files = value.parse().map_err(bad)?;
+            }
+            other => {
+                return Err(invalid(format!(
+                    "unknown log opt '{other}' for {} log driver",
+                    config.r#type
+                )));
+            }
+        }
+    }
+    if max_size_bytes < 64 << 10 || max_files == 0 {
+        return Err(invalid(
+            "log options: max-size must be at least 64k and max-file at least 1",
+        ));
+    }
+    Ok(LogDriver::Local {
+        max_size_bytes,
+        max_files,
+    })
+}
+
+/// Checks that nothing of the engine's is asked for twice.
+fn unique<'a>(destinations: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for destination in destinations {
+        if !seen.insert(destination) {
+            return Err(conflict(format!("Duplicate mount point: {destination}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The network mode and what comes with it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use engine_api::host_config::HostConfig;
+use engine_api::network::EndpointSettings;
+use engine_model::container::{DnsConfig, NetworkEndpoint, NetworkMode};
+
+use crate::Engine;
+use crate::container::Requested;
+use crate::error::{Result, invalid, unsupported};
+
+/// Converts `NetworkMode` and the endpoints of `NetworkingConfig`.
+///
+/// # Errors
+/// Invalid or unsupported endpoint options; an unknown container to share with.
+pub(super) fn convert(engine: &Engine, requested: &Requested) -> Result<NetworkMode> {
+    let mode = requested.host_config.network_mode.as_str();
+    if requested.config.network_disabled || mode == "none" {
+        return Ok(NetworkMode::None);
+    }
+    if mode == "host" {
+        return Ok(NetworkMode::Host);
+    }
+    if let Some(name) = mode.strip_prefix("container:") {
+        return Ok(NetworkMode::Container(
+            engine.containers.find(name)?.config.id.clone(),
+        ));
+    }
+    let mut endpoints = vec![endpoint(
+        mode,
+        settings_of(requested, mode),
+        &requested.config.mac_address,
+    )?];
+    for (name, settings) in &requested.networking_config.endpoints_config {
+        if name != mode && !(mode == "bridge" && name == "default") {
+            endpoints.push(endpoint(name, settings.as_ref(), "")?);
+        }
+    }
+    Ok(NetworkMode::Networks(endpoints))
+}
+
+fn settings_of<'a>(requested: &'a Requested, mode: &str) -> Option<&'a EndpointSettings> {
+    requested
+        .networking_config
+        .endpoints_config
+        .get(mode)
+        .and_then(Option::as_ref)
+}
+
+fn endpoint(
+    network: &str,
+    settings: Option<&EndpointSettings>,
+    mac: &str,
+) -> Result<NetworkEndpoint> {
+    let default = EndpointSettings::default();
+    let settings = settings.unwrap_or(&default);
+    if settings
+        .links
+        .as_ref()
+        .is_some_and(|links| !links.is_empty())
+    {
+        return Err(unsupported("--link is not supported"));
+    }
+    let ipam = settings.ipam_config.clone().unwrap_or_default();
+    if !ipam.ipv6_address.is_empty() {
+        return Err(unsupported("--ip6 is not supported"));
+    }
+    let ipv4 = match ipam.ipv4_address.as_str() {
+        "" => None,
+        text => Some(
+            text.parse::<Ipv4Addr>()
+                .map_err(|_| invalid(format!("invalid IPv4 address: {text}")))?,
+        ),
+    };
+    let is_default = network == "bridge";
+    let aliases = settings.aliases.clone().unwrap_or_default();
+    if is_default && (ipv4.is_some() || !aliases.is_empty()) {
+        return Err(invalid(
+            "network-scoped aliases and user specified IP addresses are supported on user defined networks only",
+        ));
+    }
+    let mac = if settings.mac_address.is_empty() {
+        mac
+    } else {
+        &settings.mac_address
+    };
+    Ok(NetworkEndpoint {
+        network: network.to_owned(),
+        aliases,
+        ipv4,
+        mac: Some(mac.to_owned()).filter(|mac| !mac.is_empty()),
+    })
+}
+
+/// Converts the resolver options.
+///
+/// # Errors
+/// Invalid for a server that is no address.
+pub(super) fn dns(host: &HostConfig) -> Result<DnsConfig> {
+    let parse = |text: &String| {
+        text.parse::<IpAddr>()
+            .map_err(|_| invalid(format!("invalid DNS server address: {text}")))
+    };
+    Ok(DnsConfig {
+        servers: host
+            .dns
+            .iter()
+            .flatten()
+            .map(parse)
+            .collect::<Result<_>>()?,
+        search: host.dns_search.clone().unwrap_or_default(),
+        options: host.dns_options.clone().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,68 @@
+//! Options that are not built: each is refused by its name, never ignored.
+
+use engine_api::container::ContainerCreateBody;
+
+use crate::error::{Result, unsupported};
+
+/// Refuses a request that asks for something the engine does not do.
+///
+/// # Errors
+/// Unsupported, naming the option.
+pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
+    let host = &body.host_config;
+    let asked = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let table = [
+        ("--link", asked(&host.links)),
+        ("--volumes-from", asked(&host.volumes_from)),
+        (
+            "--userns",
+            !matches!(host.userns_mode.as_str(), "" | "host"),
+        ),
+        ("--cgroup-parent", !host.cgroup_parent.is_empty()),
+        (
+            "--blkio-weight",
+            host.blkio_weight != 0 || some(&host.blkio_weight_device),
+        ),
+        ("--device-read-bps", some(&host.blkio_device_read_bps)),
+        ("--device-write-bps", some(&host.blkio_device_write_bps)),
+        ("--device-read-iops", some(&host.blkio_device_read_iops)),
+        ("--device-write-iops", some(&host.blkio_device_write_iops)),
+        ("--gpus", some(&host.device_requests)),
+        (
+            "--kernel-memory",
+            host.kernel_memory != 0 || host.kernel_memory_tcp != 0,
+        ),
+        (
+            "--isolation",
+            !matches!(host.isolation.as_str(), "" | "default"),
+        ),
+        ("--storage-opt", !host.storage_opt.is_empty()),
+        (
+            "--cpu-rt-runtime",
+            host.cpu_realtime_period != 0 || host.cpu_realtime_runtime != 0,
+        ),
+        (
+            "--memory-swappiness",
+            host.memory_swappiness.is_some_and(|value| value != -1),
+        ),
+        (
+            "--volume-driver",
+            !matches!(host.volume_driver.as_str(), "" | "local"),
+        ),
+        ("--annotation", !host.annotations.is_empty()),
+        ("--cpu-count", host.cpu_count != 0),
+        ("--cpu-percent", host.cpu_percent != 0),
+        ("--io-maxiops", host.io_maximum_iops != 0),
+        ("--io-maxbandwidth", host.io_maximum_bandwidth != 0),
+        ("masked paths", host.masked_paths.is_some()),
+        ("read-only paths", host.readonly_paths.is_some()),
+    ];
+    match table.into_iter().find(|(_, is_asked)| *is_asked) {
+        Some((option, _)) => Err(unsupported(format!("{option} is not supported"))),
+        None => Ok(()),
+    }
+}
+
+fn some<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}

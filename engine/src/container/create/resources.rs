@@ -1,0 +1,201 @@
+//! Limits.
+
+use engine_api::host_config::HostConfig;
+use engine_model::{Resources, Ulimit};
+
+use crate::error::{Result, invalid};
+
+/// Docker refuses less: the process could not even start.
+const SMALLEST_MEMORY_BYTES: i64 = 6 << 20;
+
+/// Converts the limits; zero means none.
+///
+/// # Errors
+/// Invalid for a combination Docker refuses too.
+pub(super) fn convert(host: &HostConfig) -> Result<Resources> {
+    check_memory(host)?;
+    check_cpu(host)?;
+    let some = |value: i64| Some(value).filter(|value| *value != 0);
+    let unsigned = |value: i64, name: &str| match u64::try_from(value) {
+        Ok(0) => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(_) => Err(invalid(format!("{name} cannot be negative"))),
+    };
+    let adjustment = i32::try_from(host.oom_score_adj)
+        .ok()
+        .filter(|value| (-1000..=1000).contains(value));
+    let adjustment = adjustment
+        .ok_or_else(|| invalid("Invalid value, range for oom score adj is [-1000, 1000]"))?;
+    Ok(Resources {
+        memory_bytes: some(host.memory),
+        memory_swap_bytes: swap(host),
+        memory_reservation_bytes: some(host.memory_reservation),
+        cpu_shares: unsigned(host.cpu_shares, "CPU shares")?,
+        cpu_quota_us: some(host.cpu_quota),
+        cpu_period_us: unsigned(host.cpu_period, "CPU period")?,
+        nano_cpus: some(host.nano_cpus),
+        cpuset_cpus: Some(host.cpuset_cpus.clone()).filter(|set| !set.is_empty()),
+        cpuset_mems: Some(host.cpuset_mems.clone()).filter(|set| !set.is_empty()),
+        pids: host.pids_limit.filter(|limit| *limit > 0),
+        ulimits: host
+            .ulimits
+            .iter()
+            .flatten()
+            .map(ulimit)
+            .collect::<Result<_>>()?,
+        shm_size_bytes: unsigned(host.shm_size, "SHM size")?,
+        oom_score_adj: Some(adjustment).filter(|value| *value != 0),
+        oom_kill_disable: host.oom_kill_disable.unwrap_or(false),
+    })
+}
+
+/// With a memory limit and nothing said of swap, Docker allows as much again.
+fn swap(host: &HostConfig) -> Option<i64> {
+    match (host.memory, host.memory_swap) {
+        (0, _) => None,
+        (memory, 0) => Some(memory.saturating_mul(2)),
+        (_, swap) => Some(swap),
+    }
+}
+
+fn check_memory(host: &HostConfig) -> Result<()> {
+    if host.memory != 0 && host.memory < SMALLEST_MEMORY_BYTES {
+        return Err(invalid("Minimum memory limit allowed is 6MB"));
+    }
+    if host.memory_swap > 0 && host.memory == 0 {
+        return Err(invalid(
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ));
+    }
+    if host.memory_swap > 0 && host.memory_swap < host.memory {
+        return Err(invalid(
+            "Minimum memoryswap limit should be larger than memory limit, see usage",
+        ));
+    }
+    if host.memory_reservation < 0 || (host.memory > 0 && host.memory_reservation > host.memory) {
+        return Err(invalid(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ));
+    }
+    Ok(())
+}
+
+fn check_cpu(host: &HostConfig) -> Result<()> {
+    let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as i64;
+    if host.nano_cpus < 0 || host.nano_cpus > available * 1_000_000_000 {
+        return Err(invalid(format!(
+            "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
+        )));
+    }
+    if host.nano_cpus > 0 && (host.cpu_quota != 0 || host.cpu_period != 0) {
+        return Err(invalid(
+            "Conflicting options: Nano CPUs and CPU Quota or Period cannot both be set.",
+        ));
+    }
+    if host.cpu_period != 0 && !(1000..=1_000_000).contains(&host.cpu_period) {
+        return Err(invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ));
+    }
+    if host.cpu_quota > 0 && host.cpu_quota < 1000 {
+        return Err(invalid(
+            "CPU cfs quota can not be less than 1ms (i.e. 1000)",
+        ));
+    }
+    Ok(())
+}
+
+fn ulimit(limit: &engine_api::host_config::Ulimit) -> Result<Ulimit> {
+    const NAMES: [&str; 15] = [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    if !NAMES.contains(&limit.name.as_str()) {
+        return Err(invalid(format!("invalid ulimit type: {}", limit.name)));
+    }
+    // -1 is RLIM_INFINITY.
+    let value = |value: i64| if value < 0 { u64::MAX } else { value as u64 };
+    let (soft, hard) = (value(limit.soft), value(limit.hard));
+    if soft > hard {
+        return Err(invalid(format!(
+            "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        )));
+    }
+    Ok(Ulimit {
+        name: limit.name.clone(),
+        soft,
+        hard,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_docker_refuses_are_refused() {
+        let base = HostConfig::default;
+        let cases = [
+            HostConfig {
+                memory: 1 << 20,
+                ..base()
+            },
+            HostConfig {
+                memory_swap: 64 << 20,
+                ..base()
+            },
+            HostConfig {
+                memory: 64 << 20,
+                memory_swap: 32 << 20,
+                ..base()
+            },
+            HostConfig {
+                nano_cpus: 1 << 50,
+                ..base()
+            },
+            HostConfig {
+                cpu_period: 10,
+                ..base()
+            },
+            HostConfig {
+                oom_score_adj: 2000,
+                ..base()
+            },
+            HostConfig {
+                cpu_shares: -1,
+                ..base()
+            },
+        ];
+        for case in cases {
+            assert!(convert(&case).is_err(), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn swap_follows_memory_unless_said() {
+        let host = HostConfig {
+            memory: 64 << 20,
+            ..Default::default()
+        };
+        assert_eq!(convert(&host).unwrap().memory_swap_bytes, Some(128 << 20));
+        let host = HostConfig {
+            memory: 64 << 20,
+            memory_swap: -1,
+            ..Default::default()
+        };
+        assert_eq!(convert(&host).unwrap().memory_swap_bytes, Some(-1));
+    }
+}

@@ -1,0 +1,35 @@
+//! Security options.
+
+use engine_api::host_config::HostConfig;
+use engine_model::SecurityProfile;
+use engine_model::container::{DeviceConfig, SecurityConfig};
+
+use crate::error::{OrFail as _, Result};
+
+/// Converts the options as given; [`profile`] gives them their meaning.
+///
+/// # Errors
+/// Never in practice.
+pub(super) fn convert(host: &HostConfig) -> Result<SecurityConfig> {
+    let device = |device: &engine_api::host_config::DeviceMapping| DeviceConfig {
+        host_path: device.path_on_host.clone(),
+        container_path: device.path_in_container.clone(),
+        permissions: device.cgroup_permissions.clone(),
+    };
+    Ok(SecurityConfig {
+        privileged: host.privileged,
+        capabilities_add: host.cap_add.clone().unwrap_or_default(),
+        capabilities_drop: host.cap_drop.clone().unwrap_or_default(),
+        options: host.security_opt.clone().unwrap_or_default(),
+        devices: host.devices.iter().flatten().map(device).collect(),
+        device_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
+    })
+}
+
+/// Returns what a container with these options may do.
+///
+/// # Errors
+/// Invalid for an unknown capability, option, profile or device.
+pub fn profile(config: &SecurityConfig) -> Result<SecurityProfile> {
+    engine_security::profile(config).or_invalid()
+}

@@ -1,0 +1,370 @@
+//! Further processes in a running container.
+//!
+//! An exec lives in memory: its arguments may hold secrets, so they never
+//! reach the log, and the process file below `<run>` goes when it has started.
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+
+use base::file::{FileMode, remove_if_there, replace};
+use base::{ContainerId, RunId};
+use engine_api::exec::ExecCreateBody;
+use engine_model::Status;
+use engine_model::container::{ProcessConfig, StdinConfig};
+use engine_model::plan::exec_process;
+use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION};
+use tokio::sync::watch;
+
+use super::{Container, create, lock, shim, user};
+use crate::Engine;
+use crate::error::{OrFail as _, Result, conflict, invalid, not_found};
+use crate::event::{EXEC_CREATED, ExecCreated};
+
+/// Execs kept in memory; the oldest that are over are forgotten first.
+const EXEC_LIMIT: usize = 4096;
+
+/// What an exec runs, and where it is in its life.
+#[derive(Debug)]
+pub struct Exec {
+    pub id: String,
+    pub run: RunId,
+    pub process: ProcessConfig,
+    pub privileged: bool,
+    pub requested: ExecCreateBody,
+    status: watch::Sender<ExecStatus>,
+}
+
+/// Where an exec is in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExecStatus {
+    /// Whether a start was asked for: it is not asked for twice.
+    pub claimed: bool,
+    pub pid: Option<u32>,
+    pub exit_code: Option<i32>,
+}
+
+impl Exec {
+    /// Returns where it is in its life.
+    pub fn status(&self) -> ExecStatus {
+        *self.status.borrow()
+    }
+
+    /// Returns its exit code once there is one.
+    pub async fn wait(&self) -> i32 {
+        let mut watch = self.status.subscribe();
+        match watch.wait_for(|status| status.exit_code.is_some()).await {
+            Ok(status) => status.exit_code.unwrap_or_default(),
+            Err(_) => self.status().exit_code.unwrap_or_default(),
+        }
+    }
+}
+
+/// Every exec, in order of creation.
+#[derive(Debug, Default)]
+pub struct Execs {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_id: HashMap<String, Arc<Exec>>,
+    order: Vec<String>,
+}
+
+impl Execs {
+    fn add(&self, exec: Arc<Exec>) -> Result<()> {
+        let mut table = lock(&self.table);
+        if table.order.len() >= EXEC_LIMIT {
+            let over = |id: &String| {
+                table
+                    .by_id
+                    .get(id)
+                    .is_none_or(|exec| exec.status().exit_code.is_some())
+            };
+            let Some(index) = table.order.iter().position(over) else {
+                return Err(conflict(format!(
+                    "more than {EXEC_LIMIT} exec processes at once"
+                )));
+            };
+            let id = table.order.remove(index);
+            table.by_id.remove(&id);
+        }
+        table.order.push(exec.id.clone());
+        table.by_id.insert(exec.id.clone(), exec);
+        Ok(())
+    }
+
+    /// Finds an exec by its id.
+    ///
+    /// # Errors
+    /// Not found, with Docker's sentence.
+    pub fn find(&self, id: &str) -> Result<Arc<Exec>> {
+        let found = lock(&self.table).by_id.get(id).cloned();
+        found.ok_or_else(|| not_found(format!("No such exec instance: {id}")))
+    }
+
+    /// Returns the ids of a container's execs that run.
+    pub fn running_in(&self, container: &ContainerId) -> Vec<String> {
+        let is_running = |exec: &&Arc<Exec>| {
+            let status = exec.status();
+            exec.run.container == *container && status.pid.is_some() && status.exit_code.is_none()
+        };
+        lock(&self.table)
+            .by_id
+            .values()
+            .filter(is_running)
+            .map(|exec| exec.id.clone())
+            .collect()
+    }
+
+    /// Notes that an exec runs.
+    pub fn started(&self, id: &str, pid: u32) {
+        if let Ok(exec) = self.find(id) {
+            exec.status.send_modify(|status| status.pid = Some(pid));
+        }
+    }
+
+    /// Notes that an exec has ended.
+    pub fn exited(&self, id: &str, exit_code: i32) {
+        if let Ok(exec) = self.find(id) {
+            exec.status
+                .send_modify(|status| status.exit_code = Some(exit_code));
+        }
+    }
+
+    /// Notes that a container, and with it every exec of it, has ended.
+    pub fn container_ended(&self, container: &ContainerId) {
+        for exec in lock(&self.table)
+            .by_id
+            .values()
+            .filter(|exec| exec.run.container == *container)
+        {
+            exec.status.send_if_modified(|status| {
+                let is_open = status.exit_code.is_none();
+                status.exit_code.get_or_insert(137);
+                is_open
+            });
+        }
+    }
+}
+
+/// Creates an exec in a running container; nothing runs yet.
+///
+/// # Errors
+/// Conflict, with Docker's sentence, when the container does not run.
+pub fn create(
+    engine: &Engine,
+    container: &Arc<Container>,
+    requested: ExecCreateBody,
+) -> Result<Arc<Exec>> {
+    check_running(container)?;
+    if requested.cmd.is_empty() {
+        return Err(invalid("No exec command specified"));
+    }
+    let of_container = &container.config.process;
+    let mut environment = of_container.environment.clone();
+    environment.extend(requested.env.clone().unwrap_or_default());
+    let or = |own: &String, default: &String| {
+        if own.is_empty() {
+            default.clone()
+        } else {
+            own.clone()
+        }
+    };
+    let process = ProcessConfig {
+        arguments: requested.cmd.0.clone(),
+        environment: last_of_each(environment),
+        working_directory: or(&requested.working_dir, &of_container.working_directory),
+        user: or(&requested.user, &of_container.user),
+        additional_groups: of_container.additional_groups.clone(),
+        terminal: requested.tty,
+        stdin: if requested.attach_stdin {
+            StdinConfig::Open
+        } else {
+            StdinConfig::Closed
+        },
+        init: false,
+    };
+    let exec = Arc::new(Exec {
+        id: ContainerId::random().to_string(),
+        run: container.run(),
+        process,
+        privileged: requested.privileged,
+        requested,
+        status: watch::Sender::default(),
+    });
+    engine.execs.add(exec.clone())?;
+    engine.bus.publish(
+        EXEC_CREATED,
+        exec.run.to_string(),
+        &ExecCreated {
+            exec: exec.id.clone(),
+        },
+    )?;
+    Ok(exec)
+}
+
+/// Keeps the last value of each variable.
+fn last_of_each(environment: Vec<String>) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut last = HashMap::new();
+    for (index, entry) in environment.iter().enumerate() {
+        last.insert(name(entry), index);
+    }
+    let mut index = 0;
+    let mut kept = environment;
+    kept.retain(|entry| {
+        index += 1;
+        last.get(&name(entry)) == Some(&(index - 1))
+    });
+    kept
+}
+
+fn check_running(container: &Container) -> Result<()> {
+    let id = &container.config.id;
+    match container.state().status {
+        Status::Running => Ok(()),
+        Status::Paused => Err(conflict(format!(
+            "Container {id} is paused, unpause the container before exec"
+        ))),
+        Status::Restarting => Err(conflict(format!(
+            "Container {id} is restarting, wait until the container is running"
+        ))),
+        _ => Err(conflict(format!("container {id} is not running"))),
+    }
+}
+
+/// Which streams a client wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Streams {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+/// Starts an exec; with `streams`, returns the connection its bytes flow on,
+/// made before the process exists, so that nothing is missed.
+///
+/// # Errors
+/// Conflict when it was started before or the container has ended; else the
+/// runtime's own message.
+pub async fn start(
+    engine: &Arc<Engine>,
+    exec: &Arc<Exec>,
+    streams: Option<Streams>,
+) -> Result<Option<UnixStream>> {
+    let container = engine
+        .containers
+        .by_id(&exec.run.container)
+        .ok_or_else(|| not_found(format!("No such container: {}", exec.run.container)))?;
+    check_running(&container)?;
+    if container.run() != exec.run {
+        return Err(conflict(format!(
+            "container {} has been restarted",
+            exec.run.container
+        )));
+    }
+    let first = exec
+        .status
+        .send_if_modified(|status| !std::mem::replace(&mut status.claimed, true));
+    if !first {
+        return Err(conflict(format!("exec {} has already run", exec.id)));
+    }
+    let started = perform(engine, &container, exec, streams).await;
+    if started.is_err() {
+        exec.status
+            .send_modify(|status| status.exit_code = Some(126));
+    }
+    started
+}
+
+async fn perform(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    exec: &Arc<Exec>,
+    streams: Option<Streams>,
+) -> Result<Option<UnixStream>> {
+    let directory = engine.instance.shim(&exec.run);
+    let path = directory.join(format!("exec-{}.json", exec.id));
+    let prepare = {
+        let (engine, container, exec, path) = (
+            engine.clone(),
+            container.clone(),
+            exec.clone(),
+            path.clone(),
+        );
+        move || {
+            write_process(&engine, &container, &exec, &path)?;
+            let Some(streams) = streams else {
+                return Ok(None);
+            };
+            let hello = AttachHello {
+                protocol: PROTOCOL_VERSION,
+                exec: Some(exec.id.clone()),
+                stdin: streams.stdin,
+                stdout: streams.stdout,
+                stderr: streams.stderr,
+            };
+            engine_shim_api::connect_attach(&directory, &hello)
+                .map(Some)
+                .or_internal()
+        }
+    };
+    let stream = crate::blocking(prepare).await?;
+    let request = ControlRequest::Exec {
+        exec: exec.id.clone(),
+        process: path.clone(),
+        terminal: exec.process.terminal,
+        stdin: exec.process.stdin == StdinConfig::Open,
+    };
+    let started = shim::exec(engine, &exec.run, request).await;
+    remove_if_there(&path).or_internal()?;
+    engine.execs.started(&exec.id, started?);
+    Ok(stream)
+}
+
+fn write_process(
+    engine: &Engine,
+    container: &Container,
+    exec: &Exec,
+    path: &std::path::Path,
+) -> Result<()> {
+    let rootfs = engine.instance.rootfs(&exec.run);
+    let user = user::resolve(&rootfs, &exec.process.user, &exec.process.additional_groups)?;
+    let mut security = container.config.security.clone();
+    security.privileged |= exec.privileged;
+    let profile = create::security_profile(&security)?;
+    let process =
+        exec_process(&exec.process, &container.config.resources, &user, &profile).or_invalid()?;
+    let content = serde_json::to_vec(&process).or_internal()?;
+    replace(path, &content, FileMode::Private).or_internal()
+}
+
+/// Sets the size of an exec's terminal.
+///
+/// # Errors
+/// Conflict when it does not run.
+pub async fn resize(engine: &Engine, exec: &Exec, rows: u16, columns: u16) -> Result<()> {
+    let status = exec.status();
+    if status.pid.is_none() || status.exit_code.is_some() {
+        return Err(conflict(format!("exec process {} is not running", exec.id)));
+    }
+    let request = ControlRequest::Resize {
+        exec: Some(exec.id.clone()),
+        rows,
+        columns,
+    };
+    shim::call(engine, &exec.run, request).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_variable_wins() {
+        let all = ["A=1", "B=2", "A=3"].map(str::to_owned).to_vec();
+        assert_eq!(last_of_each(all), ["B=2", "A=3"]);
+    }
+}

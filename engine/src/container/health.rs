@@ -1,0 +1,190 @@
+//! Health checks: one task per running container with a check, each probe an
+//! exec through the shim like any other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::Timestamp;
+use engine_api::exec::ExecCreateBody;
+use engine_model::{HealthConfig, HealthState};
+use tokio::io::AsyncReadExt as _;
+
+use super::exec::{self, Exec, Streams};
+use super::{Container, lock};
+use crate::Engine;
+use crate::error::{OrFail as _, Result};
+use crate::event::{CONTAINER_HEALTH, Health};
+
+/// Results kept, as Docker does.
+const RESULTS_KEPT: usize = 5;
+/// Output kept of each probe.
+const OUTPUT_LIMIT_BYTES: usize = 4096;
+/// The exit code Docker gives a probe that ran out of time.
+const TIMED_OUT: i32 = -1;
+
+/// What inspecting a container tells of its health.
+#[derive(Debug, Default)]
+pub struct HealthReport {
+    pub state: Option<HealthState>,
+    pub results: VecDeque<ProbeResult>,
+}
+
+/// One probe.
+#[derive(Debug, Clone)]
+pub struct ProbeResult {
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub exit_code: i32,
+    pub output: String,
+}
+
+/// Begins to probe a container that has just started or been adopted.
+pub fn begin(engine: &Arc<Engine>, container: &Arc<Container>) {
+    let Some(config) = container.config.health.clone() else {
+        return;
+    };
+    let state = HealthState::starting();
+    *lock(&container.health) = HealthReport {
+        state: Some(state),
+        results: VecDeque::new(),
+    };
+    container.set_health(Some(state));
+    let (engine, container) = (engine.clone(), container.clone());
+    tokio::spawn(async move { probe_until_exit(&engine, &container, &config).await });
+}
+
+/// Ends the report of a container that has exited; the last results stay.
+pub fn end(container: &Container) {
+    container.set_health(None);
+}
+
+async fn probe_until_exit(engine: &Arc<Engine>, container: &Arc<Container>, config: &HealthConfig) {
+    let run = container.run();
+    let mut watch = container.watch();
+    let begun = Instant::now();
+    loop {
+        let over =
+            watch.wait_for(|now| now.state.run != run.run || !now.state.is_live() || now.removed);
+        if tokio::time::timeout(config.interval, over).await.is_ok() || engine.is_stopping() {
+            return;
+        }
+        let result = probe(engine, container, config).await;
+        if container.run() != run || !container.state().is_live() {
+            return;
+        }
+        record(engine, container, config, result, begun.elapsed());
+    }
+}
+
+async fn probe(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    config: &HealthConfig,
+) -> ProbeResult {
+    let start = Timestamp::now();
+    let (exit_code, output) = match run_probe(engine, container, config).await {
+        Ok(outcome) => outcome,
+        Err(error) => (TIMED_OUT, error.message),
+    };
+    ProbeResult {
+        start,
+        end: Timestamp::now(),
+        exit_code,
+        output,
+    }
+}
+
+async fn run_probe(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    config: &HealthConfig,
+) -> Result<(i32, String)> {
+    let body = ExecCreateBody {
+        cmd: config.arguments.clone().into(),
+        attach_stdout: true,
+        attach_stderr: true,
+        ..ExecCreateBody::default()
+    };
+    let exec = exec::create(engine, container, body)?;
+    let streams = Streams {
+        stdin: false,
+        stdout: true,
+        stderr: true,
+    };
+    let stream = exec::start(engine, &exec, Some(streams)).await?;
+    let reading = read_output(stream, &exec);
+    match tokio::time::timeout(config.timeout, reading).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let request = engine_shim_api::ControlRequest::SignalExec {
+                exec: exec.id.clone(),
+                signal: 9,
+            };
+            super::shim::call(engine, &exec.run, request).await?;
+            Ok((
+                TIMED_OUT,
+                format!("Health check exceeded timeout ({:?})", config.timeout),
+            ))
+        }
+    }
+}
+
+async fn read_output(
+    stream: Option<std::os::unix::net::UnixStream>,
+    exec: &Exec,
+) -> Result<(i32, String)> {
+    let mut decoder = engine_api::stdcopy::Decoder::new();
+    let mut output = Vec::new();
+    if let Some(stream) = stream {
+        let mut stream = crate::api::stream::adopt(stream)?;
+        let mut buffer = [0; 4096];
+        loop {
+            let count = stream.read(&mut buffer).await.or_internal()?;
+            if count == 0 {
+                break;
+            }
+            for (_, piece) in decoder.feed(&buffer[..count]).or_internal()? {
+                let room = OUTPUT_LIMIT_BYTES.saturating_sub(output.len());
+                output.extend_from_slice(&piece[..piece.len().min(room)]);
+            }
+        }
+    }
+    Ok((
+        exec.wait().await,
+        String::from_utf8_lossy(&output).into_owned(),
+    ))
+}
+
+fn record(
+    engine: &Engine,
+    container: &Container,
+    config: &HealthConfig,
+    result: ProbeResult,
+    age: Duration,
+) {
+    let (before, after) = {
+        let mut report = lock(&container.health);
+        let before = report.state.unwrap_or_else(HealthState::starting);
+        let after = before.after_probe(config, result.exit_code, age);
+        report.state = Some(after);
+        report.results.push_back(result);
+        while report.results.len() > RESULTS_KEPT {
+            report.results.pop_front();
+        }
+        (before, after)
+    };
+    container.set_health(Some(after));
+    if before.status == after.status {
+        return;
+    }
+    let fact = Health {
+        status: after.status,
+    };
+    if let Err(error) = engine
+        .bus
+        .publish(CONTAINER_HEALTH, container.run().to_string(), &fact)
+    {
+        tracing::error!(container = %container.config.id, %error, "cannot record the container's health");
+    }
+}

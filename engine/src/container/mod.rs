@@ -1,0 +1,166 @@
+//! Containers: what is kept of them, and everything that is done to them.
+//!
+//! One file per operation. An operation that changes a container holds its
+//! `operation` lock, so that two never interleave; state changes go through
+//! [`Container::apply`], which asks the model, writes `state.json` and wakes
+//! whoever waits.
+
+pub mod adopt;
+pub mod attach;
+pub mod create;
+pub mod exec;
+pub mod exit;
+pub mod files;
+pub mod health;
+pub mod logs;
+pub mod network;
+pub mod registry;
+pub mod remove;
+pub mod shim;
+pub mod start;
+pub mod stop;
+pub mod store;
+pub mod user;
+pub mod wait;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use base::RunId;
+use engine_api::config::ContainerConfig as RequestedConfig;
+use engine_api::host_config::HostConfig;
+use engine_api::network::NetworkingConfig;
+use engine_model::{ContainerConfig, ContainerEvent, ContainerState, HealthState};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::error::{OrFail as _, Result, conflict};
+
+/// The request a container was made by, completed from its image: what
+/// inspecting it answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Requested {
+    pub config: RequestedConfig,
+    pub host_config: HostConfig,
+    #[serde(default)]
+    pub networking_config: NetworkingConfig,
+}
+
+/// A container, shared by everything that deals with it.
+#[derive(Debug)]
+pub struct Container {
+    pub config: ContainerConfig,
+    pub requested: Requested,
+    directory: PathBuf,
+    name: Mutex<String>,
+    snapshot: watch::Sender<Snapshot>,
+    /// Makes read, decide, write of the state one step.
+    writing: Mutex<()>,
+    /// Held by operations, so that start, stop and remove never interleave.
+    pub operation: tokio::sync::Mutex<()>,
+    pub(crate) health: Mutex<health::HealthReport>,
+    pub(crate) waiting: attach::Waiting,
+}
+
+/// What waiters see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub state: ContainerState,
+    pub health: Option<HealthState>,
+    /// Name and record are free.
+    pub removed: bool,
+}
+
+impl Container {
+    /// Returns a container with this state.
+    pub fn new(stored: store::StoredContainer, state: ContainerState, directory: PathBuf) -> Self {
+        let snapshot = Snapshot {
+            state,
+            health: None,
+            removed: false,
+        };
+        Self {
+            config: stored.config,
+            requested: stored.requested,
+            directory,
+            name: Mutex::new(stored.name),
+            snapshot: watch::Sender::new(snapshot),
+            writing: Mutex::new(()),
+            operation: tokio::sync::Mutex::new(()),
+            health: Mutex::default(),
+            waiting: attach::Waiting::default(),
+        }
+    }
+
+    /// Returns the container's directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Returns the name at the moment, without a slash.
+    pub fn name(&self) -> String {
+        lock(&self.name).clone()
+    }
+
+    /// Returns the state at the moment.
+    pub fn state(&self) -> ContainerState {
+        self.snapshot.borrow().state.clone()
+    }
+
+    /// Returns the latest run.
+    pub fn run(&self) -> RunId {
+        RunId::new(self.config.id.clone(), self.snapshot.borrow().state.run)
+    }
+
+    /// Returns a receiver that is told every change.
+    pub fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.subscribe()
+    }
+
+    /// Moves the container on: asks the model, writes `state.json`, wakes
+    /// waiters. Returns the state before and after.
+    ///
+    /// # Errors
+    /// Conflict when the event cannot happen now; internal when the state
+    /// cannot be written, and is then unchanged.
+    pub fn apply(&self, event: ContainerEvent) -> Result<(ContainerState, ContainerState)> {
+        let _writing = lock(&self.writing);
+        let before = self.state();
+        let after = before.on(event).map_err(conflict)?;
+        if after != before {
+            store::write_state(&self.directory, &after).or_internal()?;
+            self.snapshot
+                .send_modify(|snapshot| snapshot.state = after.clone());
+        }
+        Ok((before, after))
+    }
+
+    /// Tells waiters that name and record are free.
+    pub(crate) fn mark_removed(&self) {
+        self.snapshot
+            .send_modify(|snapshot| snapshot.removed = true);
+    }
+
+    pub(crate) fn set_health(&self, health: Option<HealthState>) {
+        self.snapshot
+            .send_modify(|snapshot| snapshot.health = health);
+    }
+
+    pub(crate) fn set_name(&self, name: String) {
+        *lock(&self.name) = name;
+    }
+
+    pub(crate) fn stored(&self) -> store::StoredContainer {
+        store::StoredContainer {
+            name: self.name(),
+            config: self.config.clone(),
+            requested: self.requested.clone(),
+        }
+    }
+}
+
+/// Locks a mutex whose data stays valid even if a holder panicked: every
+/// holder in this crate only replaces whole values.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,240 @@
+//! The engine's side of a shim: starting it, speaking to it, noticing its death.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::file::{FileMode, make_directories, replace};
+use base::lock::FileLock;
+use base::{Failure, FailureKind, RunId};
+use engine_model::container::{LogDriver, StdinConfig};
+use engine_shim_api::{
+    CallError, ControlClient, ControlReply, ControlRequest, LogConfig, PROTOCOL_VERSION,
+    RuntimeConfig, ShimConfig, StdinMode,
+};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+
+use super::{Container, start};
+use crate::Engine;
+use crate::error::{OrFail as _, Result, internal};
+
+/// How long a shim may take until its sockets listen.
+const READY_LIMIT: Duration = Duration::from_secs(10);
+/// How long the runtime may take to start a container or a process in it.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long any other request to a shim may take.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// What a shim says once it can be spoken to.
+const READY: &[u8] = b"ready\n";
+
+/// Starts the shim of a run; its sockets listen when this returns.
+///
+/// # Errors
+/// When it cannot be started, or says nothing in time.
+pub async fn spawn(engine: &Arc<Engine>, container: &Container, run: &RunId) -> Result<()> {
+    let directory = engine.instance.shim(run);
+    let config = shim_config(engine, container, run)?;
+    make_directories(&directory, 0o700).or_internal()?;
+    let content = serde_json::to_vec(&config).or_internal()?;
+    replace(&directory.join("config.json"), &content, FileMode::Private).or_internal()?;
+    let mut child = Command::new(&engine.binaries.shim)
+        .arg(&directory)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| internal(format!("cannot start {:?}: {error}", engine.binaries.shim)))?;
+    let ready = wait_ready(&mut child).await;
+    watch_child(engine, run, child);
+    ready
+}
+
+async fn wait_ready(child: &mut Child) -> Result<()> {
+    let mut said = [0; READY.len()];
+    let Some(stdout) = child.stdout.as_mut() else {
+        return Err(internal("the shim has no standard output"));
+    };
+    match tokio::time::timeout(READY_LIMIT, stdout.read_exact(&mut said)).await {
+        Ok(Ok(_)) if said == READY => Ok(()),
+        Ok(_) => Err(internal("the shim ended before it was ready")),
+        Err(_) => Err(internal(format!(
+            "the shim was not ready within {READY_LIMIT:?}"
+        ))),
+    }
+}
+
+/// Reaps the shim and, if it left its run unfinished, finishes it.
+fn watch_child(engine: &Arc<Engine>, run: &RunId, mut child: Child) {
+    let (engine, run) = (engine.clone(), run.clone());
+    tokio::spawn(async move {
+        if let Err(error) = child.wait().await {
+            tracing::warn!(%run, %error, "cannot wait for the shim");
+        }
+        super::adopt::shim_ended(&engine, &run).await;
+    });
+}
+
+fn shim_config(engine: &Engine, container: &Container, run: &RunId) -> Result<ShimConfig> {
+    let config = &container.config;
+    let log = match config.log {
+        LogDriver::None => None,
+        LogDriver::Local {
+            max_size_bytes,
+            max_files,
+        } => {
+            let directory = super::logs::directory(container);
+            make_directories(&directory, 0o700).or_internal()?;
+            Some(LogConfig {
+                directory,
+                max_size_bytes,
+                max_files,
+            })
+        }
+    };
+    let stdin = match config.process.stdin {
+        StdinConfig::Closed => StdinMode::Null,
+        StdinConfig::Open => StdinMode::Open,
+        StdinConfig::Once => StdinMode::Once,
+    };
+    Ok(ShimConfig {
+        protocol: PROTOCOL_VERSION,
+        run: run.clone(),
+        bundle: container.directory().join("bundle"),
+        runtime: runtime(engine, config.runtime.as_deref())?,
+        terminal: config.process.terminal,
+        stdin,
+        log,
+        events: engine.instance.events(),
+        cgroup: start::cgroup_of(&engine.instance, container),
+    })
+}
+
+/// Returns how the runtime called `name` is run; ours if absent.
+///
+/// # Errors
+/// Invalid for a name the configuration does not know.
+pub fn runtime(engine: &Engine, name: Option<&str>) -> Result<RuntimeConfig> {
+    let state_root = engine.instance.runtime_state();
+    let path = match name {
+        None | Some("runc-rs") => engine.binaries.runtime.clone(),
+        Some(name) => engine.config.runtime(name).ok_or_else(|| {
+            crate::error::invalid(format!("unknown or invalid runtime name: {name}"))
+        })?,
+    };
+    Ok(RuntimeConfig {
+        path,
+        arguments: Vec::new(),
+        state_root,
+    })
+}
+
+/// Runs the container; returns the process id of init.
+///
+/// # Errors
+/// The runtime's own message.
+pub async fn start(engine: &Engine, run: &RunId) -> Result<u32> {
+    match call_with(engine, run, ControlRequest::Start, START_LIMIT).await? {
+        ControlReply::Started { pid } => Ok(pid),
+        other => Err(internal(format!(
+            "the shim answered a start with {other:?}"
+        ))),
+    }
+}
+
+/// Runs a further process; returns its process id.
+///
+/// # Errors
+/// The runtime's own message.
+pub async fn exec(engine: &Engine, run: &RunId, request: ControlRequest) -> Result<u32> {
+    match call_with(engine, run, request, START_LIMIT).await? {
+        ControlReply::Started { pid } => Ok(pid),
+        other => Err(internal(format!(
+            "the shim answered an exec with {other:?}"
+        ))),
+    }
+}
+
+/// Asks a shim for anything that is answered by `Done` or `Status`.
+///
+/// # Errors
+/// What the shim says, or that it cannot be reached.
+pub async fn call(engine: &Engine, run: &RunId, request: ControlRequest) -> Result<ControlReply> {
+    call_with(engine, run, request, CALL_LIMIT).await
+}
+
+async fn call_with(
+    engine: &Engine,
+    run: &RunId,
+    request: ControlRequest,
+    limit: Duration,
+) -> Result<ControlReply> {
+    let directory = engine.instance.shim(run);
+    crate::blocking(move || {
+        let mut client = ControlClient::connect(&directory).or_internal()?;
+        client.call(request, limit).map_err(control_failure)
+    })
+    .await
+}
+
+fn control_failure(error: CallError) -> Failure {
+    match error {
+        CallError::Refused(failure) => failure,
+        other => Failure::from_error(FailureKind::Internal, &other),
+    }
+}
+
+/// Ends the shim of a start that failed, and removes its directory.
+///
+/// # Errors
+/// When it lives on, or the directory stays.
+pub async fn abandon(engine: &Engine, run: &RunId) -> Result<()> {
+    let directory = engine.instance.shim(run);
+    if !directory.exists() {
+        return Ok(());
+    }
+    let asked = if is_alive(&directory)? {
+        call(engine, run, ControlRequest::Shutdown).await.map(drop)
+    } else {
+        Ok(())
+    };
+    wait_ended(&directory).await?;
+    forget(engine, run)?;
+    asked
+}
+
+async fn wait_ended(directory: &Path) -> Result<()> {
+    let lock = directory.join("lock");
+    let limit = tokio::time::Instant::now() + CALL_LIMIT;
+    let mut pause = Duration::from_micros(200);
+    while FileLock::is_held(&lock).or_internal()? {
+        if tokio::time::Instant::now() > limit {
+            return Err(internal(format!("the shim of {directory:?} does not end")));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Returns whether the shim of this directory lives.
+///
+/// # Errors
+/// When its lock cannot be tested.
+pub fn is_alive(directory: &Path) -> Result<bool> {
+    FileLock::is_held(&directory.join("lock")).or_internal()
+}
+
+/// Removes the directory of a shim that has ended.
+///
+/// # Errors
+/// When something in it cannot be removed.
+pub fn forget(engine: &Engine, run: &RunId) -> Result<()> {
+    match std::fs::remove_dir_all(engine.instance.shim(run)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).or_internal(),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,204 @@
+//! One attempt at a start: every step, and the way back from each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Failure, FailureKind, RunId};
+use engine_model::MountSource;
+use engine_model::container::NetworkMode;
+use netd_api::{Attach, Attached, Detach};
+use volumed_api::{
+    BindUse, MissingSource, MountRootfs, RootfsMounted, UnmountRootfs, Upper, VolumeUse,
+};
+
+use super::spec;
+use crate::Engine;
+use crate::container::{Container, network, shim};
+use crate::error::Result;
+
+/// How long netd may take to attach.
+const ATTACH_LIMIT: Duration = Duration::from_secs(20);
+/// How long volumed may take to mount; copying an image's content into a new
+/// volume is part of it.
+const MOUNT_LIMIT: Duration = Duration::from_secs(120);
+/// How long an undo may take.
+const UNDO_LIMIT: Duration = Duration::from_secs(20);
+
+/// Performs every step of the start and returns the process id of init.
+///
+/// # Errors
+/// The first step that failed; all others are undone, and what could not be
+/// undone is named too.
+pub(super) async fn perform(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    run: &RunId,
+) -> Result<u32> {
+    let (attached, mounted, shim) = tokio::join!(
+        attach(engine, container, run),
+        mount(engine, container, run),
+        spawn(engine, container, run)
+    );
+    let started = match (attached, mounted, shim) {
+        (Ok(attached), Ok(mounted), Ok(())) => {
+            begin(engine, container, run, (attached, mounted)).await
+        }
+        (Err(failure), _, _) | (_, Err(failure), _) | (_, _, Err(failure)) => Err(failure),
+    };
+    match started {
+        Ok(pid) => Ok(pid),
+        Err(failure) => {
+            container.waiting.dismiss();
+            Err(undo(engine, container, run, failure).await)
+        }
+    }
+}
+
+async fn spawn(engine: &Arc<Engine>, container: &Container, run: &RunId) -> Result<()> {
+    shim::spawn(engine, container, run).await
+}
+
+async fn begin(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    run: &RunId,
+    (attached, mounted): (Option<Attached>, RootfsMounted),
+) -> Result<u32> {
+    let work = {
+        let (engine, container, run) = (engine.clone(), container.clone(), run.clone());
+        move || {
+            spec::write_bundle(&engine, &container, &run, (attached.as_ref(), &mounted))?;
+            container.waiting.connect(&engine, &run)
+        }
+    };
+    crate::blocking(work).await?;
+    shim::start(engine, run).await
+}
+
+/// Asks netd for the namespace; `None` where the container has none of its own.
+async fn attach(engine: &Engine, container: &Container, run: &RunId) -> Result<Option<Attached>> {
+    let config = &container.config;
+    let endpoints = match &config.network {
+        NetworkMode::Host | NetworkMode::Container(_) => return Ok(None),
+        NetworkMode::None => Vec::new(),
+        NetworkMode::Networks(endpoints) => network::resolve(&engine.instance, endpoints)?,
+    };
+    let body = Attach {
+        run: run.clone(),
+        container_name: container.name(),
+        hostname: config.hostname.clone(),
+        endpoints,
+        ports: network::ports(&config.ports)?,
+        dns: network::dns(&config.dns),
+    };
+    engine
+        .bus
+        .call(&run.to_string(), &body, ATTACH_LIMIT)
+        .await
+        .map(Some)
+}
+
+async fn mount(engine: &Engine, container: &Container, run: &RunId) -> Result<RootfsMounted> {
+    let config = &container.config;
+    let body = MountRootfs {
+        run: run.clone(),
+        layers: config.layers.clone(),
+        upper: if config.auto_remove {
+            Upper::Volatile
+        } else {
+            Upper::Persistent
+        },
+        volumes: config.mounts.iter().filter_map(volume_use).collect(),
+        binds: config.mounts.iter().filter_map(bind_use).collect(),
+    };
+    engine.bus.call(&run.to_string(), &body, MOUNT_LIMIT).await
+}
+
+fn volume_use(mount: &engine_model::MountConfig) -> Option<VolumeUse> {
+    let MountSource::Volume {
+        name,
+        copy_up,
+        anonymous,
+    } = &mount.source
+    else {
+        return None;
+    };
+    let label = ("com.docker.volume.anonymous".to_owned(), String::new());
+    Some(VolumeUse {
+        name: name.clone(),
+        destination: mount.destination.clone().into(),
+        copy_up: *copy_up,
+        labels: anonymous.then_some(label).into_iter().collect(),
+    })
+}
+
+fn bind_use(mount: &engine_model::MountConfig) -> Option<BindUse> {
+    let MountSource::Bind {
+        host_path, create, ..
+    } = &mount.source
+    else {
+        return None;
+    };
+    let missing = if *create {
+        MissingSource::Create
+    } else {
+        MissingSource::Refuse
+    };
+    Some(BindUse {
+        source: host_path.into(),
+        missing,
+    })
+}
+
+/// Takes back what the attempt did; each undo is safe where nothing was done.
+async fn undo(
+    engine: &Arc<Engine>,
+    container: &Container,
+    run: &RunId,
+    failure: Failure,
+) -> Failure {
+    let subject = run.to_string();
+    let (detach, unmount) = (
+        Detach { run: run.clone() },
+        UnmountRootfs { run: run.clone() },
+    );
+    let has_network = !matches!(
+        container.config.network,
+        NetworkMode::Host | NetworkMode::Container(_)
+    );
+    let shim = shim::abandon(engine, run).await;
+    let detached = async {
+        if !has_network {
+            return Ok(());
+        }
+        engine
+            .bus
+            .call(&subject, &detach, UNDO_LIMIT)
+            .await
+            .map(drop)
+    };
+    let unmounted = async {
+        engine
+            .bus
+            .call(&subject, &unmount, UNDO_LIMIT)
+            .await
+            .map(drop)
+    };
+    let (detached, unmounted) = tokio::join!(detached, unmounted);
+    let failed: Vec<String> = [shim, detached, unmounted]
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|error| error.message)
+        .collect();
+    if failed.is_empty() {
+        return failure;
+    }
+    Failure::new(
+        FailureKind::Internal,
+        format!(
+            "{}; undoing it failed too: {}",
+            failure.message,
+            failed.join("; ")
+        ),
+    )
+}

@@ -1,0 +1,146 @@
+//! Starting a container: network, root filesystem and shim side by side, then
+//! the specification, then the process. What was done is undone when a later
+//! step fails.
+
+mod attempt;
+mod spec;
+
+pub(crate) use spec::cgroup_of;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Failure, RunId, RunNumber, Timestamp};
+use engine_model::{ContainerEvent, Status};
+
+use super::Container;
+use crate::Engine;
+use crate::error::{OrFail as _, Result, conflict, internal};
+use crate::event::{CONTAINER_START_FAILED, StartFailed};
+
+/// How long a start waits for the last run to be cleaned up.
+const CLEANED_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a start request brought about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartOutcome {
+    Started,
+    /// It ran already: Docker answers 304.
+    AlreadyRunning,
+}
+
+/// Starts a container at a user's wish.
+///
+/// # Errors
+/// Conflict in a state that cannot start; else what the failing step says.
+pub async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<StartOutcome> {
+    let _operation = container.operation.lock().await;
+    start_locked(engine, container).await
+}
+
+/// As [`start`], for a caller that holds the operation lock.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_locked(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+) -> Result<StartOutcome> {
+    match container.state().status {
+        Status::Running => return Ok(StartOutcome::AlreadyRunning),
+        Status::Paused => {
+            return Err(conflict(
+                "cannot start a paused container, try unpause instead",
+            ));
+        }
+        Status::Removing | Status::Dead => {
+            return Err(conflict(
+                "container is marked for removal and cannot be started",
+            ));
+        }
+        Status::Created | Status::Exited | Status::Restarting => {}
+    }
+    wait_cleaned(container).await?;
+    let run = RunId::new(
+        container.config.id.clone(),
+        RunNumber(container.state().run.0 + 1),
+    );
+    container.apply(ContainerEvent::Starting { run: run.run })?;
+    match attempt::perform(engine, container, &run).await {
+        Ok(pid) => {
+            container.apply(ContainerEvent::Started {
+                run: run.run,
+                pid,
+                time: Timestamp::now(),
+            })?;
+            super::health::begin(engine, container);
+            Ok(StartOutcome::Started)
+        }
+        Err(failure) => {
+            let failure = record_failure(engine, container, &run, failure);
+            if container.config.auto_remove {
+                super::remove::remove_after_exit(engine, container)?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn wait_cleaned(container: &Container) -> Result<()> {
+    let mut watch = container.watch();
+    let cleaned = watch.wait_for(|snapshot| snapshot.state.cleaned);
+    match tokio::time::timeout(CLEANED_LIMIT, cleaned).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => {
+            let run = container.run();
+            Err(internal(format!(
+                "the last run {run} has not been cleaned up within {CLEANED_LIMIT:?}"
+            )))
+        }
+    }
+}
+
+/// Records a start that failed and was undone; a failure to record comes on top.
+fn record_failure(
+    engine: &Engine,
+    container: &Container,
+    run: &RunId,
+    failure: Failure,
+) -> Failure {
+    let exit_code = exit_code_of(&failure);
+    let event = ContainerEvent::StartFailed {
+        run: run.run,
+        error: failure.message.clone(),
+        exit_code,
+        time: Timestamp::now(),
+    };
+    let fact = StartFailed {
+        message: failure.message.clone(),
+        exit_code,
+    };
+    let recorded = container.apply(event).and_then(|_| {
+        engine
+            .bus
+            .publish(CONTAINER_START_FAILED, run.to_string(), &fact)
+            .or_internal()
+    });
+    match recorded {
+        Ok(_) => failure,
+        Err(error) => Failure::new(
+            failure.kind,
+            format!("{}; and then: {error}", failure.message),
+        ),
+    }
+}
+
+/// Docker's exit codes of a container that could not start.
+fn exit_code_of(failure: &Failure) -> i32 {
+    let text = failure.message.to_lowercase();
+    if text.contains("executable file not found") || text.contains("no such file or directory") {
+        return 127;
+    }
+    if text.contains("permission denied") || text.contains("is a directory") {
+        return 126;
+    }
+    128
+}

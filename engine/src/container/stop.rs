@@ -1,0 +1,229 @@
+//! Ending and freezing a container: stop, kill, restart, pause, unpause.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine_model::signal::Signal;
+use engine_model::{ContainerEvent, Status};
+use engine_shim_api::ControlRequest;
+
+use super::{Container, shim, start};
+use crate::Engine;
+use crate::error::{Result, conflict, internal};
+use crate::event::{
+    CONTAINER_KILLED, CONTAINER_PAUSED, CONTAINER_RESTARTED, CONTAINER_RESUMED, CONTAINER_STOPPED,
+    Killed,
+};
+
+/// How long a killed container may take to be gone: the kernel may have to
+/// free much memory first.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
+/// How long the log may take to tell of an exit that a signal came too late for.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a stop request brought about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopOutcome {
+    Stopped,
+    /// It did not run: Docker answers 304.
+    NotRunning,
+}
+
+/// How a container is asked to end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StopRequest {
+    /// Else the container's own.
+    pub signal: Option<Signal>,
+    /// Seconds until SIGKILL, else the container's own; -1 waits for ever.
+    pub timeout_seconds: Option<i64>,
+}
+
+/// Asks a container to end, and kills it when its time is over.
+///
+/// # Errors
+/// When it cannot be signalled or does not even end when killed.
+pub async fn stop(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    request: StopRequest,
+) -> Result<StopOutcome> {
+    let _operation = container.operation.lock().await;
+    stop_locked(engine, container, request).await
+}
+
+pub(super) async fn stop_locked(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    request: StopRequest,
+) -> Result<StopOutcome> {
+    match container.state().status {
+        Status::Restarting => {
+            container.apply(ContainerEvent::StopRequested)?;
+            container.apply(ContainerEvent::RestartDropped)?;
+            return Ok(StopOutcome::Stopped);
+        }
+        Status::Running | Status::Paused => {}
+        Status::Created | Status::Exited | Status::Removing | Status::Dead => {
+            return Ok(StopOutcome::NotRunning);
+        }
+    }
+    container.apply(ContainerEvent::StopRequested)?;
+    resume_if_paused(engine, container).await?;
+    let config = &container.config;
+    let signal = request.signal.unwrap_or(config.stop_signal);
+    let seconds = request
+        .timeout_seconds
+        .unwrap_or(i64::from(config.stop_timeout_seconds));
+    let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
+    if patience != Some(Duration::ZERO) {
+        send(engine, container, signal).await?;
+    }
+    if !wait_exit(container, patience).await {
+        send(engine, container, Signal::KILL).await?;
+        if !wait_exit(container, Some(KILL_LIMIT)).await {
+            return Err(internal(format!(
+                "container {} does not end although it was killed",
+                config.id
+            )));
+        }
+    }
+    engine.bus.publish(
+        CONTAINER_STOPPED,
+        container.run().to_string(),
+        &serde_json::json!({}),
+    )?;
+    Ok(StopOutcome::Stopped)
+}
+
+/// A frozen process cannot act on a signal.
+async fn resume_if_paused(engine: &Engine, container: &Container) -> Result<()> {
+    if container.state().status == Status::Paused {
+        shim::call(engine, &container.run(), ControlRequest::Resume).await?;
+        container.apply(ContainerEvent::Resumed)?;
+    }
+    Ok(())
+}
+
+/// Waits until the present run is over; false if it is not in time.
+async fn wait_exit(container: &Container, patience: Option<Duration>) -> bool {
+    let mut watch = container.watch();
+    let over = watch.wait_for(|snapshot| !snapshot.state.is_live());
+    match patience {
+        None => over.await.is_ok(),
+        Some(patience) => tokio::time::timeout(patience, over).await.is_ok(),
+    }
+}
+
+/// Signals init; one that has just ended, which the log tells a moment later,
+/// is no error.
+async fn send(engine: &Engine, container: &Container, signal: Signal) -> Result<()> {
+    let request = ControlRequest::Signal {
+        signal: signal.number(),
+        all: false,
+    };
+    match shim::call(engine, &container.run(), request).await {
+        Ok(_) => {}
+        Err(_) if wait_exit(container, Some(CATCH_UP_LIMIT)).await => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    engine.bus.publish(
+        CONTAINER_KILLED,
+        container.run().to_string(),
+        &Killed {
+            signal: signal.number(),
+        },
+    )?;
+    Ok(())
+}
+
+/// Sends one signal at a user's wish.
+///
+/// # Errors
+/// Conflict, with Docker's sentence, when the container does not run.
+pub async fn kill(engine: &Arc<Engine>, container: &Arc<Container>, signal: Signal) -> Result<()> {
+    let status = container.state().status;
+    if !matches!(status, Status::Running | Status::Paused) {
+        let id = &container.config.id;
+        return Err(conflict(format!(
+            "cannot kill container: {id}: container {id} is not running"
+        )));
+    }
+    if signal == Signal::KILL || signal == container.config.stop_signal {
+        container.apply(ContainerEvent::StopRequested)?;
+    }
+    if signal == Signal::KILL {
+        resume_if_paused(engine, container).await?;
+    }
+    send(engine, container, signal).await?;
+    if signal == Signal::KILL && !wait_exit(container, Some(KILL_LIMIT)).await {
+        return Err(internal(format!(
+            "container {} does not end although it was killed",
+            container.config.id
+        )));
+    }
+    Ok(())
+}
+
+/// Stops a container if it runs, and starts it.
+///
+/// # Errors
+/// As stop and start.
+pub async fn restart(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    request: StopRequest,
+) -> Result<()> {
+    let _operation = container.operation.lock().await;
+    stop_locked(engine, container, request).await?;
+    start::start_locked(engine, container).await?;
+    engine.bus.publish(
+        CONTAINER_RESTARTED,
+        container.run().to_string(),
+        &serde_json::json!({}),
+    )?;
+    Ok(())
+}
+
+/// Freezes a running container.
+///
+/// # Errors
+/// Conflict when it does not run or is frozen already.
+pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    let _operation = container.operation.lock().await;
+    let id = &container.config.id;
+    match container.state().status {
+        Status::Running => {}
+        Status::Paused => return Err(conflict(format!("container {id} is already paused"))),
+        _ => return Err(conflict(format!("container {id} is not running"))),
+    }
+    shim::call(engine, &container.run(), ControlRequest::Pause).await?;
+    container.apply(ContainerEvent::Paused)?;
+    engine.bus.publish(
+        CONTAINER_PAUSED,
+        container.run().to_string(),
+        &serde_json::json!({}),
+    )?;
+    Ok(())
+}
+
+/// Thaws a frozen container.
+///
+/// # Errors
+/// Conflict when it is not frozen.
+pub async fn unpause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    let _operation = container.operation.lock().await;
+    if container.state().status != Status::Paused {
+        return Err(conflict(format!(
+            "container {} is not paused",
+            container.config.id
+        )));
+    }
+    shim::call(engine, &container.run(), ControlRequest::Resume).await?;
+    container.apply(ContainerEvent::Resumed)?;
+    engine.bus.publish(
+        CONTAINER_RESUMED,
+        container.run().to_string(),
+        &serde_json::json!({}),
+    )?;
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! netd and volumed: started with the engine, started again when they end.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::Engine;
+
+/// The pause before a helper that ended is started again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A helper that lived this long ended for a new reason.
+const LASTING: Duration = Duration::from_secs(10);
+/// How long a helper may take to end when told to.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// The running helpers.
+pub(super) struct Helpers {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Helpers {
+    /// Ends every helper; containers do not notice.
+    pub(super) async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        for task in self.tasks.drain(..) {
+            if let Err(error) = task.await {
+                tracing::warn!(%error, "a helper's supervisor failed");
+            }
+        }
+    }
+}
+
+/// Starts netd and volumed and keeps them running.
+pub(super) fn start_all(engine: &Arc<Engine>) -> anyhow::Result<Helpers> {
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = Vec::new();
+    for program in [&engine.binaries.netd, &engine.binaries.volumed] {
+        let child = start(engine, program)?;
+        tasks.push(tokio::spawn(supervise(
+            engine.clone(),
+            program.clone(),
+            child,
+            stopped.clone(),
+        )));
+    }
+    Ok(Helpers { stop, tasks })
+}
+
+fn start(engine: &Engine, program: &Path) -> anyhow::Result<Child> {
+    let instance = &engine.instance;
+    Command::new(program)
+        .arg("--root")
+        .arg(instance.root())
+        .arg("--run-dir")
+        .arg(instance.run())
+        .args(["--instance", instance.name().as_str()])
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {program:?}"))
+}
+
+async fn supervise(
+    engine: Arc<Engine>,
+    program: PathBuf,
+    mut child: Child,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let begun = tokio::time::Instant::now();
+        tokio::select! {
+            status = child.wait() => tracing::warn!(?program, ?status, "a helper ended; starting it again"),
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => return end(&program, child).await,
+        }
+        if begun.elapsed() > LASTING {
+            pause = FIRST_PAUSE;
+        }
+        child = loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            if *stop.borrow() {
+                return;
+            }
+            match start(&engine, &program) {
+                Ok(child) => break child,
+                Err(error) => tracing::error!(
+                    ?program,
+                    error = format!("{error:#}"),
+                    "cannot restart a helper"
+                ),
+            }
+        };
+    }
+}
+
+/// Ends a helper: asked first, killed when it does not listen.
+async fn end(program: &Path, mut child: Child) {
+    let pid = child
+        .id()
+        .and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
+    if let Some(pid) = pid
+        && let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+    {
+        tracing::warn!(?program, %error, "cannot end a helper");
+    }
+    if tokio::time::timeout(END_LIMIT, child.wait()).await.is_err()
+        && let Err(error) = child.kill().await
+    {
+        tracing::warn!(?program, %error, "cannot kill a helper");
+    }
+}

@@ -1,0 +1,231 @@
+//! The daemon's life: take the installation, start the helpers, bring
+//! containers up to date, serve, and leave everything running.
+
+mod cgroup;
+mod helper;
+mod notify;
+mod run_dir;
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use base::lock::FileLock;
+use base::{Instance, Timestamp};
+use engine_cli::DaemonOptions;
+use engine_image::ImageStore;
+use events::Log;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bus::Bus;
+use crate::container::registry::Registry;
+use crate::container::{Container, adopt, exit, store};
+use crate::{Binaries, Engine, Leaving, api, config};
+
+/// Threads that run tasks: the daemon waits much and computes little.
+const WORKER_THREADS: usize = 2;
+/// Threads for blocking work; they end when idle.
+const BLOCKING_THREADS: usize = 64;
+/// Where the configuration is unless `--config` says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/engine/config.toml";
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// When it cannot start: another one runs, a directory or file cannot be used.
+pub fn run(options: DaemonOptions) -> anyhow::Result<ExitCode> {
+    log_to_stderr(&options.log_level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    runtime.block_on(serve(options))
+}
+
+/// Colours only where somebody looks: on a terminal.
+fn log_to_stderr(level: &str) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(level).context("invalid log level")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("cannot set up logging: {error}"))
+}
+
+async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
+    let instance = open_instance(&options)?;
+    let lock_path = instance.daemon_lock("engine");
+    let lock = FileLock::try_acquire(&lock_path)?.with_context(|| {
+        format!(
+            "another daemon runs on {:?}: it holds {lock_path:?}",
+            instance.root()
+        )
+    })?;
+    run_dir::prepare(&instance)?;
+    cgroup::enter(&instance);
+    let (engine, monitored) = open(&options, instance)?;
+    let mut helpers = helper::start_all(&engine)?;
+    load_containers(&engine)?;
+    let (caught_up, monitor) = follow(&engine, monitored)?;
+    let listener = api::server::bind(&engine, options.host.as_deref())?;
+    caught_up
+        .await
+        .context("the event log cannot be followed")?;
+    adopt_all(&engine).await;
+    notify::ready();
+    let stop = wait_for_end();
+    api::server::serve(&engine, listener, stop).await;
+    engine.stopping.store(true, Ordering::Relaxed);
+    helpers.stop().await;
+    drop(monitor);
+    drop(lock);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_instance(options: &DaemonOptions) -> anyhow::Result<Instance> {
+    let instance = Instance::open(&options.root, &options.run, options.instance.clone())?;
+    run_dir::refuse_overlay(instance.root())?;
+    Ok(instance)
+}
+
+/// Waits for SIGTERM or SIGINT.
+fn wait_for_end() -> impl Future<Output = ()> {
+    let handlers = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    async move {
+        match handlers {
+            (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            },
+            // Without handlers the signals end the process by themselves.
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+struct Monitored {
+    log: Log,
+}
+
+fn open(options: &DaemonOptions, instance: Instance) -> anyhow::Result<(Arc<Engine>, Monitored)> {
+    let path = options
+        .config
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
+    let config = config::EngineConfig::load(&path, options.config.is_some())?;
+    for directory in [
+        instance.containers(),
+        instance.networks(),
+        instance.volumes(),
+        instance.images(),
+    ] {
+        base::file::make_directories(&directory, 0o700)?;
+    }
+    for directory in [instance.shims(), instance.runtime_state()] {
+        base::file::make_directories(&directory, 0o700)?;
+    }
+    let log = Log::open(&instance.events()).context("cannot open the event log")?;
+    let images =
+        Arc::new(ImageStore::open(&instance.images()).context("cannot open the image store")?);
+    let engine = Engine {
+        config,
+        binaries: find_binaries()?,
+        bus: Bus::new(log.clone()),
+        images,
+        containers: Registry::default(),
+        execs: Default::default(),
+        leaving: Leaving::default(),
+        started: Timestamp::now(),
+        stopping: Arc::new(AtomicBool::new(false)),
+        instance,
+    };
+    Ok((Arc::new(engine), Monitored { log }))
+}
+
+/// All programs are installed in one directory, and are of one build.
+fn find_binaries() -> anyhow::Result<Binaries> {
+    let own = std::env::current_exe().context("cannot find the engine's own program")?;
+    let directory = own.parent().unwrap_or(Path::new("/"));
+    let find = |name: &str| {
+        let path = directory.join(name);
+        anyhow::ensure!(
+            path.is_file(),
+            "{path:?} is missing: it belongs beside the engine's own program"
+        );
+        Ok(path)
+    };
+    Ok(Binaries {
+        netd: find("netd")?,
+        volumed: find("volumed")?,
+        shim: find("engine-shim")?,
+        runtime: find("runc-rs")?,
+    })
+}
+
+fn load_containers(engine: &Arc<Engine>) -> anyhow::Result<()> {
+    for (id, directory) in store::list(&engine.instance.containers())? {
+        match store::read(&directory) {
+            Ok(store::Found::Whole(stored, state)) => {
+                let container = Arc::new(Container::new(*stored, state, directory));
+                register(engine, container);
+            }
+            Ok(store::Found::Leftover) => {
+                if let Err(error) = std::fs::remove_dir_all(&directory) {
+                    tracing::warn!(%id, %error, "cannot remove the leftover directory of a container");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%id, error = base::failure::chain(&error), "cannot read a container")
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A container whose removal was under way is gone for clients already.
+fn register(engine: &Engine, container: Arc<Container>) {
+    if container.state().status == engine_model::Status::Removing {
+        engine.leaving.keep(&container);
+    } else if let Err(error) = engine.containers.add(container.clone()) {
+        tracing::error!(id = %container.config.id, %error, "cannot register a container");
+    }
+}
+
+type CaughtUp = tokio::sync::oneshot::Receiver<()>;
+
+/// Starts the reader and the monitor; the first result is ready once every
+/// record that was there at the start has been handled.
+fn follow(
+    engine: &Arc<Engine>,
+    monitored: Monitored,
+) -> anyhow::Result<(CaughtUp, tokio::task::JoinHandle<()>)> {
+    let cursor = monitored.log.cursor(crate::event::SOURCE)?;
+    let last = monitored.log.last()?;
+    let records = engine
+        .bus
+        .follow(cursor.position(), engine.stopping.clone())?;
+    let (sender, caught_up) = tokio::sync::oneshot::channel();
+    let monitor = tokio::spawn(exit::monitor(
+        engine.clone(),
+        records,
+        cursor,
+        exit::CaughtUp::new(last, sender),
+    ));
+    Ok((caught_up, monitor))
+}
+
+async fn adopt_all(engine: &Arc<Engine>) {
+    let leaving = engine.leaving.all();
+    for container in engine.containers.all().into_iter().chain(leaving) {
+        adopt::adopt(engine, &container).await;
+    }
+}

@@ -1,0 +1,113 @@
+//! The facts the engine itself appends to the event log.
+//!
+//! Those about one run have `<id>.<run>` as their subject, those about a
+//! container its id, those about an image its id.
+
+use std::collections::BTreeMap;
+
+use events::{Class, EventType};
+use serde::{Deserialize, Serialize};
+
+/// The name the engine's events carry as their source.
+pub const SOURCE: &str = "engine";
+
+pub const CONTAINER_CREATED: &str = "container.created";
+pub const CONTAINER_START_FAILED: &str = "container.start_failed";
+pub const CONTAINER_KILLED: &str = "container.killed";
+pub const CONTAINER_STOPPED: &str = "container.stopped";
+pub const CONTAINER_RESTARTED: &str = "container.restarted";
+pub const CONTAINER_PAUSED: &str = "container.paused";
+pub const CONTAINER_RESUMED: &str = "container.resumed";
+pub const CONTAINER_RENAMED: &str = "container.renamed";
+pub const CONTAINER_ATTACHED: &str = "container.attached";
+pub const CONTAINER_REMOVED: &str = "container.removed";
+pub const CONTAINER_HEALTH: &str = "container.health";
+pub const EXEC_CREATED: &str = "exec.created";
+pub const IMAGE_PULLED: &str = "image.pulled";
+pub const IMAGE_TAGGED: &str = "image.tagged";
+pub const IMAGE_UNTAGGED: &str = "image.untagged";
+pub const IMAGE_DELETED: &str = "image.deleted";
+pub const IMAGE_LOADED: &str = "image.loaded";
+pub const IMAGE_SAVED: &str = "image.saved";
+pub const IMAGE_IMPORTED: &str = "image.imported";
+
+const fn fact(kind: &'static str, payload: &'static str) -> EventType {
+    EventType {
+        kind,
+        class: Class::Fact,
+        writer: "engine",
+        payload,
+        readers: "engine",
+    }
+}
+
+/// Every type of event that the engine writes.
+pub const EVENTS: &[EventType] = &[
+    fact(CONTAINER_CREATED, "ContainerNamed"),
+    fact(CONTAINER_START_FAILED, "StartFailed"),
+    fact(CONTAINER_KILLED, "Killed"),
+    fact(CONTAINER_STOPPED, "{}"),
+    fact(CONTAINER_RESTARTED, "{}"),
+    fact(CONTAINER_PAUSED, "{}"),
+    fact(CONTAINER_RESUMED, "{}"),
+    fact(CONTAINER_RENAMED, "Renamed"),
+    fact(CONTAINER_ATTACHED, "{}"),
+    fact(CONTAINER_REMOVED, "ContainerNamed"),
+    fact(CONTAINER_HEALTH, "Health"),
+    fact(EXEC_CREATED, "ExecCreated"),
+    fact(IMAGE_PULLED, "ImageNamed"),
+    fact(IMAGE_TAGGED, "ImageNamed"),
+    fact(IMAGE_UNTAGGED, "ImageNamed"),
+    fact(IMAGE_DELETED, "ImageNamed"),
+    fact(IMAGE_LOADED, "ImageNamed"),
+    fact(IMAGE_SAVED, "ImageNamed"),
+    fact(IMAGE_IMPORTED, "ImageNamed"),
+];
+
+/// What a container is called, for readers who come after it is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerNamed {
+    pub name: String,
+    pub image: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Payload of [`CONTAINER_START_FAILED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartFailed {
+    pub message: String,
+    pub exit_code: i32,
+}
+
+/// Payload of [`CONTAINER_KILLED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Killed {
+    pub signal: u32,
+}
+
+/// Payload of [`CONTAINER_RENAMED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renamed {
+    pub old_name: String,
+    pub name: String,
+}
+
+/// Payload of [`CONTAINER_HEALTH`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub status: engine_model::HealthStatus,
+}
+
+/// Payload of [`EXEC_CREATED`]. The arguments stay out of the log: they may
+/// hold secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecCreated {
+    pub exec: String,
+}
+
+/// Payload of the image events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageNamed {
+    pub name: String,
+}
