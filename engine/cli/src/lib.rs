@@ -68,3 +68,7 @@ fn block_on(
         .map_err(error::CliError::Runtime)?;
     runtime.block_on(command.run(context))
 }
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod flows;
