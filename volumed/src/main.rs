@@ -2,6 +2,7 @@
 //! foreground until SIGTERM or SIGINT.
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,7 +57,9 @@ fn main() -> ExitCode {
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var("VOLUMED_LOG")
         .from_env_lossy();
-    let stderr = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let stderr = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     stderr.with_env_filter(filter).init();
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,

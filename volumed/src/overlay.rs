@@ -89,13 +89,13 @@ pub enum OverlayError {
 }
 
 impl MountWay {
-    /// Returns the best way this kernel has; `directory` is any directory that
-    /// may be a layer.
-    pub fn detect(directory: &Path) -> Self {
+    /// Returns the best way this kernel has.
+    pub fn detect() -> Self {
         let Ok(context) = fsopen(SOURCE, FsOpenFlags::FSOPEN_CLOEXEC) else {
             return Self::Classic;
         };
-        match fsconfig_set_string(context.as_fd(), "lowerdir+", directory) {
+        // Nothing is mounted: an option is looked up when it is set.
+        match fsconfig_set_string(context.as_fd(), "lowerdir+", "/") {
             Ok(()) => Self::Append,
             Err(_) => Self::List,
         }

@@ -61,6 +61,10 @@ pub fn reconcile(storage: &Storage) -> Result<(), PathError> {
             tracing::error!(?action, error = %chain(&error), "cannot reconcile");
         }
     }
+    let discarded = storage.volumes.discard_unfinished(&storage.trash);
+    if let Err(error) = discarded {
+        tracing::error!(error = %chain(&error), "cannot discard unfinished volumes");
+    }
     Ok(())
 }
 

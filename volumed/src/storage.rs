@@ -50,7 +50,7 @@ impl Storage {
             containers: KeyedLocks::default(),
             volumes: Volumes::open(instance.clone(), Arc::clone(&steps))?,
             trash: Trash::open(instance.volumes().join(".trash"))?,
-            mount_way: mount_way.unwrap_or_else(|| MountWay::detect(instance.root())),
+            mount_way: mount_way.unwrap_or_else(MountWay::detect),
             steps,
             instance,
         })

@@ -28,6 +28,9 @@ use crate::{metadata, mounts, purge};
 const PARTIAL: &str = ".engine-copy-up.partial";
 const WHOLE: &str = ".engine-copy-up.whole";
 
+/// The kernel gives up on `..` when anything on the host was renamed meanwhile.
+const RESOLVE_ATTEMPTS: usize = 128;
+
 /// Why a volume cannot be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyUpError {
@@ -97,12 +100,17 @@ fn open_inside(rootfs: &Path, destination: &Path) -> Result<Option<OwnedFd>, Pat
     let root = root.at("open", rootfs)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | directory;
-    match rustix::fs::openat2(root, destination, flags, Mode::empty(), resolve) {
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        other => other
-            .map(Some)
-            .at("open in the root filesystem", destination),
+    for _ in 0..RESOLVE_ATTEMPTS {
+        match rustix::fs::openat2(&root, destination, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => {}
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            other => {
+                let action = "open in the root filesystem";
+                return other.map(Some).at(action, destination);
+            }
+        }
     }
+    Err(Errno::AGAIN).at("open in the root filesystem", destination)
 }
 
 struct Staging {

@@ -22,6 +22,7 @@ use volumed_api::{CreateVolume, VolumeConfig};
 
 use crate::keyed::KeyedLocks;
 use crate::steps::Steps;
+use crate::trash::Trash;
 use driver::DriverError;
 
 /// The only driver there is.
@@ -124,6 +125,9 @@ impl Volumes {
     pub fn ensure(&self, request: &CreateVolume) -> Result<(VolumeConfig, Ensured), VolumeError> {
         self.with(&request.name, || {
             if let Some(config) = query::volume(&self.instance, &request.name)? {
+                // Whoever removed the directory by hand gets an empty volume.
+                let data = query::data_directory(&self.instance, &config.name);
+                make_directories(&data, 0o755)?;
                 return Ok((config, Ensured::Found));
             }
             let config = VolumeConfig {
@@ -156,6 +160,30 @@ impl Volumes {
         })
     }
 
+    /// Throws away what a volume that was never finished left; one that holds
+    /// data is only told of, whatever became of its `volume.json`.
+    ///
+    /// # Errors
+    /// When a directory cannot be read or thrown away.
+    pub fn discard_unfinished(&self, trash: &Trash) -> Result<(), PathError> {
+        let directory = self.directory();
+        for entry in fs::read_dir(&directory).at("list", &directory)? {
+            let path = entry.at("list", &directory)?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let is_volume = name.is_some_and(base::id::is_valid_name);
+            if !is_volume || path.join(CONFIG).symlink_metadata().is_ok() {
+                continue;
+            }
+            if holds_something(&path.join(DATA))? {
+                tracing::warn!(?path, "a directory with data but without volume.json stays");
+                continue;
+            }
+            self.steps.reached("volume.unfinished");
+            trash.discard(&path)?;
+        }
+        Ok(())
+    }
+
     fn write(&self, config: &VolumeConfig) -> Result<(), VolumeError> {
         let directory = self.instance.volume(&config.name);
         let data = query::data_directory(&self.instance, &config.name);
@@ -186,6 +214,13 @@ impl Volumes {
 
     fn directory(&self) -> PathBuf {
         self.instance.volumes()
+    }
+}
+
+fn holds_something(directory: &Path) -> Result<bool, PathError> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => Ok(other.at("list", directory)?.next().is_some()),
     }
 }
 

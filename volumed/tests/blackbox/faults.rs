@@ -10,16 +10,33 @@ use crate::support::{Host, Propagation, bind, put, read, request, run, volume};
 
 /// A scenario has fewer steps than this.
 const STEP_LIMIT: u64 = 100;
+/// A scenario has more steps than this.
+const STEPS_AT_LEAST: u64 = 25;
+
+/// How often volumed dies in one scenario.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deaths {
+    One,
+    /// The second at the same number of steps after the restart.
+    Two,
+}
 
 /// Runs `scenario` with a fault at step 1, 2, … until volumed survives it.
-fn at_every_step(propagation: Propagation, least: u64, scenario: fn(&mut Host) -> bool) {
+fn at_every_step(propagation: Propagation, deaths: Deaths, scenario: fn(&mut Host) -> bool) {
     for step in 1..STEP_LIMIT {
         let text = step.to_string();
-        let mut host = Host::with(propagation, None, &["--fault-step", &text]);
+        let fault = ["--fault-step", &text];
+        let mut host = Host::with(propagation, None, &fault);
+        if deaths == Deaths::Two {
+            host.after_death = fault.map(str::to_owned).to_vec();
+        }
         let died = scenario(&mut host);
         host.assert_clean();
         if !died {
-            assert!(step > least, "only {step} steps: the scenario tests little");
+            assert!(
+                step > STEPS_AT_LEAST,
+                "only {step} steps: too few to test much"
+            );
             return;
         }
     }
@@ -75,14 +92,14 @@ fn mount_and_release(host: &mut Host, upper: Upper) -> bool {
 
 #[test]
 fn a_persistent_run_survives_a_kill_at_every_step() {
-    at_every_step(Propagation::Private, 25, |host| {
+    at_every_step(Propagation::Private, Deaths::One, |host| {
         mount_and_release(host, Upper::Persistent)
     });
 }
 
 #[test]
-fn a_volatile_run_survives_a_kill_at_every_step_under_a_shared_root() {
-    at_every_step(Propagation::Shared, 25, |host| {
+fn a_volatile_run_survives_two_kills_at_every_step_under_a_shared_root() {
+    at_every_step(Propagation::Shared, Deaths::Two, |host| {
         mount_and_release(host, Upper::Volatile)
     });
 }
@@ -115,7 +132,6 @@ fn a_copy_that_was_killed_is_not_taken_for_whole() {
 fn slow_work_on_one_container_does_not_delay_another() {
     let mut host = Host::new();
     let layer = host.layer(&[("data/a", "1")]);
-    // A pipe is copied as one; a directory of many files takes its time.
     let many = host.instance.layer(&layer).join("data");
     for number in 0..3000 {
         put(&many.join(format!("f{number}")), "content");
@@ -131,4 +147,18 @@ fn slow_work_on_one_container_does_not_delay_another() {
         "the copy was not slow enough to show anything"
     );
     host.wait_for("the copy", |host| host.holder(&slow).exists());
+}
+
+#[test]
+fn a_volume_that_was_never_finished_is_discarded_but_data_is_not() {
+    let mut host = Host::new();
+    host.kill();
+    let volumes = host.instance.volumes();
+    fs::create_dir_all(volumes.join("begun/_data")).unwrap();
+    put(&volumes.join("begun/.volume.json.1.tmp"), "{");
+    put(&volumes.join("orphan/_data/file"), "precious");
+    host.start(&[]);
+    host.wait_for("the discard", |_| !volumes.join("begun").exists());
+    host.mount(&request(&run(1), &[])).unwrap();
+    assert_eq!(read(volumes.join("orphan/_data/file")), "precious");
 }

@@ -51,7 +51,7 @@ pub(crate) struct Host {
     requester: Requester,
     reader: Reader,
     volumed: Option<Child>,
-    arguments: Vec<String>,
+    pub(crate) after_death: Vec<String>,
 }
 
 impl Host {
@@ -90,7 +90,7 @@ impl Host {
             instance,
             directory,
             volumed: None,
-            arguments: Vec::new(),
+            after_death: Vec::new(),
         };
         host.start(arguments);
         host
@@ -98,8 +98,7 @@ impl Host {
 
     /// Starts volumed with more arguments.
     pub(crate) fn start(&mut self, arguments: &[&str]) {
-        self.arguments = arguments.iter().map(ToString::to_string).collect();
-        let child = self.command().args(&self.arguments).spawn().unwrap();
+        let child = self.command().args(arguments).spawn().unwrap();
         self.volumed = Some(child);
     }
 
@@ -131,14 +130,15 @@ impl Host {
         status.code()
     }
 
-    /// Starts volumed again, without its fault, if it has died; returns whether
-    /// it had.
+    /// Starts volumed again if it has died, with what `after_death` says, once;
+    /// returns whether it had.
     pub(crate) fn revive(&mut self) -> bool {
         let child = self.volumed.as_mut().unwrap();
         if child.try_wait().unwrap().is_none() {
             return false;
         }
-        self.start(&[]);
+        let arguments = std::mem::take(&mut self.after_death);
+        self.start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         true
     }
 
