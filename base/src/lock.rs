@@ -1,6 +1,7 @@
 //! Advisory locks on files, freed by the kernel when their holder dies.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -52,10 +53,42 @@ impl FileLock {
         }
     }
 
+    /// Writes `<pid> <version>` into the locked file, for [`holder`] and for people.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record_holder(&self, path: &Path, version: &str) -> Result<(), PathError> {
+        let mut file = &self.0;
+        let text = format!("{} {version}\n", std::process::id());
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()));
+        written.at("write", path)
+    }
+
     /// Returns the locked file, to write a pid or a build into it.
     pub fn file(&self) -> &File {
         &self.0
     }
+}
+
+/// Returns the process id recorded in a lock that is held; `None` if nobody
+/// holds it or nothing is recorded.
+///
+/// # Errors
+/// When the file cannot be read or tested.
+pub fn holder(path: &Path) -> Result<Option<i32>, PathError> {
+    const LIMIT_BYTES: u64 = 256;
+    if !FileLock::is_held(path)? {
+        return Ok(None);
+    }
+    let content = crate::file::read_bounded(path, LIMIT_BYTES)?;
+    let text = String::from_utf8_lossy(&content);
+    Ok(text
+        .split_whitespace()
+        .next()
+        .and_then(|pid| pid.parse().ok()))
 }
 
 fn open(path: &Path) -> Result<File, PathError> {
@@ -81,7 +114,11 @@ mod tests {
         let first = FileLock::try_acquire(&path).unwrap().unwrap();
         assert!(FileLock::try_acquire(&path).unwrap().is_none());
         assert!(FileLock::is_held(&path).unwrap());
+        assert_eq!(holder(&path).unwrap(), None, "nothing is recorded yet");
+        first.record_holder(&path, "1.0").unwrap();
+        assert_eq!(holder(&path).unwrap(), Some(std::process::id() as i32));
         drop(first);
+        assert_eq!(holder(&path).unwrap(), None, "nobody holds it");
         assert!(FileLock::try_acquire(&path).unwrap().is_some());
     }
 }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
 
 use base::lock::FileLock;
 use base::{Instance, PathError};
@@ -41,6 +42,8 @@ pub enum DaemonError {
     Append(#[from] AppendError),
     #[error("cannot write {RECONCILED} as JSON")]
     Encode(#[from] serde_json::Error),
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     #[error("cannot follow the event log")]
     Follow(#[from] ReadError),
 }
@@ -56,9 +59,10 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<(), DaemonError> {
     let lock = instance.daemon_lock(SOURCE);
-    let Some(_lock) = FileLock::try_acquire(&lock)? else {
+    let Some(held) = FileLock::try_acquire(&lock)? else {
         return Err(DaemonError::Held { lock });
     };
+    held.record_holder(&lock, env!("CARGO_PKG_VERSION"))?;
     let log = Log::open(&instance.events())?;
     namespace::prepare(&instance.run().join("netns"))?;
     crate::firewall::base::load(&instance.firewall_table())?;
@@ -66,13 +70,25 @@ pub fn run(
     let counts = controller.reconcile().map_err(DaemonError::Reconcile)?;
     tracing::info!(?counts, "reconciled");
     log.append(&[Draft::new(SOURCE, RECONCILED, SOURCE, &counts)?])?;
+    let dns = supervise_dns(&controller)?;
     let service = Arc::new(NetworkService::new(Arc::clone(&controller)));
     let served = Server::new(log, service, ServerConfig::default()).run(stop);
     controller.finish();
+    controller.names.close();
+    if dns.join().is_err() {
+        tracing::error!("the thread that supervises DNS panicked");
+    }
     if controller.is_idle() {
         controller.dissolve().map_err(DaemonError::Dissolve)?;
     }
     Ok(served?)
+}
+
+fn supervise_dns(controller: &Arc<Controller>) -> Result<JoinHandle<()>, DaemonError> {
+    let controller = Arc::clone(controller);
+    let thread = std::thread::Builder::new().name("dns".to_owned());
+    let work = move || controller.supervise_dns();
+    thread.spawn(work).map_err(DaemonError::Thread)
 }
 
 impl Controller {

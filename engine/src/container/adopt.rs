@@ -158,7 +158,12 @@ pub async fn shim_ended(engine: &Arc<Engine>, run: &RunId) {
     let mut watch = container.watch();
     let settled = watch
         .wait_for(|now| now.state.run != run.run || (now.state.cleaned && !now.state.starting));
-    let settled = tokio::time::timeout(CATCH_UP_LIMIT, settled).await.is_ok();
+    // A shim that ended as it should has recorded the exit before.
+    let limit = match read_exit(engine, run) {
+        Ok(Some(_)) => CATCH_UP_LIMIT,
+        Ok(None) | Err(_) => Duration::ZERO,
+    };
+    let settled = tokio::time::timeout(limit, settled).await.is_ok();
     let result = match settled {
         true => shim::forget(engine, run),
         // A start under way undoes itself.

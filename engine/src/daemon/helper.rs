@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -42,7 +45,11 @@ impl Helpers {
 pub(super) fn start_all(engine: &Arc<Engine>) -> anyhow::Result<Helpers> {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = Vec::new();
-    for program in [&engine.binaries.netd, &engine.binaries.volumed] {
+    for (name, program) in [
+        ("netd", &engine.binaries.netd),
+        ("volumed", &engine.binaries.volumed),
+    ] {
+        replace(&engine.instance.daemon_lock(name))?;
         let child = start(engine, program)?;
         tasks.push(tokio::spawn(supervise(
             engine.clone(),
@@ -52,6 +59,38 @@ pub(super) fn start_all(engine: &Arc<Engine>) -> anyhow::Result<Helpers> {
         )));
     }
     Ok(Helpers { stop, tasks })
+}
+
+/// Ends the helper that another daemon left, which may be of another build; the
+/// kernel frees its lock when it has ended.
+fn replace(lock: &Path) -> anyhow::Result<()> {
+    let Some(pid) = base::lock::holder(lock)?.and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return Ok(());
+    };
+    // Between the two looks the process id cannot have been given to another.
+    if base::lock::holder(lock)?.and_then(Pid::from_raw) != Some(pid) {
+        return Ok(());
+    }
+    for signal in [Signal::TERM, Signal::KILL] {
+        if let Err(error) = pidfd_send_signal(&pidfd, signal) {
+            anyhow::ensure!(
+                error == Errno::SRCH,
+                "cannot end the helper that holds {lock:?}: {error}"
+            );
+        }
+        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+        let limit = Timespec {
+            tv_sec: END_LIMIT.as_secs() as i64,
+            tv_nsec: 0,
+        };
+        if poll(&mut ended, Some(&limit))? > 0 {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the helper that holds {lock:?} does not end")
 }
 
 fn start(engine: &Engine, program: &Path) -> anyhow::Result<Child> {
@@ -110,11 +149,9 @@ async fn supervise(
 
 /// Ends a helper: asked first, killed when it does not listen.
 async fn end(program: &Path, mut child: Child) {
-    let pid = child
-        .id()
-        .and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
+    let pid = child.id().and_then(|pid| Pid::from_raw(pid as i32));
     if let Some(pid) = pid
-        && let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+        && let Err(error) = rustix::process::kill_process(pid, Signal::TERM)
     {
         tracing::warn!(?program, %error, "cannot end a helper");
     }
