@@ -8,10 +8,10 @@ use base::{Digest, PathError, Timestamp};
 use serde_json::json;
 
 use super::changes::{ChangeError, apply_changes};
-use super::spool::Spool;
+use super::load::manifest_for;
+use super::spool::{Spool, Spooled};
 use crate::install::{InstallRequest, Installed, finish, install};
 use crate::layer::LayerError;
-use crate::manifest::{Descriptor, ImageManifest, OCI_CONFIG};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::store::{Image, ImageStore, NewImage, StoreError};
@@ -70,11 +70,22 @@ impl ImageStore {
         apply_changes(&mut run_config, &request.changes)?;
         let mut spool = Spool::new(self)?;
         let file = spool.keep_stream(archive)?;
-        let _blob = self.lease(vec![file.digest]);
+        let lease = self.lease(vec![file.digest]);
+        let imported = self.import_file(&file, request, run_config);
+        drop(lease);
+        imported.inspect_err(|_| self.abandon(&[file.digest]))
+    }
+
+    fn import_file(
+        &self,
+        file: &Spooled,
+        request: &ImportRequest,
+        run_config: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Image, ImportError> {
         let installed = install(
             self,
             InstallRequest {
-                blob: self.adopt(&file)?,
+                blob: self.adopt(file)?,
                 expected: None,
                 cancel: &AtomicBool::new(false),
                 progress: &|_| {},
@@ -84,13 +95,9 @@ impl ImageStore {
         let _layer = self.lease(vec![diff_id]);
         let layers = finish(self, &[diff_id], HashMap::from([(diff_id, installed)]))?;
         let config = configuration(request, run_config, diff_id);
-        let descriptor = Descriptor::new(OCI_CONFIG, Digest::of(&config), config.len() as u64);
-        let blobs = layers.iter().map(|layer| layer.blob.clone()).collect();
-        let manifest = ImageManifest::oci(descriptor, blobs);
-        let manifest = serde_json::to_vec(&manifest).expect("a manifest has no map");
         Ok(self.add_image(NewImage {
             config: self.put_blob(&config)?,
-            manifest: self.put_blob(&manifest)?,
+            manifest: self.put_blob(&manifest_for(&config, &layers))?,
             layers,
             names: request.reference.iter().map(Reference::tagged).collect(),
         })?)

@@ -18,7 +18,7 @@ use crate::manifest::{
 };
 use crate::platform::{Platform, choose};
 use crate::reference::{Reference, ReferenceError};
-use crate::store::{Image, ImageStore, NewImage, StoreError, diff_ids, parse_config};
+use crate::store::{Image, ImageStore, LayerRecord, NewImage, StoreError, diff_ids, parse_config};
 
 /// Images of one archive at most.
 const MAX_IMAGES: usize = 1000;
@@ -169,7 +169,19 @@ impl ImageStore {
         held.extend(files.iter().map(|file| file.digest));
         held.push(config_file.digest);
         held.extend(image.manifest.as_deref().map(Digest::of));
-        let _lease = self.lease(held);
+        let lease = self.lease(held.clone());
+        let loaded = self.load_content(&config, &diff_ids, &files, image);
+        drop(lease);
+        loaded.inspect_err(|_| self.abandon(&held))
+    }
+
+    fn load_content(
+        &self,
+        config: &[u8],
+        diff_ids: &[Digest],
+        files: &[&Spooled],
+        image: Described,
+    ) -> Result<Loaded, LoadError> {
         let mut done = HashMap::new();
         for ((diff_id, file), name) in diff_ids.iter().zip(files).zip(&image.layers) {
             if !done.contains_key(diff_id) {
@@ -181,17 +193,13 @@ impl ImageStore {
                 done.insert(*diff_id, layer);
             }
         }
-        let layers = finish(self, &diff_ids, done)?;
-        let config_descriptor =
-            Descriptor::new(OCI_CONFIG, Digest::of(&config), config.len() as u64);
-        let blobs = layers.iter().map(|layer| layer.blob.clone()).collect();
-        let manifest = image.manifest.unwrap_or_else(|| {
-            let manifest = ImageManifest::oci(config_descriptor, blobs);
-            serde_json::to_vec(&manifest).expect("a manifest has no map")
-        });
+        let layers = finish(self, diff_ids, done)?;
+        let manifest = image
+            .manifest
+            .unwrap_or_else(|| manifest_for(config, &layers));
         let names = image.names.iter().map(Reference::to_string).collect();
         let image = self.add_image(NewImage {
-            config: self.put_blob(&config)?,
+            config: self.put_blob(config)?,
             manifest: self.put_blob(&manifest)?,
             layers,
             names: image.names,
@@ -229,6 +237,13 @@ impl ImageStore {
         self.link_blob(&file.path, &file.digest)?;
         Ok(Descriptor::new(media_type, file.digest, file.size))
     }
+}
+
+/// Returns a manifest for an image that came without one.
+pub(super) fn manifest_for(config: &[u8], layers: &[LayerRecord]) -> Vec<u8> {
+    let config = Descriptor::new(OCI_CONFIG, Digest::of(config), config.len() as u64);
+    let blobs = layers.iter().map(|layer| layer.blob.clone()).collect();
+    serde_json::to_vec(&ImageManifest::oci(config, blobs)).expect("a manifest has no map")
 }
 
 fn describe(spool: &Spool) -> Result<Vec<Described>, LoadError> {

@@ -16,6 +16,8 @@ mod tree;
 mod unpack;
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use inherit::inherit_directories;

@@ -218,61 +218,30 @@ impl<R: BufRead> TarReader<R> {
     fn entry(&mut self, header: &Header<'_>, extra: Extensions) -> Result<Entry, TarError> {
         let mut path = Vec::with_capacity(100);
         header.name_into(&mut path);
-        let (pax, long_name) = (extra.pax, extra.long_name);
-        let path = pax.path.clone().or(long_name).unwrap_or(path);
-        let field = |field| TarError::Field {
-            field,
-            path: super::printable(&path),
-        };
-        let id = |pax: Option<u64>, own: Option<i64>, name| {
-            let value = pax.or_else(|| own.and_then(|v| u64::try_from(v).ok()));
-            // The highest value means "unchanged" to chown.
-            let value = value
-                .and_then(|v| u32::try_from(v).ok())
-                .filter(|v| *v != u32::MAX);
-            value.ok_or_else(|| field(name))
+        let path = extra.pax.path.clone().or(extra.long_name).unwrap_or(path);
+        let fields = Fields {
+            header,
+            pax: &extra.pax,
+            path: &path,
         };
         let kind = kind(header.kind(), &path)?;
-        let stored = match kind {
-            Kind::File => pax
-                .size
-                .or_else(|| header.size().and_then(|s| u64::try_from(s).ok())),
-            _ => Some(0),
-        };
-        let stored = stored
-            .filter(|s| i64::try_from(*s).is_ok())
-            .ok_or_else(|| field("size"))?;
-        let number = |value: i64| u32::try_from(value).map_err(|_| field("device number"));
-        let device = match kind {
-            Kind::Character | Kind::Block => {
-                header.device().ok_or_else(|| field("device number"))?
-            }
-            _ => (0, 0),
-        };
-        let mode = header.mode().ok_or_else(|| field("mode"))?;
+        let link = extra.pax.link.clone().or(extra.long_link);
         let mut entry = Entry {
-            link: pax
-                .link
-                .clone()
-                .or(extra.long_link)
-                .unwrap_or_else(|| header.link().to_vec()),
+            link: link.unwrap_or_else(|| header.link().to_vec()),
             kind,
-            mode: u32::try_from(mode & 0o7777).expect("twelve bits"),
-            uid: id(pax.uid, header.uid(), "uid")?,
-            gid: id(pax.gid, header.gid(), "gid")?,
-            mtime: pax
-                .mtime
-                .or(header.mtime().map(|s| (s, 0)))
-                .ok_or_else(|| field("mtime"))?,
-            device: (number(device.0)?, number(device.1)?),
+            mode: fields.mode()?,
+            uid: fields.id("uid", extra.pax.uid, header.uid())?,
+            gid: fields.id("gid", extra.pax.gid, header.gid())?,
+            mtime: fields.mtime()?,
+            device: fields.device(kind)?,
             attributes: Vec::new(),
             sparse: None,
-            stored,
+            stored: fields.stored(kind)?,
             path,
         };
-        (self.data_left, self.padding) = (stored, padding(stored));
-        self.read_sparse(header, &pax, &mut entry)?;
-        entry.attributes = pax.attributes;
+        (self.data_left, self.padding) = (entry.stored, padding(entry.stored));
+        self.read_sparse(header, &extra.pax, &mut entry)?;
+        entry.attributes = extra.pax.attributes;
         Ok(entry)
     }
 
@@ -324,6 +293,65 @@ impl<R: BufRead> TarReader<R> {
             .sparse_real_size()
             .and_then(|s| u64::try_from(s).ok());
         Ok(parsed.and(real_size))
+    }
+}
+
+/// The numbers of one entry, from its header or the PAX records before it.
+struct Fields<'a> {
+    header: &'a Header<'a>,
+    pax: &'a Pax,
+    path: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn wrong(&self, field: &'static str) -> TarError {
+        TarError::Field {
+            field,
+            path: super::printable(self.path),
+        }
+    }
+
+    fn mode(&self) -> Result<u32, TarError> {
+        let mode = self.header.mode().ok_or_else(|| self.wrong("mode"))?;
+        Ok(u32::try_from(mode & 0o7777).expect("twelve bits"))
+    }
+
+    fn id(&self, name: &'static str, pax: Option<u64>, own: Option<i64>) -> Result<u32, TarError> {
+        let value = pax.or_else(|| own.and_then(|v| u64::try_from(v).ok()));
+        let value = value.and_then(|v| u32::try_from(v).ok());
+        // The highest value means "unchanged" to chown.
+        value
+            .filter(|v| *v != u32::MAX)
+            .ok_or_else(|| self.wrong(name))
+    }
+
+    fn mtime(&self) -> Result<(i64, u32), TarError> {
+        let own = || self.header.mtime().map(|seconds| (seconds, 0));
+        self.pax
+            .mtime
+            .or_else(own)
+            .ok_or_else(|| self.wrong("mtime"))
+    }
+
+    fn device(&self, kind: Kind) -> Result<(u32, u32), TarError> {
+        if !matches!(kind, Kind::Character | Kind::Block) {
+            return Ok((0, 0));
+        }
+        let wrong = || self.wrong("device number");
+        let (major, minor) = self.header.device().ok_or_else(wrong)?;
+        let number = |value| u32::try_from(value).map_err(|_| wrong());
+        Ok((number(major)?, number(minor)?))
+    }
+
+    /// Only files have data, whatever the header of another kind says.
+    fn stored(&self, kind: Kind) -> Result<u64, TarError> {
+        if kind != Kind::File {
+            return Ok(0);
+        }
+        let own = || self.header.size().and_then(|size| u64::try_from(size).ok());
+        let size = self.pax.size.or_else(own);
+        size.filter(|size| i64::try_from(*size).is_ok())
+            .ok_or_else(|| self.wrong("size"))
     }
 }
 

@@ -51,7 +51,7 @@ impl Tree {
         let is_cached = matches!(&self.parent, Some((cached, _)) if cached == directory);
         if !is_cached {
             let opened = match self.open_directory(directory, OFlags::PATH) {
-                Err(Errno::NOENT) => self.make(directory, &mut 0)?,
+                Err(Errno::NOENT | Errno::NOTDIR) => self.make(directory, &mut 0)?,
                 other => other?,
             };
             self.parent = Some((directory.to_owned(), opened));
@@ -75,7 +75,8 @@ impl Tree {
     /// Makes `path` and the directories above it, through dangling links as well.
     fn make(&mut self, path: &Path, made: &mut u32) -> io::Result<OwnedFd> {
         match self.open_directory(path, OFlags::PATH) {
-            Err(Errno::NOENT) => {}
+            // A whiteout is no directory but gives way to one.
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
             other => return Ok(other?),
         }
         *made += 1;
@@ -104,7 +105,10 @@ impl Tree {
             self.implied.push(path.to_owned());
             return self.make_opaque(path);
         }
-        let target = rustix::fs::readlinkat(above, name, Vec::new())?;
+        let target = match rustix::fs::readlinkat(above, name, Vec::new()) {
+            Err(Errno::INVAL) => return Err(Errno::NOTDIR.into()),
+            other => other?,
+        };
         let target = Path::new(std::ffi::OsStr::from_bytes(target.as_bytes())).to_owned();
         let above = path.parent().unwrap_or(Path::new(""));
         let target = above.join(target);

@@ -1,5 +1,6 @@
 //! Fetches one blob into the store, through breaks of the connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::PathError;
@@ -12,7 +13,7 @@ use super::ingest::Ingest;
 use super::progress::{LayerProgress, LayerStep};
 use crate::manifest::Descriptor;
 use crate::registry::{BlobStream, Repository};
-use crate::store::ImageStore;
+use crate::store::{ImageStore, Turn};
 
 /// Attempts without a byte of progress between them.
 const ATTEMPTS: u32 = 5;
@@ -28,13 +29,15 @@ pub(super) async fn fetch_blob(
     repository: &Repository,
     blob: &Descriptor,
     progress: &LayerProgress<'_>,
+    turn: &Turn,
 ) -> Result<(), PullError> {
     if store.has_blob(blob) {
         return Ok(());
     }
     let path = store.layout().ingest(&blob.digest);
     let size = blob.size;
-    let mut ingest = blocking(move || Ingest::open(&path, size)).await?;
+    let turn = Some(Arc::clone(turn));
+    let mut ingest = blocking(move || Ingest::open(&path, size, turn)).await?;
     let was_resumed = ingest.length() > 0;
     let space = store.check_space(size - ingest.length());
     space.map_err(|source| PullError::Layer {

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use base::digest::Digester;
 use base::{Digest, PathContext as _, PathError};
 
+use crate::store::Turn;
+
 const BUFFER: usize = 1 << 20;
 
 /// A download in progress.
@@ -20,11 +22,13 @@ pub(crate) struct Ingest {
     path: PathBuf,
     digester: Digester,
     length: u64,
+    /// Nobody else writes the file as long as this lives.
+    _turn: Option<Turn>,
 }
 
 impl Ingest {
     /// Opens the file of a download of `size` bytes and hashes what it holds.
-    pub(crate) fn open(path: &Path, size: u64) -> Result<Self, PathError> {
+    pub(crate) fn open(path: &Path, size: u64, turn: Option<Turn>) -> Result<Self, PathError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -38,6 +42,7 @@ impl Ingest {
             path: path.to_owned(),
             digester: Digester::new(),
             length: 0,
+            _turn: turn,
         };
         let there = ingest.file.metadata().at("examine", path)?.len();
         if there > size {
@@ -96,8 +101,11 @@ mod tests {
     fn a_download_goes_on_where_it_stopped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x");
-        Ingest::open(&path, 6).unwrap().append(b"abc").unwrap();
-        let mut again = Ingest::open(&path, 6).unwrap();
+        Ingest::open(&path, 6, None)
+            .unwrap()
+            .append(b"abc")
+            .unwrap();
+        let mut again = Ingest::open(&path, 6, None).unwrap();
         assert_eq!(again.length(), 3);
         again.append(b"def").unwrap();
         assert_eq!(again.digest(), Digest::of(b"abcdef"));
@@ -111,7 +119,10 @@ mod tests {
     fn a_file_longer_than_the_blob_is_begun_anew() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x");
-        Ingest::open(&path, 6).unwrap().append(b"abcdef").unwrap();
-        assert_eq!(Ingest::open(&path, 5).unwrap().length(), 0);
+        Ingest::open(&path, 6, None)
+            .unwrap()
+            .append(b"abcdef")
+            .unwrap();
+        assert_eq!(Ingest::open(&path, 5, None).unwrap().length(), 0);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::Digest;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 use super::PullError;
@@ -17,7 +18,7 @@ use crate::install::{InstallRequest, Installed, finish, install};
 use crate::layer::LayerError;
 use crate::manifest::Descriptor;
 use crate::registry::Repository;
-use crate::store::{ImageStore, LayerRecord};
+use crate::store::{ImageStore, LayerRecord, Turn};
 
 /// What all layers of a pull share.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub(super) struct LayerContext {
     pub(super) repository: Arc<Repository>,
     pub(super) progress: Arc<dyn Progress>,
     cancel: Arc<AtomicBool>,
+    /// Read-held by each thread that unpacks.
+    unpacking: Arc<RwLock<()>>,
 }
 
 /// Stops the threads of a pull that is given up.
@@ -51,11 +54,21 @@ impl LayerContext {
                 repository,
                 progress,
                 cancel,
+                unpacking: Arc::default(),
             },
             guard,
         )
     }
+
+    /// Ends `tasks` and waits for their threads, so that nothing is left half-done.
+    async fn stop(&self, mut tasks: LayerTasks) {
+        self.cancel.store(true, Ordering::Relaxed);
+        tasks.shutdown().await;
+        drop(self.unpacking.write().await);
+    }
 }
+
+type LayerTasks = JoinSet<Result<(Digest, Installed), PullError>>;
 
 /// Gets all of `layers`, lowest first, into the store; returns what they are.
 pub(super) async fn fetch_layers(
@@ -74,20 +87,31 @@ pub(super) async fn fetch_layers(
     }
     // The longest first, so that no core idles while one layer is left.
     order.sort_by_key(|position| std::cmp::Reverse(layers[*position].1.size));
-    let mut tasks: JoinSet<Result<(Digest, Installed), PullError>> = JoinSet::new();
+    let mut tasks: LayerTasks = JoinSet::new();
     for position in order {
         let (diff_id, blob) = layers[position].clone();
         let context = context.clone();
         tasks.spawn(async move { Ok((diff_id, fetch_layer(&context, diff_id, blob).await?)) });
     }
-    let mut done: HashMap<Digest, Installed> = HashMap::new();
+    let done = match join_all(&mut tasks).await {
+        Ok(done) => done,
+        Err(error) => {
+            context.stop(tasks).await;
+            return Err(error);
+        }
+    };
+    let store = context.store.clone();
+    let diff_ids: Vec<Digest> = layers.iter().map(|(diff_id, _)| *diff_id).collect();
+    blocking(move || finish(&store, &diff_ids, done)).await
+}
+
+async fn join_all(tasks: &mut LayerTasks) -> Result<HashMap<Digest, Installed>, PullError> {
+    let mut done = HashMap::new();
     while let Some(joined) = tasks.join_next().await {
         let (diff_id, installed) = joined.map_err(PullError::Task)??;
         done.insert(diff_id, installed);
     }
-    let store = context.store.clone();
-    let diff_ids: Vec<Digest> = layers.iter().map(|(diff_id, _)| *diff_id).collect();
-    blocking(move || finish(&store, &diff_ids, done)).await
+    Ok(done)
 }
 
 async fn fetch_layer(
@@ -96,21 +120,21 @@ async fn fetch_layer(
     blob: Descriptor,
 ) -> Result<Installed, PullError> {
     let store = &context.store;
-    let _turn = store.workers().turn(blob.digest).await;
+    let turn = store.workers().turn(blob.digest).await;
     let progress = LayerProgress::new(&*context.progress, blob.digest);
     if let Some(record) = store.layer(&diff_id) {
         progress.step(LayerStep::Exists);
         return Ok(Installed::Committed(record));
     }
     let was_there = store.has_blob(&blob);
-    download(context, &blob, &progress).await?;
-    match extract(context, diff_id, &blob).await {
+    download(context, &blob, &progress, &turn).await?;
+    match extract(context, diff_id, &blob, &turn).await {
         // The blob was left by a crash and its end never reached the disk.
         Err(error) if was_there && error.is_damage() => {
             tracing::warn!(blob = %blob.digest, %error, "a blob of the store is damaged and fetched again");
             store.discard_blob(&blob.digest)?;
-            download(context, &blob, &progress).await?;
-            extract(context, diff_id, &blob).await
+            download(context, &blob, &progress, &turn).await?;
+            extract(context, diff_id, &blob, &turn).await
         }
         other => other,
     }
@@ -120,28 +144,32 @@ async fn download(
     context: &LayerContext,
     blob: &Descriptor,
     progress: &LayerProgress<'_>,
+    turn: &Turn,
 ) -> Result<(), PullError> {
     let slots = Arc::clone(&context.store.workers().downloads);
     let _slot = slots
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
-    fetch_blob(&context.store, &context.repository, blob, progress).await
+    fetch_blob(&context.store, &context.repository, blob, progress, turn).await
 }
 
 async fn extract(
     context: &LayerContext,
     diff_id: Digest,
     blob: &Descriptor,
+    turn: &Turn,
 ) -> Result<Installed, PullError> {
     let slots = Arc::clone(&context.store.workers().unpacks);
     let slot = slots
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
-    let (context, blob) = (context.clone(), blob.clone());
+    let unpacking = Arc::clone(&context.unpacking).read_owned().await;
+    let (context, blob, turn) = (context.clone(), blob.clone(), Arc::clone(turn));
     blocking(move || {
-        let _slot = slot;
+        // Held by the thread, which may outlive the pull.
+        let _held = (slot, unpacking, turn);
         extract_now(&context, diff_id, blob)
     })
     .await

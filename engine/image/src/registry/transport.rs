@@ -157,6 +157,19 @@ async fn limited<T>(
     timeout(limit, work).await.map_err(late)
 }
 
+fn request_for(url: &Url, ask: &Ask) -> Result<Request<Full<Bytes>>, RegistryError> {
+    let wrong = || RegistryError::Address(url.to_string());
+    let host = HeaderValue::try_from(url.origin.authority()).map_err(|_| wrong())?;
+    let mut request = Request::new(Full::new(ask.body.clone()));
+    *request.method_mut() = ask.method.clone();
+    *request.uri_mut() = url.path.parse().map_err(|_| wrong())?;
+    let headers = request.headers_mut();
+    headers.clone_from(&ask.headers);
+    headers.insert(HOST, host);
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    Ok(request)
+}
+
 async fn exchange<S>(stream: S, url: &Url, ask: &Ask) -> Result<Answer, RegistryError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -181,19 +194,7 @@ where
         }
     });
     let connection = Connection(task.abort_handle());
-    let mut request = Request::new(Full::new(ask.body.clone()));
-    *request.method_mut() = ask.method.clone();
-    *request.uri_mut() = url
-        .path
-        .parse()
-        .map_err(|_| RegistryError::Address(url.to_string()))?;
-    *request.headers_mut() = ask.headers.clone();
-    let host = HeaderValue::try_from(origin.authority());
-    let host = host.map_err(|_| RegistryError::Address(origin.to_string()))?;
-    request.headers_mut().insert(HOST, host);
-    request
-        .headers_mut()
-        .insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    let request = request_for(url, ask)?;
     let response = limited(
         HEADER_LIMIT,
         "get an answer from",

@@ -103,7 +103,8 @@ impl ImageStore {
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest, PathError> {
         let digest = Digest::of(bytes);
         let path = self.layout().blob(&digest);
-        if !path.exists() {
+        // One that a power cut damaged is written anew.
+        if self.get_blob(&digest, bytes.len() as u64)?.is_none() {
             write_durable(&path, bytes, FileMode::Private)?;
         }
         Ok(digest)
@@ -117,6 +118,7 @@ impl ImageStore {
     ) -> Result<Option<Vec<u8>>, PathError> {
         match read_bounded(&self.layout().blob(digest), limit) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
             Ok(bytes) if Digest::of(&bytes) != *digest => Ok(None),
             other => other.map(Some),
         }

@@ -47,6 +47,10 @@ impl Drop for Lease {
     }
 }
 
+/// The right to fetch and unpack one blob; threads that outlive the pull that
+/// started them hold a clone.
+pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
+
 /// Bounds on work, and one turn per blob.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -66,7 +70,7 @@ impl Workers {
     }
 
     /// Waits until nobody else fetches or unpacks the blob `digest`.
-    pub(crate) async fn turn(&self, digest: Digest) -> OwnedMutexGuard<()> {
+    pub(crate) async fn turn(&self, digest: Digest) -> Turn {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| turn.strong_count() > 0);
@@ -77,6 +81,6 @@ impl Workers {
                 turn
             })
         };
-        turn.lock_owned().await
+        Arc::new(turn.lock_owned().await)
     }
 }

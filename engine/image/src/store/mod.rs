@@ -43,6 +43,7 @@ pub use resolve::ResolveError;
 pub(crate) use commit::{LayerWorkspace, NewImage};
 pub(crate) use image::{diff_ids, parse_config, platform};
 pub(crate) use layout::Layout;
+pub(crate) use lease::Turn;
 pub(crate) use record::LayerRecord;
 
 use image::ParsedConfig;

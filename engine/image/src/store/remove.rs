@@ -136,54 +136,55 @@ impl ImageStore {
         if plan.delete {
             state.configs.remove(&record.id);
             removed.push(Removed::Deleted(record.id));
-            removed.extend(
-                self.discard_unused(&state, &record)?
-                    .into_iter()
-                    .map(Removed::Deleted),
-            );
+            let blobs: Vec<Digest> = record.blobs().collect();
+            let layers: Vec<Digest> = record.layers.iter().rev().map(|l| l.diff_id).collect();
+            let gone = self.discard_unused(&state, &blobs, &layers)?;
+            removed.extend(gone.into_iter().map(Removed::Deleted));
         }
         Ok(removed)
     }
 
-    /// Moves to the trash what only `record` named; returns the layers, topmost first.
+    /// Moves to the trash those of `blobs` and `layers` that no image names and no
+    /// pull holds; returns the layers that went.
     fn discard_unused(
         &self,
         state: &State,
-        record: &ImageRecord,
+        blobs: &[Digest],
+        layers: &[Digest],
     ) -> Result<Vec<Digest>, PathError> {
         let images = || state.records.0.values();
-        let blobs: HashSet<Digest> = images().flat_map(ImageRecord::blobs).collect();
-        let layers: HashSet<Digest> = images()
+        let mut kept: HashSet<Digest> = images().flat_map(ImageRecord::blobs).collect();
+        let named: HashSet<Digest> = images()
             .flat_map(|image| &image.layers)
             .map(|layer| layer.diff_id)
             .collect();
         let is_leased = |digest: &Digest| state.leases.contains_key(digest);
-        // A pull that found a layer here relies on the blob it came from, too.
-        let of_leased = record
-            .layers
-            .iter()
-            .filter(|layer| is_leased(&layer.diff_id));
-        let of_leased: HashSet<Digest> = of_leased.map(|layer| layer.blob.digest).collect();
-        let is_kept = |digest: &Digest| is_leased(digest) || of_leased.contains(digest);
         let mut gone = Vec::new();
-        for layer in record.layers.iter().rev() {
-            let id = layer.diff_id;
-            if layers.contains(&id) || is_kept(&id) || gone.contains(&id) {
-                continue;
+        for id in layers {
+            if is_leased(id) {
+                // A pull that found a layer here relies on the blob it came from, too.
+                kept.extend(self.layer(id).map(|layer| layer.blob.digest));
+            } else if !named.contains(id) && !gone.contains(id) {
+                self.inner.trash.take(&self.inner.layout.layer(id))?;
+                self.inner.trash.take(&self.inner.layout.layer_record(id))?;
+                gone.push(*id);
             }
-            self.inner.trash.take(&self.inner.layout.layer(&id))?;
-            self.inner
-                .trash
-                .take(&self.inner.layout.layer_record(&id))?;
-            gone.push(id);
         }
-        for blob in record
-            .blobs()
-            .filter(|blob| !blobs.contains(blob) && !is_kept(blob))
-        {
-            self.inner.trash.take(&self.inner.layout.blob(&blob))?;
+        for blob in blobs {
+            if !kept.contains(blob) && !is_leased(blob) {
+                self.inner.trash.take(&self.inner.layout.blob(blob))?;
+            }
         }
         Ok(gone)
+    }
+
+    /// Throws away what a failed load or import brought, unless others use it.
+    pub(crate) fn abandon(&self, digests: &[Digest]) {
+        let state = self.state();
+        if let Err(error) = self.discard_unused(&state, digests, digests) {
+            let error = base::failure::chain(&error);
+            tracing::warn!(%error, "content that is not used stays for some days");
+        }
     }
 }
 
@@ -298,4 +299,75 @@ fn container(in_use: &ImageUse) -> Option<&str> {
 
 fn short(id: &Digest) -> String {
     id.hex()[..12].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(tags: &[&str], digests: &[&str]) -> ImageRecord {
+        let parse = |name: &&str| {
+            name.replace("@d", &format!("@{}", Digest::of(b"d")))
+                .parse()
+                .unwrap()
+        };
+        ImageRecord {
+            id: Digest::of(b"image"),
+            manifest: Digest::of(b"manifest"),
+            layers: Vec::new(),
+            tags: tags.iter().map(parse).collect(),
+            digests: digests.iter().map(parse).collect(),
+            last_tagged: base::Timestamp::default(),
+        }
+    }
+
+    /// What `docker rmi NAME` does: names that go, and whether the image goes.
+    fn check(
+        (tags, digests): (&[&str], &[&str]),
+        name: &str,
+        (force, in_use): (Force, &ImageUse),
+        expected: Result<(usize, bool), &str>,
+    ) {
+        let record = record(tags, digests);
+        let plan = plan(&record, given_name(&record, name).as_ref(), force, in_use);
+        match (plan, expected) {
+            (Ok(plan), Ok(expected)) => {
+                assert_eq!((plan.names.len(), plan.delete), expected, "{name}")
+            }
+            (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{name}: {error}"),
+            (plan, _) => panic!("{name} {force:?} {in_use:?}: {plan:?}"),
+        }
+    }
+
+    #[test]
+    fn names_and_images_go_by_dockers_rules() {
+        use Force::{No, Yes};
+        let free = &ImageUse::Unused;
+        let stopped = &ImageUse::Stopped("c1".to_owned());
+        let running = &ImageUse::Running("c2".to_owned());
+        let one: (&[&str], &[&str]) = (&["a:1"], &["a@d"]);
+        let two: (&[&str], &[&str]) = (&["a:1", "a:2"], &["a@d"]);
+        let other: (&[&str], &[&str]) = (&["a:1", "b:1"], &["a@d"]);
+        check(one, "a:1", (No, free), Ok((2, true)));
+        check(one, "a:1", (No, stopped), Err("must force"));
+        check(one, "a:1", (No, running), Err("must force"));
+        check(one, "a:1", (Yes, stopped), Ok((2, true)));
+        check(one, "a:1", (Yes, running), Ok((2, false)));
+        check(two, "a:1", (No, running), Ok((1, false)));
+        check(other, "a:1", (No, free), Ok((2, false)));
+        check(other, "b:1", (No, stopped), Ok((1, false)));
+        check(one, "1234", (No, free), Ok((2, true)));
+        check(one, "1234", (No, stopped), Err("must be forced"));
+        check(one, "1234", (Yes, stopped), Ok((2, true)));
+        check(one, "1234", (Yes, running), Err("cannot be forced"));
+        check(two, "1234", (No, free), Err("multiple repositories"));
+        check(two, "1234", (Yes, free), Ok((3, true)));
+        check((&[], &[]), "1234", (No, free), Ok((0, true)));
+        check(
+            (&[], &["a@d"]),
+            &format!("a@{}", Digest::of(b"d")),
+            (No, free),
+            Ok((1, true)),
+        );
+    }
 }
