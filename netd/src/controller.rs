@@ -13,7 +13,8 @@ use netd_api::{Attach, Attached, Dns, Lease, NetworkConfig};
 
 use crate::apply::{ApplyError, Host};
 use crate::config::NetworkSection;
-use crate::dns::Names;
+use crate::dns::supervisor::Supervisor;
+use crate::dns::{self, Names};
 use crate::forwarding::Forwarding;
 use crate::ipam::IpamError;
 use crate::netlink::NetlinkError;
@@ -402,8 +403,16 @@ impl Controller {
 
     /// Tells the DNS child who is called what.
     pub(crate) fn publish_names(&self) {
-        let state = self.state();
-        self.names.publish(&state);
+        self.names.changed();
+    }
+
+    /// Keeps the DNS process alive and told until `names` is closed.
+    pub fn supervise_dns(&self) {
+        let supervisor = Supervisor::new(self.instance.netd().join("jail"));
+        supervisor.run(&self.names, || {
+            let host = self.host_dns();
+            dns::table(&self.state(), &host)
+        });
     }
 
     /// Waits until everything that is being released is.

@@ -35,6 +35,18 @@ struct Arguments {
     /// Ends the process by SIGKILL at this step, for tests of crashes.
     #[arg(long, hide = true, default_value_t = 0)]
     fault_step: u64,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Answers names without privilege; started by the daemon itself.
+    #[command(hide = true)]
+    Dns {
+        /// The empty directory it sees as its root.
+        jail: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +67,9 @@ fn run() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    if let Some(Command::Dns { jail }) = arguments.command {
+        return Ok(netd::dns::run_child(&jail)?);
+    }
     let stop = stop_on_signals()?;
     let config = netd::config::read(arguments.config.as_deref())?;
     let instance = Instance::open(&arguments.root, &arguments.run_dir, arguments.instance)?;

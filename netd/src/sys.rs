@@ -6,6 +6,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use rustix::thread::UnshareFlags;
 
+/// The binary that runs, also after another was put in its place.
+pub const OWN_BINARY: &str = "/proc/self/exe";
+
 /// Moves the calling thread into a new network namespace.
 ///
 /// # Errors

@@ -1,12 +1,141 @@
 //! Names of containers on user networks.
+//!
+//! What containers send is read by a child process (`server`, `tcp`, `message`)
+//! that has given up every privilege (`sandbox`) and knows only the table it is
+//! sent (`control`, `table`). The daemon's part (`supervisor`) binds sockets,
+//! starts the child and tells it what changed.
 
-use crate::state::State;
+pub mod control;
+pub mod message;
+pub mod sandbox;
+pub mod server;
+pub mod supervisor;
+pub mod table;
+mod tcp;
 
-/// Hands the names of all containers to whoever answers for them.
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use table::{Member, Table, Zone};
+
+use crate::state::{DEFAULT_NETWORK, Phase, State};
+
+/// Why the DNS process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsError {
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::SandboxError),
+    #[error("cannot answer names")]
+    Serve(#[from] std::io::Error),
+}
+
+/// The whole life of the DNS process: its standard input is the control socket.
+///
+/// # Errors
+/// When privilege cannot be given up or events cannot be waited for.
+pub fn run_child(jail: &Path) -> Result<(), DnsError> {
+    sandbox::enter(jail)?;
+    Ok(server::serve(rustix::stdio::stdin().as_fd())?)
+}
+
+/// Says that names have changed; the supervisor's thread takes it from there,
+/// so that no container waits for it.
 #[derive(Debug, Default)]
-pub struct Names {}
+pub struct Names {
+    news: Mutex<Pending>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    changed: bool,
+    closed: bool,
+}
+
+/// What the supervisor woke up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    Changed,
+    Closed,
+    /// The time is over.
+    Nothing,
+}
 
 impl Names {
-    /// Takes note of who is called what.
-    pub fn publish(&self, _state: &State) {}
+    /// Says that who is called what has changed.
+    pub fn changed(&self) {
+        self.news
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .changed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Ends the supervisor.
+    pub fn close(&self) {
+        self.news
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Waits for news, at most `limit`.
+    pub fn wait(&self, limit: Duration) -> News {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |news: &mut Pending| !news.changed && !news.closed;
+        let result = self.arrived.wait_timeout_while(news, limit, idle);
+        let (mut news, _) = result.unwrap_or_else(PoisonError::into_inner);
+        if news.closed {
+            return News::Closed;
+        }
+        if std::mem::take(&mut news.changed) {
+            return News::Changed;
+        }
+        News::Nothing
+    }
+}
+
+/// Returns what the DNS process is to know: the networks whose bridges are in
+/// place. The default network has no names; it is among them only where
+/// containers need its gateway to reach the host's name servers.
+pub fn table(state: &State, host: &netd_api::Dns) -> Table {
+    let loopback_only = host.servers.iter().all(|server| server.is_loopback());
+    let answered = state.networks.values().filter(|network| {
+        let ready = network
+            .interface
+            .as_ref()
+            .is_some_and(|it| state.ready.contains(it));
+        ready && (network.name != DEFAULT_NETWORK || loopback_only)
+    });
+    let zones = answered.filter_map(|network| {
+        let pool = network.ipv4.as_ref()?;
+        let live = state
+            .members(&network.id)
+            .filter(|run| run.phase == Phase::Attached);
+        let members = live.flat_map(|run| {
+            let lease = &run.lease;
+            let endpoints = lease.attached.endpoints.iter();
+            let here = endpoints.filter(|endpoint| endpoint.network == network.id);
+            here.map(|endpoint| Member {
+                run: lease.request.run.to_string(),
+                address: endpoint.ipv4.addr(),
+                names: endpoint.dns_names.clone(),
+                servers: lease.request.dns.servers.clone(),
+            })
+        });
+        Some(Zone {
+            network: network.name.clone(),
+            gateway: pool.gateway,
+            subnet: pool.subnet,
+            internal: network.internal,
+            members: members.collect(),
+        })
+    });
+    Table {
+        zones: zones.collect(),
+        upstream: host.servers.clone(),
+    }
 }

@@ -280,6 +280,23 @@ impl Sandbox {
         path
     }
 
+    /// The pid of the process that answers names.
+    pub(crate) fn dns_process(&self) -> Option<i32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let children = tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).ok());
+        let mut all = children.collect::<String>();
+        all = all.trim().to_owned();
+        all.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Gives the test's host another resolv.conf.
+    pub(crate) fn resolv_conf(&self, content: &str) {
+        let path = self.directory.path().join("resolv.conf");
+        base::file::replace(&path, content.as_bytes(), base::file::FileMode::Public).unwrap();
+        rustix::mount::mount_bind(&path, "/etc/resolv.conf").unwrap();
+    }
+
     /// Waits until `condition` holds or netd has died.
     pub(crate) fn wait_while_alive(&mut self, condition: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + LIMIT;
