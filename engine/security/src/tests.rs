@@ -1,3 +1,5 @@
+//! The whole way from options to a profile, on an imagined host.
+
 use super::*;
 
 use std::fmt::Write as _;

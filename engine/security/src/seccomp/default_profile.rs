@@ -64,21 +64,14 @@ fn by_argument() -> Vec<Rule> {
 
 /// What depends on the kernel and the processor.
 fn by_host() -> Vec<Rule> {
-    let mut tracing = allow(&["process_vm_readv", "process_vm_writev", "ptrace"]);
+    let mut tracing = allow("process_vm_readv process_vm_writev ptrace");
     tracing.includes.kernel = Some(PTRACE_KERNEL);
     let mut rules = vec![tracing];
-    let by_architecture: [(&str, &[&str]); 2] = [
-        ("amd64", &["arch_prctl", "modify_ldt"]),
+    let by_architecture = [
+        ("amd64", "arch_prctl modify_ldt"),
         (
             "arm64",
-            &[
-                "arm_fadvise64_64",
-                "arm_sync_file_range",
-                "sync_file_range2",
-                "breakpoint",
-                "cacheflush",
-                "set_tls",
-            ],
+            "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls",
         ),
     ];
     for (architecture, names) in by_architecture {
@@ -108,16 +101,17 @@ fn without_administration() -> [Rule; 2] {
     let mask = LinuxSeccompOperator::ScmpCmpMaskedEq;
     let mut clone = allow_if("clone", argument(0, CLONE_NAMESPACES, mask));
     clone.excludes = no_administration.clone();
-    let mut clone3 = allow(&["clone3"]);
+    let mut clone3 = allow("clone3");
     clone3.action = LinuxSeccompAction::ScmpActErrno;
     clone3.errno = Some(ENOSYS);
     clone3.excludes = no_administration;
     [clone, clone3]
 }
 
-fn allow(names: &[&str]) -> Rule {
+/// Allows the calls in `names`, separated by blanks.
+fn allow(names: &str) -> Rule {
     Rule {
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        names: names.split_whitespace().map(str::to_owned).collect(),
         action: LinuxSeccompAction::ScmpActAllow,
         errno: None,
         arguments: Vec::new(),
@@ -127,7 +121,7 @@ fn allow(names: &[&str]) -> Rule {
 }
 
 fn allow_if(name: &str, argument: LinuxSeccompArg) -> Rule {
-    let mut rule = allow(&[name]);
+    let mut rule = allow(name);
     rule.arguments.push(argument);
     rule
 }
