@@ -1,8 +1,9 @@
 //! `cargo xtask fuzz NAME`: fuzz targets of fuzz/, on the stable toolchain.
 //!
 //! libFuzzer needs coverage counters, which LLVM gives with plain codegen flags;
-//! only its address sanitizer would need another toolchain. What was found goes
-//! to fuzz/corpus/NAME and is replayed by `cargo xtask test`.
+//! only its address sanitizer would need another toolchain. New inputs go to
+//! target/xtask/corpus-NAME; what is worth keeping is copied to fuzz/corpus/NAME by
+//! hand, which `cargo xtask test` replays.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,12 +47,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     let corpus = workspace::path("fuzz/corpus").join(&arguments.name);
-    std::fs::create_dir_all(&corpus)?;
+    let found = workspace::scratch(&format!("corpus-{}", arguments.name))?;
     let artifacts = workspace::path("fuzz/artifacts").join(&arguments.name);
     std::fs::create_dir_all(&artifacts)?;
     Cmd::new(build(&arguments.name)?)
         .arg(format!("-max_total_time={}", arguments.seconds))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .arg(found)
         .arg(corpus)
         .timeout(Duration::from_secs(arguments.seconds) + GRACE)
         .run()
