@@ -4,7 +4,7 @@
 //! unknown command.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::instance::{DEFAULT_ROOT, DEFAULT_RUN, InstanceName};
@@ -86,17 +86,23 @@ impl GlobalOptions {
         self.root.join("events")
     }
 
-    /// Returns what the daemon is told.
+    /// Returns what the daemon is told, with absolute paths: it has another
+    /// working directory.
     pub(crate) fn daemon_options(&self) -> DaemonOptions {
         DaemonOptions {
-            root: self.root.clone(),
-            run: self.run_dir.clone(),
+            root: absolute(&self.root),
+            run: absolute(&self.run_dir),
             instance: self.instance.clone(),
-            config: self.config.clone(),
+            config: self.config.as_deref().map(absolute),
             host: self.host.clone(),
             log_level: self.log_level.clone(),
         }
     }
+}
+
+/// Only a process without a working directory keeps a relative path.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Reads the command line.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use base::PathError;
 use engine_api::client::ClientError;
 
+use crate::attach::AttachError;
 use crate::parse::ParseError;
 use crate::template::TemplateError;
 
@@ -37,7 +38,7 @@ pub(crate) enum CliError {
     #[error("cannot read the event log")]
     Events(#[from] EventsError),
     #[error("the stream with the container broke")]
-    Attach(#[from] crate::attach::AttachError),
+    Attach(#[from] AttachError),
     /// What the daemon reported within a stream of progress.
     #[error("{0}")]
     Progress(String),
@@ -101,16 +102,28 @@ impl CliError {
 
     /// Prints the error on stderr, once, and returns the exit code.
     pub(crate) fn report(&self, prefix: &str) -> ExitCode {
-        let said = matches!(self, Self::Reported) || self.is_broken_pipe();
+        let said = self.is_reported() || self.is_broken_pipe();
         if !said {
             eprint_line(&format!("{prefix}{}", self.message()));
         }
         ExitCode::from(self.code())
     }
 
+    fn is_reported(&self) -> bool {
+        match self {
+            Self::WithCode { source, .. } => source.is_reported(),
+            error => matches!(error, Self::Reported),
+        }
+    }
+
     /// Returns whether the reader of our output went away, as `head` does.
     fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        let error = match self {
+            Self::WithCode { source, .. } => return source.is_broken_pipe(),
+            Self::Output(error) | Self::Attach(AttachError::Write(error)) => error,
+            _ => return false,
+        };
+        error.kind() == io::ErrorKind::BrokenPipe
     }
 }
 

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 
 use engine_api::client::{Body, Client, channel_body};
 use engine_api::stdcopy::{MULTIPLEXED_STREAM, RAW_STREAM, Stream, encode};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response};
@@ -216,34 +215,21 @@ async fn answer(
         }
         return Ok(response);
     }
-    let is_exec = path.starts_with("/exec/");
-    Ok(match path.rsplit('/').next().unwrap_or_default() {
-        "attach" => shared.hijack(&mut request, true),
-        "start" if is_exec => shared.hijack(&mut request, false),
-        "start" => {
-            shared.started.send_replace(true);
-            plain(204, String::new())
-        }
-        "wait" => shared.wait(),
-        "create" => plain(201, r#"{"Id":"c0ffee","Warnings":[]}"#.to_owned()),
-        "exec" => plain(201, r#"{"Id":"e0"}"#.to_owned()),
-        "json" if is_exec => {
+    let action = path.rsplit('/').next().unwrap_or_default();
+    Ok(match (path.starts_with("/exec/"), action) {
+        (_, "attach") => shared.hijack(&mut request, true),
+        (true, "start") => shared.hijack(&mut request, false),
+        (true, "json") => {
             let code = (*shared.exit.borrow()).unwrap_or(0);
             plain(
                 200,
                 format!(r#"{{"ID":"e0","Running":false,"ExitCode":{code}}}"#),
             )
         }
-        "resize" => plain(204, String::new()),
-        "kill" => {
-            shared.behaviour.lock().unwrap().killed.notify_one();
-            plain(204, String::new())
-        }
-        _ => {
-            // A body that is not read would block the connection.
-            request.body_mut().collect().await.ok();
-            plain(404, format!(r#"{{"message":"no such thing: {key}"}}"#))
-        }
+        (_, "wait") => shared.wait(),
+        (_, action) => shared
+            .act(action)
+            .unwrap_or_else(|| plain(404, format!(r#"{{"message":"no such thing: {key}"}}"#))),
     })
 }
 
@@ -260,6 +246,21 @@ impl Shared {
             1 => answers.front().cloned(),
             _ => answers.pop_front(),
         }
+    }
+
+    /// Does what changes the container and answers shortly.
+    fn act(&self, action: &str) -> Option<Response<Body>> {
+        match action {
+            "start" => drop(self.started.send_replace(true)),
+            "kill" => self.behaviour.lock().unwrap().killed.notify_one(),
+            "create" => {
+                return Some(plain(201, r#"{"Id":"c0ffee","Warnings":[]}"#.to_owned()));
+            }
+            "exec" => return Some(plain(201, r#"{"Id":"e0"}"#.to_owned())),
+            "resize" => {}
+            _ => return None,
+        }
+        Some(plain(204, String::new()))
     }
 
     /// Switches protocols and runs the program, at once or once it is started.

@@ -14,54 +14,56 @@ fn the_definition_is_consistent() {
     Arguments::command().debug_assert();
 }
 
+const USAGES: &[&str] = &[
+    "run --rm -it -p 8080:80 -v data:/data -e A=b --name x busybox sh -c x",
+    "run -d -h host --mount type=tmpfs,dst=/x --restart=on-failure:3 busybox",
+    "run --sig-proxy=false --detach-keys=ctrl-a --pids-limit -1 --memory-swap -1 busybox",
+    "create --health-cmd true --health-interval 5s --stop-timeout -1 busybox",
+    "start -a -i web",
+    "stop -t 5 a b",
+    "stop --time 5 a",
+    "restart --timeout=5 -s HUP a",
+    "kill -s HUP a",
+    "rm -fv a",
+    "ps -aq --no-trunc -f status=exited --format {{.ID}} -n 3 -l -s",
+    "logs -f -t -n 5 --since 1h --until 5m web",
+    "attach --no-stdin --sig-proxy=false web",
+    "exec -it -u 1 -w /x -e A=b web sh -c ls -l",
+    "exec -d web ls",
+    "inspect -f {{.Id}} --type container -s a b",
+    "port web 80/tcp",
+    "pull -q --platform linux/amd64 busybox",
+    "images -a --digests --no-trunc -f dangling=true busybox",
+    "rmi -f --no-prune x",
+    "tag a b:c",
+    "load -q -i file",
+    "save -o file a b",
+    "import -c CMD=x -m hello - x:y",
+    "volume create -d local -o type=tmpfs --label a=b v",
+    "volume ls -q -f dangling=true",
+    "volume rm -f v",
+    "volume prune -a -f --filter label=x",
+    "network create --subnet 10.5.0.0/16 --gateway 10.5.0.1 --aux-address x=10.5.0.9 --internal n",
+    "network ls --no-trunc",
+    "network inspect n",
+    "network prune -f",
+    "events --since 1h -f type=container --format json",
+    "events --from 1:20 --no-follow",
+    "events repair",
+    "version -f json",
+    "info",
+    "daemon --foreground",
+    "daemon stop --containers",
+    "completion bash",
+    "man dir",
+    "-H unix:///x ps",
+    "--root /a --run-dir /b --instance ci --config /c --log-level debug ps",
+    "ps --root /a",
+];
+
 #[test]
 fn every_command_reads_its_dockers_usage() {
-    for line in [
-        "run --rm -it -p 8080:80 -v data:/data -e A=b --name x busybox sh -c x",
-        "run -d -h host --mount type=tmpfs,dst=/x --restart=on-failure:3 busybox",
-        "run --sig-proxy=false --detach-keys=ctrl-a --pids-limit -1 --memory-swap -1 busybox",
-        "create --health-cmd true --health-interval 5s --stop-timeout -1 busybox",
-        "start -a -i web",
-        "stop -t 5 a b",
-        "stop --time 5 a",
-        "restart --timeout=5 -s HUP a",
-        "kill -s HUP a",
-        "rm -fv a",
-        "ps -aq --no-trunc -f status=exited --format {{.ID}} -n 3 -l -s",
-        "logs -f -t -n 5 --since 1h --until 5m web",
-        "attach --no-stdin --sig-proxy=false web",
-        "exec -it -u 1 -w /x -e A=b web sh -c ls -l",
-        "exec -d web ls",
-        "inspect -f {{.Id}} --type container -s a b",
-        "port web 80/tcp",
-        "pull -q --platform linux/amd64 busybox",
-        "images -a --digests --no-trunc -f dangling=true busybox",
-        "rmi -f --no-prune x",
-        "tag a b:c",
-        "load -q -i file",
-        "save -o file a b",
-        "import -c CMD=x -m hello - x:y",
-        "volume create -d local -o type=tmpfs --label a=b v",
-        "volume ls -q -f dangling=true",
-        "volume rm -f v",
-        "volume prune -a -f --filter label=x",
-        "network create --subnet 10.5.0.0/16 --gateway 10.5.0.1 --aux-address x=10.5.0.9 --internal n",
-        "network ls --no-trunc",
-        "network inspect n",
-        "network prune -f",
-        "events --since 1h -f type=container --format json",
-        "events --from 1:20 --no-follow",
-        "events repair",
-        "version -f json",
-        "info",
-        "daemon --foreground",
-        "daemon stop --containers",
-        "completion bash",
-        "man dir",
-        "-H unix:///x ps",
-        "--root /a --run-dir /b --instance ci --config /c --log-level debug ps",
-        "ps --root /a",
-    ] {
+    for line in USAGES {
         if let Err(error) = read(line) {
             panic!("{line}: {error}");
         }
@@ -125,6 +127,11 @@ fn a_typing_mistake_gets_a_suggestion() {
 fn the_daemon_is_told_what_the_command_was_told() {
     let line =
         "--root /a --run-dir /b --instance ci --config /c --host unix:///d --log-level debug ps";
+    let relative = read("--root a --run-dir b ps")
+        .unwrap()
+        .global
+        .daemon_options();
+    assert!(relative.root.is_absolute() && relative.run.ends_with("b"));
     let options = read(line).unwrap().global.daemon_options();
     let again = options.to_arguments().into_iter().chain(["ps".into()]);
     let words = std::iter::once(OsString::from("engine")).chain(again);

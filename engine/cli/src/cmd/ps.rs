@@ -107,25 +107,13 @@ impl Ps {
 
     fn row(&self, container: &ContainerSummary, now: Timestamp) -> Row {
         let created = Timestamp::from_seconds(container.created);
-        let command = match self.no_trunc {
-            true => format!("{:?}", container.command),
-            false => format!("{:?}", human::ellipsis(&container.command, COMMAND_WIDTH)),
+        let (id, command) = match self.no_trunc {
+            true => (container.id.as_str(), container.command.clone()),
+            false => {
+                let command = human::ellipsis(&container.command, COMMAND_WIDTH);
+                (human::short_id(&container.id), command)
+            }
         };
-        let id = match self.no_trunc {
-            true => container.id.as_str(),
-            false => human::short_id(&container.id),
-        };
-        let names = container
-            .names
-            .iter()
-            .map(|name| name.trim_start_matches('/'));
-        let mounts = container
-            .mounts
-            .iter()
-            .map(|mount| match mount.name.is_empty() {
-                true => mount.source.as_str(),
-                false => mount.name.as_str(),
-            });
         let volumes = container
             .mounts
             .iter()
@@ -136,22 +124,18 @@ impl Ps {
             .networks
             .keys()
             .map(String::as_str);
-        let labels = container
-            .labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"));
         let row = json!({
             "ID": id,
             "Image": if container.image.is_empty() { "<no image>" } else { &container.image },
-            "Command": command,
+            "Command": format!("{command:?}"),
             "CreatedAt": human::date(created),
             "RunningFor": human::ago(created, now),
             "State": container.state,
             "Status": container.status,
             "Ports": ports(&container.ports),
-            "Names": names.collect::<Vec<_>>().join(","),
-            "Labels": labels.collect::<Vec<_>>().join(","),
-            "Mounts": mounts.collect::<Vec<_>>().join(","),
+            "Names": names(container),
+            "Labels": labels(container),
+            "Mounts": mounts(container),
             "Networks": networks.collect::<Vec<_>>().join(","),
             "LocalVolumes": volumes.to_string(),
             "Size": size(container),
@@ -161,6 +145,33 @@ impl Ps {
             _ => Row::new(),
         }
     }
+}
+
+fn names(container: &ContainerSummary) -> String {
+    let names = container
+        .names
+        .iter()
+        .map(|name| name.trim_start_matches('/'));
+    names.collect::<Vec<_>>().join(",")
+}
+
+fn labels(container: &ContainerSummary) -> String {
+    let labels = container
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+fn mounts(container: &ContainerSummary) -> String {
+    let mounts = container
+        .mounts
+        .iter()
+        .map(|mount| match mount.name.is_empty() {
+            true => mount.source.as_str(),
+            false => mount.name.as_str(),
+        });
+    mounts.collect::<Vec<_>>().join(",")
 }
 
 fn size(container: &ContainerSummary) -> String {

@@ -117,7 +117,7 @@ impl Run {
         match session.follow(&mut attachment).await? {
             End::Detached => Ok(ExitCode::SUCCESS),
             End::Output(copied) => {
-                copied?;
+                copied.map_err(|error| CliError::from(error).with_code(BAD_OPTION))?;
                 exit_code(exit).await
             }
         }
