@@ -109,6 +109,16 @@ impl Process {
         matches!(self.stage, Stage::Ended { .. })
     }
 
+    /// Returns how it ended, if its output is read or was waited for long enough.
+    pub(crate) fn settled(&self, now: Instant) -> Option<End> {
+        match self.stage {
+            Stage::Draining { end, deadline } if self.streams.is_drained() || deadline <= now => {
+                Some(end)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns how it ended, once its output is read.
     pub(crate) fn end(&self) -> Option<End> {
         match self.stage {

@@ -1,3 +1,5 @@
+//! Tests of the log writer, read back with the log reader.
+
 use super::*;
 use engine_shim_api::log_reader::{LogContent, LogReader, LogStart};
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Tests of command lines and of what runtimes say.
+
 use super::*;
 use base::{ContainerId, RunId, RunNumber};
 use engine_shim_api::{RuntimeConfig, StdinMode};
@@ -103,4 +105,44 @@ not json
 fn a_signal_counts_as_128_more() {
     assert_eq!(exit_code(status("exit 7")), 7);
     assert_eq!(exit_code(status("kill -15 $$")), 143);
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_killed_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = CommandFiles {
+        log: directory.path().join("log"),
+        pid: directory.path().join("pid"),
+        console: None,
+    };
+    // It takes any arguments and never ends.
+    let mut settings = config();
+    settings.runtime.path = "/usr/bin/yes".into();
+    settings.runtime.arguments = vec!["--".into()];
+    let stdio = ChildStdio::quiet().unwrap();
+    let environment = Environment::default();
+    let spawned = spawn(
+        (&settings, &environment),
+        &RuntimeCommand::Pause,
+        files,
+        stdio,
+    );
+    let mut command = spawned.unwrap();
+    command.kill_if_overdue(Instant::now());
+    assert!(!command.overdue);
+    command.kill_if_overdue(Instant::now() + COMMAND_LIMIT);
+    let options = rustix::process::WaitOptions::empty();
+    let ended = rustix::process::waitpid(Some(command.pid), options);
+    let status = ended.unwrap().unwrap().1;
+    assert_eq!(status.terminating_signal(), Some(9));
+    let reason = command.failure(status, b"");
+    assert_eq!(reason, "the OCI runtime did not finish in time");
+}
+
+#[test]
+fn a_process_that_has_ended_is_a_conflict() {
+    let kind = |reason: &str| runtime_failure(reason.to_owned()).kind;
+    assert_eq!(kind("container not running"), FailureKind::Conflict);
+    assert_eq!(kind("process already finished"), FailureKind::Conflict);
+    assert_eq!(kind("permission denied"), FailureKind::Internal);
 }

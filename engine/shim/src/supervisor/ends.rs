@@ -10,7 +10,8 @@ use base::Timestamp;
 use engine_shim_api::control::{ControlReply, Notice};
 use engine_shim_api::event;
 use engine_shim_api::{ExecExited, ExecStarted};
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 
 use super::Supervisor;
 use crate::outbox::Weight;
@@ -20,6 +21,9 @@ use crate::runtime::{RuntimeCommand, exit_code, runtime_failure};
 
 /// More signals than this are never read at once.
 const SIGNAL_BUFFER_BYTES: usize = 4 * 128;
+
+/// Of a process whose status nobody can tell.
+const UNKNOWN_EXIT_CODE: i32 = 255;
 
 impl Supervisor {
     /// Waits for every child that has ended.
@@ -89,6 +93,21 @@ impl Supervisor {
         }
     }
 
+    /// A runtime that waits for the process it has started takes its status
+    /// with it: nothing will ever be heard of that process.
+    pub(super) fn end_if_lost(&mut self, key: u32, pid: Pid) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let peeked = rustix::process::waitid(WaitId::Pid(pid), options);
+        if peeked.is_err_and(|errno| errno == Errno::CHILD) {
+            let message = format!(
+                "the runtime kept the exit status of process {}",
+                number(pid)
+            );
+            self.diagnostics.report(message);
+            self.process_ended(key, UNKNOWN_EXIT_CODE);
+        }
+    }
+
     fn process_ended(&mut self, key: u32, exit_code: i32) {
         let end = End {
             exit_code,
@@ -144,26 +163,32 @@ impl Supervisor {
             .outbox
             .push(event::EXEC_STARTED, &payload, Weight::Droppable);
         self.report(pushed);
+        self.end_if_lost(key, pid);
     }
 
-    /// Ends processes whose output is read, or that have had their time.
+    /// Ends processes whose output is read, or that have had their time; init
+    /// last, so that no exec outlives it in the event log.
     pub(super) fn settle_processes(&mut self, now: Instant) {
         let settled: Vec<(u32, End)> = self
             .processes
             .iter()
-            .filter_map(|process| match process.stage {
-                Stage::Draining { end, deadline } => {
-                    let over = process.streams.is_drained() || deadline <= now;
-                    over.then_some((process.key, end))
-                }
-                _ => None,
-            })
+            .rev()
+            .filter_map(|process| process.settled(now).map(|end| (process.key, end)))
             .collect();
         for (key, end) in settled {
-            self.drain_at_once(key);
-            self.settle(key, end);
+            let due = self.process(key).and_then(Process::deadline);
+            let overdue = due.is_some_and(|due| due <= now);
+            if key != INIT || overdue || !self.is_exec_draining() {
+                self.drain_at_once(key);
+                self.settle(key, end);
+            }
         }
         self.finish_clients();
+    }
+
+    fn is_exec_draining(&self) -> bool {
+        let draining = |process: &Process| matches!(process.stage, Stage::Draining { .. });
+        self.processes.iter().skip(1).any(draining)
     }
 
     fn settle(&mut self, key: u32, end: End) {

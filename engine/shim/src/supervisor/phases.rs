@@ -108,6 +108,7 @@ impl Supervisor {
         if let Some(reply) = self.start_reply.take() {
             self.control.reply(reply, Ok(started(pid)));
         }
+        self.end_if_lost(INIT, pid);
     }
 
     fn answer_failure(&mut self) {

@@ -1,6 +1,6 @@
 //! Clients of the container's own streams.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
@@ -8,7 +8,7 @@ use engine_shim_api::log_reader::LogStream;
 use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION, StdinMode};
 
 use crate::support::host::{runc, runtimes};
-use crate::support::{Fixture, eventually, read_all, unframe};
+use crate::support::{Fixture, eventually, read_all, read_until, unframe};
 
 fn hello() -> AttachHello {
     AttachHello {
@@ -18,22 +18,6 @@ fn hello() -> AttachHello {
         stdout: true,
         stderr: true,
     }
-}
-
-/// Reads until `text` has come.
-fn read_until(mut stream: &UnixStream, text: &str) -> String {
-    let mut seen = Vec::new();
-    let mut buffer = [0; 4096];
-    while !String::from_utf8_lossy(&seen).contains(text) {
-        let length = stream.read(&mut buffer).unwrap();
-        assert!(
-            length > 0,
-            "ended after {:?}",
-            String::from_utf8_lossy(&seen)
-        );
-        seen.extend(&buffer[..length]);
-    }
-    String::from_utf8_lossy(&seen).into_owned()
 }
 
 /// Waits until output stands still: the buffers of client and pipe are full.

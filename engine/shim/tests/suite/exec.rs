@@ -11,7 +11,7 @@ use engine_shim_api::{CallError, ControlReply, ControlRequest};
 
 use crate::support::bundle;
 use crate::support::host::{events, runc, runtimes};
-use crate::support::{Fixture, LIMIT, read_all, unframe};
+use crate::support::{Fixture, LIMIT, read_all, read_until, unframe};
 
 const FOREVER: &str = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
 
@@ -117,25 +117,25 @@ fn an_exec_with_a_terminal_is_raw_sized_and_signalled() {
         let mut control = fixture.control();
         let request = ControlRequest::Exec {
             exec: "tty".to_owned(),
-            process: process_file(&fixture, "tty", true, "stty size; kill -STOP $$; sleep 100"),
+            process: process_file(&fixture, "tty", true, "stty size; sleep 100"),
             terminal: true,
             stdin: true,
         };
         control.call(request, LIMIT).unwrap();
         let status = fixture.ask(ControlRequest::Status);
         assert!(matches!(status, ControlReply::Status { execs, .. } if execs == ["tty"]));
+        assert_eq!(read_until(&client, "\r\n"), "12 34\r\n");
         fixture.ask(ControlRequest::SignalExec {
             exec: "tty".to_owned(),
             signal: 9,
         });
-        let output = String::from_utf8(read_all(&client)).unwrap();
+        assert_eq!(read_all(&client), b"");
         let exec = "tty".to_owned();
         let ended = Notice::ExecExited {
             exec,
             exit_code: 137,
         };
         assert_eq!(control.next_notice(LIMIT).unwrap(), ended);
-        assert!(output.is_empty() || output == "12 34\r\n", "{output:?}");
         stop(&mut fixture);
     }
 }
@@ -192,5 +192,49 @@ fn requests_about_execs_are_checked() {
     assert_eq!(kind(size), FailureKind::Conflict);
     assert_eq!(kind(ControlRequest::Shutdown), FailureKind::Conflict);
     assert_eq!(kind(ControlRequest::Start), FailureKind::Conflict);
+    stop(&mut fixture);
+}
+
+#[test]
+fn execs_end_with_init_and_are_recorded_before_it() {
+    for runtime in runtimes() {
+        let mut fixture = Fixture::shell(&runtime, FOREVER);
+        fixture.run();
+        for name in ["e1", "e2"] {
+            let request = exec(&fixture, name, "sleep 100");
+            fixture.ask(request);
+        }
+        fixture.ask(ControlRequest::Signal {
+            signal: 9,
+            all: false,
+        });
+        assert_eq!(fixture.wait().exit_code, 137);
+        let kinds = fixture.events();
+        let expected = [
+            "container.started",
+            "exec.started",
+            "exec.started",
+            "exec.exited",
+            "exec.exited",
+            "container.exited",
+            "container.cleaned",
+        ];
+        assert_eq!(kinds, expected);
+    }
+}
+
+#[test]
+fn an_exec_that_leaves_a_process_behind_ends_all_the_same() {
+    let mut fixture = Fixture::shell(&runc(), FOREVER);
+    fixture.run();
+    let client = fixture.attach(Some("parent"));
+    let mut control = fixture.control();
+    let request = exec(&fixture, "parent", "sleep 100 & echo started");
+    control.call(request, LIMIT).unwrap();
+    let [out, _] = unframe(&read_all(&client));
+    assert_eq!(out, b"started\n");
+    let exec = "parent".to_owned();
+    let told = control.next_notice(LIMIT).unwrap();
+    assert_eq!(told, Notice::ExecExited { exec, exit_code: 0 });
     stop(&mut fixture);
 }

@@ -102,8 +102,19 @@ fn a_terminal_that_is_not_sent_is_a_failed_start() {
     assert_eq!(start_failure(&fixture), "the OCI runtime sent no terminal");
 }
 
-/// Init is a child of the runtime, orphaned when it ends, as with a real one.
-const FAKE_INIT: &str = "[ $command = run ] && { sh -c \"$INIT\" & echo $! >$pid_file; }; exit 0";
+/// Init is a child of the runtime, orphaned when it ends, as with a real one. It
+/// waits for that: a shell takes the status of children that end before it.
+const FAKE_INIT: &str = "[ $command = run ] && { \
+    sh -c \"while kill -0 $$ 2>/dev/null; do :; done; $INIT\" & echo $! >$pid_file; }; exit 0";
+
+#[test]
+fn an_exit_status_that_the_runtime_kept_is_255() {
+    let script = "[ $command = run ] && { sh -c 'exit 5' & echo $! >$pid_file; wait; }; exit 0";
+    let mut fixture = with_fake(script);
+    fixture.run();
+    assert_eq!(fixture.wait().exit_code, 255);
+    assert!(fixture.shim_log().contains("kept the exit status"));
+}
 
 #[test]
 fn a_process_that_outlives_init_and_holds_its_output_delays_the_end_for_a_bounded_time() {
@@ -243,4 +254,50 @@ fn an_engine_that_comes_back_finds_everything() {
     let [out, _] = crate::support::unframe(&crate::support::read_all(&client));
     assert_eq!(out, b"got again\n");
     fixture.wait();
+}
+
+#[test]
+fn the_exit_is_recorded_when_delete_runs_and_cleaned_is_not() {
+    let script = FAKE_INIT.replace("$INIT", "exit 5");
+    let look = "[ $command = delete ] && cat $(dirname $log)/../../events/*.jsonl \
+                $(dirname $log)/exit.json >$(dirname $log)/at-delete\n";
+    let mut fixture = with_fake(&format!("{look}{script}"));
+    fixture.run();
+    fixture.wait();
+    let seen = std::fs::read_to_string(fixture.file("at-delete")).unwrap();
+    assert!(seen.contains("container.exited"), "{seen}");
+    assert!(seen.contains(r#""exit_code":5"#), "{seen}");
+    assert!(!seen.contains("container.cleaned"), "{seen}");
+}
+
+#[test]
+fn a_client_that_catches_up_after_the_end_lets_the_shim_end_at_once() {
+    let mut fixture = Fixture::shell(&runc(), "exec yes");
+    fixture.start_shim();
+    let slow = fixture.attach(None);
+    fixture.start();
+    let log = fixture
+        .config
+        .log
+        .as_ref()
+        .unwrap()
+        .directory
+        .join("container.log");
+    eventually("output comes", || {
+        std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 100_000)
+    });
+    fixture.ask(ControlRequest::Signal {
+        signal: 9,
+        all: false,
+    });
+    eventually("the run is cleaned", || {
+        fixture
+            .events()
+            .last()
+            .is_some_and(|kind| kind == "container.cleaned")
+    });
+    let begin = std::time::Instant::now();
+    crate::support::read_all(&slow);
+    fixture.wait();
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
 }

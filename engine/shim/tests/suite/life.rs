@@ -64,3 +64,23 @@ fn a_container_begins_with_no_signal_blocked_or_ignored() {
         assert_eq!(mask.unwrap() & !(0b11 << 31), 0, "{line}");
     }
 }
+
+#[test]
+fn a_paused_container_says_so_and_goes_on_when_resumed() {
+    for runtime in runtimes() {
+        let mut fixture = Fixture::shell(&runtime, "sleep 0.3; exit 4");
+        fixture.run();
+        let paused = |fixture: &Fixture| match fixture.ask(ControlRequest::Status) {
+            ControlReply::Status { paused, .. } => paused,
+            other => panic!("{other:?}"),
+        };
+        fixture.ask(ControlRequest::Pause);
+        assert!(paused(&fixture));
+        // Longer than it would have lived.
+        std::thread::park_timeout(std::time::Duration::from_millis(600));
+        assert!(!fixture.file("exit.json").exists());
+        fixture.ask(ControlRequest::Resume);
+        assert!(!paused(&fixture));
+        assert_eq!(fixture.wait().exit_code, 4);
+    }
+}

@@ -1,3 +1,5 @@
+//! Tests of the log reader, over files written here.
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 

@@ -162,7 +162,7 @@ impl Fixture {
 
     /// Waits until the shim has ended by itself; returns what it recorded.
     pub(crate) fn wait(&mut self) -> ExitRecord {
-        let mut shim = self.shim.take().unwrap();
+        let shim = self.shim.as_mut().unwrap();
         eventually("the shim ends", || shim.try_wait().unwrap().is_some());
         let status = shim.wait().unwrap();
         assert!(status.success(), "{status}; {}", self.shim_log());
@@ -209,11 +209,11 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        host::end_container(self);
         if let Some(mut shim) = self.shim.take() {
             shim.kill().unwrap();
             shim.wait().unwrap();
         }
+        host::end_container(self);
     }
 }
 
@@ -231,6 +231,22 @@ pub(crate) fn read_all(mut stream: &UnixStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
+}
+
+/// Reads until `text` has come.
+pub(crate) fn read_until(mut stream: &UnixStream, text: &str) -> String {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains(text) {
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(
+            length > 0,
+            "ended after {:?}",
+            String::from_utf8_lossy(&seen)
+        );
+        seen.extend(&buffer[..length]);
+    }
+    String::from_utf8_lossy(&seen).into_owned()
 }
 
 /// Takes Docker's frames apart into standard output and standard error.
