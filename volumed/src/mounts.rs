@@ -75,10 +75,16 @@ pub fn detach_and_remove(path: &Path) -> Result<(), PathError> {
     }
 }
 
+/// Makes whatever is mounted at `path` private first: a recursive bind that was
+/// killed halfway may still share with the host, and then taking it off would
+/// unmount the host's own mounts below it.
 fn detach(path: &Path) -> Result<(), PathError> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
     for _ in 0..STACK_LIMIT {
-        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        match rustix::mount::unmount(path, flags) {
+        let taken_off = rustix::mount::mount_change(path, private)
+            .and_then(|()| rustix::mount::unmount(path, flags));
+        match taken_off {
             Ok(()) => {}
             // Not a mount point (any more), or not there at all.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(()),

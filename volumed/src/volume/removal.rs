@@ -39,7 +39,7 @@ impl Volumes {
         if !removing.exists() {
             self.with(name, || self.take_away(name, &removing, users()))?;
         }
-        finish(&removing, name)
+        self.finish_removal(&removing, name)
     }
 
     fn take_away(
@@ -58,9 +58,34 @@ impl Volumes {
         self.steps.reached("volume.remove");
         let directory = self.instance.volume(name);
         fs::rename(&directory, removing).at("rename to", removing)?;
-        sync_directory(&self.directory())?;
+        Ok(sync_directory(&self.directory())?)
+    }
+
+    /// Deletes the data of a volume that was taken away, or repeats the reply.
+    fn finish_removal(
+        &self,
+        removing: &Path,
+        name: &VolumeName,
+    ) -> Result<VolumeRemoved, VolumeError> {
+        let json = |source| VolumeError::Json {
+            name: name.clone(),
+            source,
+        };
+        let reply = removing.join(REPLY);
+        if let Ok(content) = read_bounded(&reply, REPLY_LIMIT_BYTES) {
+            return serde_json::from_slice(&content).map_err(json);
+        }
         self.steps.reached("volume.delete");
-        Ok(())
+        let purged = purge::purge_with_root(&removing.join(DATA))?;
+        let removed = VolumeRemoved {
+            size_bytes: purged.size_bytes,
+        };
+        let content = serde_json::to_vec(&removed).map_err(json)?;
+        self.steps.reached("volume.reply");
+        replace(&reply, &content, FileMode::Private)?;
+        self.steps.reached("volume.forget");
+        base::file::remove_if_there(&removing.join(CONFIG))?;
+        Ok(removed)
     }
 
     /// Deletes what finished removals left, once nobody can ask again. A failure
@@ -71,25 +96,6 @@ impl Volumes {
             tracing::warn!(error = %base::failure::chain(&error), "old removals stay");
         }
     }
-}
-
-fn finish(removing: &Path, name: &VolumeName) -> Result<VolumeRemoved, VolumeError> {
-    let json = |source| VolumeError::Json {
-        name: name.clone(),
-        source,
-    };
-    let reply = removing.join(REPLY);
-    if let Ok(content) = read_bounded(&reply, REPLY_LIMIT_BYTES) {
-        return serde_json::from_slice(&content).map_err(json);
-    }
-    let purged = purge::purge_with_root(&removing.join(DATA))?;
-    let removed = VolumeRemoved {
-        size_bytes: purged.size_bytes,
-    };
-    let content = serde_json::to_vec(&removed).map_err(json)?;
-    replace(&reply, &content, FileMode::Private)?;
-    base::file::remove_if_there(&removing.join(CONFIG))?;
-    Ok(removed)
 }
 
 fn forget_old(directory: &Path) -> Result<(), PathError> {

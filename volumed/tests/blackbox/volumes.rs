@@ -297,3 +297,40 @@ fn a_full_disk_is_told_and_nothing_is_left() {
     asked.volumes[0].copy_up = false;
     host.mount(&asked).unwrap();
 }
+
+#[test]
+fn what_is_mounted_below_a_recursive_bind_stays_the_hosts() {
+    let mut host = Host::with(Propagation::Shared, None, &[]);
+    let device = host.path("device");
+    let below = device.join("below");
+    fs::create_dir_all(&below).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", &below, "tmpfs", flags, None).unwrap();
+    put(&below.join("file"), "the host's");
+    let bind = [
+        ("type", "none"),
+        ("device", device.to_str().unwrap()),
+        ("o", "rbind"),
+    ];
+    create(&mut host, "bound", &bind).unwrap();
+    let run = run(1);
+    let mut asked = request(&run, &[]);
+    asked.volumes.push(volume("bound", "/b"));
+    let mounted = host.mount(&asked).unwrap();
+    assert_eq!(
+        read(mounted.volumes[0].path.join("below/file")),
+        "the host's"
+    );
+    host.release(&run);
+    assert_eq!(read(below.join("file")), "the host's");
+
+    // Killed before it was made private.
+    host.kill();
+    let stray = host.instance.mounts().join("volumes/bound");
+    fs::create_dir_all(&stray).unwrap();
+    rustix::mount::mount_bind_recursive(&device, &stray).unwrap();
+    host.start(&[]);
+    host.wait_for("the stray gone", |_| !stray.exists());
+    assert_eq!(read(below.join("file")), "the host's");
+    rustix::mount::unmount(&below, rustix::mount::UnmountFlags::DETACH).unwrap();
+}
