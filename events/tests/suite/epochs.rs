@@ -1,5 +1,7 @@
 //! Boots: a new epoch each, and no number twice.
 
+use std::time::{Duration, Instant};
+
 use crate::common::{boot_id, draft, numbers, open_in_boot, read_all, segments};
 use events::{Log, LogOptions, OpenError, Position};
 
@@ -175,4 +177,34 @@ fn a_consumer_s_name_is_checked_and_its_cursor_remembered() {
     assert_eq!(log.cursor("netd").unwrap().position(), position);
     log.cursor("netd").unwrap().forget().unwrap();
     assert_eq!(log.cursor("netd").unwrap().position(), Position::default());
+}
+
+/// A copy made without file modes has no seals.
+#[test]
+fn segments_that_lost_their_seals_are_read_through_and_appended_after() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_in_boot(directory.path(), "one", 64 * 1024);
+    let mut reader = log.read_after(Position::default()).unwrap();
+    assert!(reader.read_batch().unwrap().is_empty());
+    for number in 0..1000 {
+        log.append(&[draft(number)]).unwrap();
+    }
+    for name in segments(directory.path()) {
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(directory.path().join(name), mode).unwrap();
+    }
+    assert_eq!(read_all(&log, Position::default()).len(), 1000);
+    let reopened = open_in_boot(directory.path(), "one", 64 * 1024);
+    reopened.append(&[draft(1000)]).unwrap();
+    assert_eq!(read_all(&reopened, Position::default()).len(), 1001);
+
+    // A reader that was in the first segment finds on by its slow poll.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut seen = Vec::new();
+    while seen.len() < 1001 {
+        assert!(Instant::now() < deadline, "only {}", seen.len());
+        seen.extend(reader.read_batch().unwrap());
+        reader.wait(Duration::from_millis(10)).unwrap();
+    }
 }
