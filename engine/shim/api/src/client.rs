@@ -14,6 +14,7 @@ use base::{Failure, PathContext as _, PathError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::attach::{AttachHello, GRANTED, HELLO_LIMIT_BYTES};
@@ -25,6 +26,8 @@ use crate::{ATTACH_SOCKET, CONTROL_SOCKET, PROTOCOL_VERSION};
 const NOTICES_LIMIT: usize = 256;
 /// How long a shim may take to answer a hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
+/// How long a shim may leave connections and requests waiting.
+const SEND_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a call has no answer, or the answer is no.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +192,7 @@ fn greet(stream: &mut UnixStream, hello: &AttachHello) -> std::io::Result<String
     stream.write_all(&line)?;
     let answer = read_line(stream)?;
     stream.set_read_timeout(None)?;
+    stream.set_write_timeout(None)?;
     Ok(answer)
 }
 
@@ -216,6 +220,8 @@ fn connect(directory: &Path, name: &str, kind: SocketType) -> Result<OwnedFd, Pa
 
 fn connect_to(path: &str, kind: SocketType) -> rustix::io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    // It bounds the wait for a shim that does not accept, too.
+    set_socket_timeout(&socket, Timeout::Send, Some(SEND_LIMIT))?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use engine_shim_api::log_reader::LogStream;
 use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION, StdinMode};
 
+use crate::support::bundle::sized;
 use crate::support::host::{runc, runtimes};
 use crate::support::{Fixture, eventually, read_all, read_until, unframe};
 
@@ -154,8 +155,8 @@ fn a_terminal_is_raw_and_can_be_resized_before_and_after_the_start() {
         let mut fixture = Fixture::new(&runtime);
         fixture.config.terminal = true;
         fixture.config.stdin = StdinMode::Open;
-        let script = "stty size; read line; stty size; echo got $line";
-        crate::support::bundle::write(&fixture.config, &["/bin/sh", "-c", script]);
+        let script = sized("30 100", "read line; stty size; echo got $line");
+        crate::support::bundle::write(&fixture.config, &["/bin/sh", "-c", &script]);
         fixture.start_shim();
         let mut client = fixture.attach(None);
         let resize = |rows, columns| ControlRequest::Resize {
@@ -169,7 +170,7 @@ fn a_terminal_is_raw_and_can_be_resized_before_and_after_the_start() {
         fixture.ask(resize(40, 120));
         client.write_all(b"hello\n").unwrap();
         let rest = String::from_utf8(read_all(&client)).unwrap();
-        assert!(first.contains("30 100"), "{first:?}");
+        assert_eq!(first, "sized\r\n");
         assert!(
             rest.contains("40 120") && rest.contains("got hello"),
             "{rest:?}"

@@ -9,7 +9,7 @@ use base::file::{FileMode, replace};
 use engine_shim_api::control::Notice;
 use engine_shim_api::{CallError, ControlReply, ControlRequest};
 
-use crate::support::bundle;
+use crate::support::bundle::{self, sized};
 use crate::support::host::{events, runc, runtimes};
 use crate::support::{Fixture, LIMIT, read_all, read_until, unframe};
 
@@ -117,14 +117,14 @@ fn an_exec_with_a_terminal_is_raw_sized_and_signalled() {
         let mut control = fixture.control();
         let request = ControlRequest::Exec {
             exec: "tty".to_owned(),
-            process: process_file(&fixture, "tty", true, "stty size; sleep 100"),
+            process: process_file(&fixture, "tty", true, &sized("12 34", "sleep 100")),
             terminal: true,
             stdin: true,
         };
         control.call(request, LIMIT).unwrap();
         let status = fixture.ask(ControlRequest::Status);
         assert!(matches!(status, ControlReply::Status { execs, .. } if execs == ["tty"]));
-        assert_eq!(read_until(&client, "\r\n"), "12 34\r\n");
+        assert_eq!(read_until(&client, "\r\n"), "sized\r\n");
         fixture.ask(ControlRequest::SignalExec {
             exec: "tty".to_owned(),
             signal: 9,

@@ -50,6 +50,12 @@ pub(crate) fn process(terminal: bool, arguments: &[&str]) -> Value {
     })
 }
 
+/// A script that waits until its terminal has a size, says so, and goes on. The
+/// process may run before the shim has received the terminal.
+pub(crate) fn sized(size: &str, rest: &str) -> String {
+    format!("until [ \"$(stty size 2>&1)\" = '{size}' ]; do :; done; echo sized; {rest}")
+}
+
 fn spec(cgroup: &str, terminal: bool, arguments: &[&str]) -> Value {
     let namespaces: Vec<Value> = ["pid", "mount", "ipc", "uts", "network"]
         .iter()
