@@ -1,7 +1,8 @@
 //! The storage daemon: volumes, bind sources, root filesystems of runs.
 //!
 //! It answers requests in the event log (`volumed_api`) and keeps its state in
-//! files; killed at any instant and started again, it goes on. From the outside in:
+//! files, described in `docs/formats/storage.md`; killed at any instant and started
+//! again, it goes on. From the outside in:
 //!
 //! - [`daemon`]: its life; [`service`]: requests and facts; [`reconcile`]: putting
 //!   right what a crash left.

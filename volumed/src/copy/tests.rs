@@ -38,10 +38,8 @@ fn put(path: PathBuf, content: &[u8]) {
     base::file::replace(&path, content, base::file::FileMode::Public).unwrap();
 }
 
-#[test]
-fn every_kind_of_file_is_copied_with_its_metadata() {
-    let trees = Trees::new();
-    let at = |name: &str| trees.source.join(name);
+fn make_every_kind(source: &Path, mode: Mode) {
+    let at = |name: &str| source.join(name);
     fs::create_dir(at("d")).unwrap();
     put(at("d/file"), b"content");
     std::os::unix::fs::chown(at("d/file"), Some(7), Some(8)).unwrap();
@@ -59,7 +57,7 @@ fn every_kind_of_file_is_copied_with_its_metadata() {
     .unwrap();
     fs::hard_link(at("d/file"), at("again")).unwrap();
     symlink("/etc/passwd", at("link")).unwrap();
-    let (cwd, mode) = (rustix::fs::CWD, Mode::from_raw_mode(0o666));
+    let cwd = rustix::fs::CWD;
     let null = rustix::fs::makedev(1, 3);
     rustix::fs::mknodat(cwd, at("null"), FileType::CharacterDevice, mode, null).unwrap();
     rustix::fs::mknodat(cwd, at("pipe"), FileType::Fifo, mode, 0).unwrap();
@@ -68,6 +66,14 @@ fn every_kind_of_file_is_copied_with_its_metadata() {
         std::os::unix::fs::PermissionsExt::from_mode(mode.bits()),
     )
     .unwrap();
+}
+
+#[test]
+fn every_kind_of_file_is_copied_with_its_metadata() {
+    let trees = Trees::new();
+    let mode = Mode::from_raw_mode(0o666);
+    make_every_kind(&trees.source, mode);
+    let at = |name: &str| trees.source.join(name);
     assert_eq!(trees.copy().unwrap(), Copied { entries: 6 });
 
     let (file, again) = (trees.stat("d/file"), trees.stat("again"));

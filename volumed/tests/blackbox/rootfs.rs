@@ -48,9 +48,12 @@ fn layers_show_and_writes_stay(mut host: Host) {
     assert_eq!(host.mount(&other).unwrap_err().kind, FailureKind::Conflict);
     host.release(&first);
     assert!(!mounted.rootfs.exists());
+    a_second_run_finds_what_the_first_wrote(host, &first, [low, high]);
+}
 
+fn a_second_run_finds_what_the_first_wrote(mut host: Host, first: &RunId, layers: [Digest; 2]) {
     let second = RunId::new(first.container.clone(), RunNumber(2));
-    let mounted = host.mount(&request(&second, &[low, high])).unwrap();
+    let mounted = host.mount(&request(&second, &layers)).unwrap();
     assert_eq!(read(mounted.rootfs.join("etc/new")), "kept");
     let unmount = UnmountRootfs {
         run: second.clone(),

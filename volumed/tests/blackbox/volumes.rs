@@ -211,26 +211,7 @@ fn volumes_with_options_are_mounted_while_used() {
             ("o", "size=64k,mode=0711"),
         ];
         create(&mut host, "memory", &tmpfs).unwrap();
-        let (first, second) = (run(1), run(1));
-        let mut asked = request(&first, &[layer]);
-        asked.volumes = vec![volume("memory", "/t"), volume("bound", "/b")];
-        let mounted = host.mount(&asked).unwrap();
-        asked.run = second.clone();
-        assert_eq!(host.mount(&asked).unwrap().volumes, mounted.volumes);
-        let memory = &mounted.volumes[0].path;
-        assert!(memory.starts_with(host.instance.mounts()));
-        assert_eq!(read(memory.join("file")), "copied");
-        assert_eq!(read(device.join("file")), "copied");
-        assert_eq!(fs::read_dir(&device).unwrap().count(), 1);
-        host.release(&first);
-        assert_eq!(
-            read(memory.join("file")),
-            "copied",
-            "the other run still uses it"
-        );
-        host.release(&second);
-        host.wait_for("backing stores unmounted", |_| !memory.exists());
-        assert!(!mount_table().contains(memory.to_str().unwrap()));
+        two_runs_share_them(&mut host, layer, &device);
         for name in ["memory", "bound"] {
             remove(&mut host, name).unwrap();
         }
@@ -239,10 +220,38 @@ fn volumes_with_options_are_mounted_while_used() {
             "copied",
             "the device is the user's"
         );
-        for run in [first, second] {
-            host.remove_files(&run.container).unwrap();
-        }
         host.assert_clean();
+    }
+}
+
+fn two_runs_share_them(host: &mut Host, layer: base::Digest, device: &std::path::Path) {
+    let (first, second) = (run(1), run(1));
+    let mut asked = request(&first, &[layer]);
+    asked.volumes = vec![volume("memory", "/t"), volume("bound", "/b")];
+    let mounted = host.mount(&asked).unwrap();
+    asked.run = second.clone();
+    assert_eq!(host.mount(&asked).unwrap().volumes, mounted.volumes);
+    let memory = &mounted.volumes[0].path;
+    assert!(memory.starts_with(host.instance.mounts()));
+    assert_eq!(read(memory.join("file")), "copied");
+    assert_eq!(read(device.join("file")), "copied");
+    assert_eq!(fs::read_dir(device).unwrap().count(), 1);
+    host.release(&first);
+    assert_eq!(
+        read(memory.join("file")),
+        "copied",
+        "the other run still uses it"
+    );
+    host.release(&second);
+    host.wait_for("backing stores unmounted", |_| !memory.exists());
+    assert!(!mount_table().contains(memory.to_str().unwrap()));
+    assert_eq!(
+        read(device.join("file")),
+        "copied",
+        "the device is the user's"
+    );
+    for run in [first, second] {
+        host.remove_files(&run.container).unwrap();
     }
 }
 
