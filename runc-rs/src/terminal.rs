@@ -302,6 +302,12 @@ impl Drop for Proxy {
     }
 }
 
+/// Returns rows and columns of the caller's terminal, if it has one.
+pub fn own_size() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(rustix::stdio::stdin()).ok()?;
+    Some((size.ws_row, size.ws_col))
+}
+
 fn enter_raw_mode() -> Result<Option<Termios>, Errno> {
     let stdin = rustix::stdio::stdin();
     if !isatty(stdin) {

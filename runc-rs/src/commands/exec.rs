@@ -99,9 +99,13 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     }
     let request = request(args)?;
     let target = exec::look_at(&record)?;
-    let plan = exec::prepare(&directory, &record, &target, request)?;
+    let mut plan = exec::prepare(&directory, &record, &target, request)?;
     let terminal = plan.process.terminal() == Some(true);
     let console = console(terminal, socket, attachment)?;
+    if console == Console::Own {
+        // The program must not see its terminal change size as it begins.
+        plan.set_console_size(terminal::own_size());
+    }
     // Before there is a child whose end could be missed.
     let signals = match attachment {
         Attachment::Foreground => Some(Signals::block()?),

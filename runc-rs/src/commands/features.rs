@@ -8,39 +8,47 @@ use serde_json::json;
 
 use super::{Failure, print};
 
-/// Mount options libcontainer acts on. Propagation of single mounts, flag
-/// clearing and id-mapping are not among them.
-const MOUNT_OPTIONS: [&str; 30] = [
-    "async",
+/// Mount options that have their effect. libcontainer also parses, and then
+/// loses, propagation of single mounts and the flags of superblocks.
+const MOUNT_OPTIONS: &[&str] = &[
     "atime",
     "bind",
     "defaults",
     "dev",
     "diratime",
-    "dirsync",
     "exec",
-    "iversion",
-    "mand",
     "noatime",
     "nodev",
     "nodiratime",
     "noexec",
-    "noiversion",
-    "nomand",
     "norelatime",
     "nostrictatime",
     "nosuid",
+    "ratime",
     "rbind",
+    "rdev",
+    "rdiratime",
     "relatime",
     "remount",
+    "rexec",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
     "ro",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
     "rw",
     "strictatime",
     "suid",
-    "sync",
-    "rro",
-    "rnosuid",
-    "rnodev",
 ];
 
 /// Prints the features.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use libcontainer::capabilities::CapabilityExt as _;
 use oci_spec::runtime::{
-    Capabilities, Capability, LinuxCapabilities, LinuxPersonalityDomain, LinuxSeccomp,
+    BoxBuilder, Capabilities, Capability, LinuxCapabilities, LinuxPersonalityDomain, LinuxSeccomp,
     LinuxSeccompAction, Process, Spec,
 };
 
@@ -68,6 +68,21 @@ pub struct ExecPlan {
     /// The `cgroup.procs` files to enter by.
     pub entrances: Vec<PathBuf>,
     pub preserve_fds: u32,
+}
+
+impl ExecPlan {
+    /// Gives the process's terminal a size, unless the request has one.
+    pub fn set_console_size(&mut self, size: Option<(u16, u16)>) {
+        let Some((rows, columns)) = size.filter(|_| self.process.console_size().is_none()) else {
+            return;
+        };
+        let size = BoxBuilder::default()
+            .height(rows)
+            .width(columns)
+            .build()
+            .expect("both dimensions are set");
+        self.process.set_console_size(Some(size));
+    }
 }
 
 /// Returns what `request` comes to in the container of `spec`. `home` says

@@ -158,6 +158,11 @@ fn exec_options_change_what_they_name() {
         .runc(&["exec", "--cwd", "/missing", "c", "true"])
         .fails(255, "/missing");
     bundle.runc(&["exec", "c"]).fails(255, "--process");
+    if !std::path::Path::new("/sys/module/apparmor").exists() {
+        bundle
+            .runc(&["exec", "--apparmor", "x", "c", "true"])
+            .fails(255, "AppArmor");
+    }
 }
 
 #[test]
