@@ -55,12 +55,8 @@ pub(crate) struct ContainerOptions {
     #[command(flatten)]
     pub health: HealthOptions,
 
-    /// The image, the command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        value_name = "IMAGE [COMMAND] [ARG...]"
-    )]
+    /// The image, then the command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE")]
     pub image_and_command: Vec<String>,
 }
 

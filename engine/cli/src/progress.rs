@@ -104,9 +104,16 @@ fn line(message: &ProgressMessage) -> Option<String> {
 /// One bar for each id.
 struct Bars {
     all: MultiProgress,
-    by_id: HashMap<String, ProgressBar>,
+    by_id: HashMap<String, Bar>,
     plain: ProgressStyle,
     sized: ProgressStyle,
+}
+
+/// A bar and what it shows; changing nothing must not draw it anew.
+struct Bar {
+    bar: ProgressBar,
+    total: u64,
+    status: String,
 }
 
 impl Bars {
@@ -135,43 +142,47 @@ impl Bars {
             }
             return;
         }
+        let detail = message.progress_detail.clone().unwrap_or_default();
+        let total = u64::try_from(detail.total).unwrap_or(0);
+        let style = if total > 0 { &self.sized } else { &self.plain }.clone();
         let Some(bar) = self.bar(&message.id) else {
             return;
         };
-        let detail = message.progress_detail.clone().unwrap_or_default();
-        let total = u64::try_from(detail.total).unwrap_or(0);
-        if total > 0 {
-            bar.set_style(self.sized.clone());
-            bar.set_length(total);
-            bar.set_position(u64::try_from(detail.current).unwrap_or(0));
-        } else {
-            bar.set_style(self.plain.clone());
+        if bar.total != total {
+            bar.total = total;
+            bar.bar.set_style(style);
+            bar.bar.set_length(total.max(1));
         }
-        bar.set_message(message.status.clone());
+        if bar.status != message.status {
+            bar.status.clone_from(&message.status);
+            bar.bar.set_message(message.status.clone());
+        }
+        if total > 0 {
+            bar.bar
+                .set_position(u64::try_from(detail.current).unwrap_or(0));
+        }
     }
 
-    fn bar(&mut self, id: &str) -> Option<ProgressBar> {
-        if let Some(bar) = self.by_id.get(id) {
-            return Some(bar.clone());
+    fn bar(&mut self, id: &str) -> Option<&mut Bar> {
+        if !self.by_id.contains_key(id) && self.by_id.len() < BAR_LIMIT {
+            let bar = ProgressBar::new(1).with_style(self.plain.clone());
+            let bar = self.all.add(bar.with_prefix(id.to_owned()));
+            let (total, status) = (0, String::new());
+            self.by_id.insert(id.to_owned(), Bar { bar, total, status });
         }
-        if self.by_id.len() >= BAR_LIMIT {
-            return None;
-        }
-        let bar = self.all.add(ProgressBar::new(1).with_prefix(id.to_owned()));
-        self.by_id.insert(id.to_owned(), bar.clone());
-        Some(bar)
+        self.by_id.get_mut(id)
     }
 
     /// Leaves the bars as they are.
     fn finish(&self) {
         for bar in self.by_id.values() {
-            bar.abandon();
+            bar.bar.abandon();
         }
     }
 }
 
 const PLAIN: &str = "{prefix}: {msg}";
-const SIZED: &str = "{prefix}: {msg} [{bar:40}] {bytes}/{total_bytes}";
+const SIZED: &str = "{prefix}: {msg} [{bar:25}] {decimal_bytes}/{decimal_total_bytes}";
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use crate::progress::Show;
 
 /// Creates a container.
 #[derive(Debug, Args)]
+#[command(override_usage = "engine create [OPTIONS] IMAGE [COMMAND] [ARG...]")]
 pub(crate) struct Create {
     #[command(flatten)]
     options: ContainerOptions,

@@ -25,6 +25,7 @@ const FILE_LIMIT_BYTES: u64 = 1024 * 1024;
 
 /// Executes a command in a container.
 #[derive(Debug, Args)]
+#[command(override_usage = "engine exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
 pub(crate) struct Exec {
     /// Run in the background
     #[arg(short, long)]
@@ -54,9 +55,9 @@ pub(crate) struct Exec {
     /// Working directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
-    /// The container, the command and its arguments
+    /// The container, then the command and its arguments
     #[arg(required = true, trailing_var_arg = true, num_args = 2..)]
-    #[arg(value_name = "CONTAINER COMMAND [ARG...]")]
+    #[arg(value_names = ["CONTAINER", "COMMAND"])]
     container_and_command: Vec<String>,
 }
 

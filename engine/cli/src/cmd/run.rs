@@ -29,6 +29,7 @@ const NOT_FOUND: u8 = 127;
 
 /// Creates and runs a container.
 #[derive(Debug, Args)]
+#[command(override_usage = "engine run [OPTIONS] IMAGE [COMMAND] [ARG...]")]
 pub(crate) struct Run {
     /// Run in the background and print the container's id
     #[arg(short, long)]

@@ -5,8 +5,8 @@
 //! one ends, and both of us wait for the socket to answer.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -99,6 +99,7 @@ impl Log {
     fn open(path: PathBuf) -> Result<Self, PathError> {
         let file = OpenOptions::new()
             .create(true)
+            .read(true)
             .append(true)
             .mode(0o600)
             .open(&path)
@@ -107,16 +108,14 @@ impl Log {
         Ok(Self { path, file, begin })
     }
 
-    /// Returns the end of what this start wrote.
+    /// Returns the end of what this start wrote. It is read through the open
+    /// file: the daemon may have mounted a tmpfs over the run directory.
     fn tail(&self) -> String {
         let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&self.path)?;
-            let end = file.metadata()?.len();
-            file.seek(SeekFrom::Start(
-                self.begin.max(end.saturating_sub(TAIL_BYTES)),
-            ))?;
-            let mut tail = Vec::new();
-            file.take(TAIL_BYTES).read_to_end(&mut tail)?;
+            let end = self.file.metadata()?.len();
+            let begin = self.begin.max(end.saturating_sub(TAIL_BYTES));
+            let mut tail = vec![0; usize::try_from(end.saturating_sub(begin)).unwrap_or(0)];
+            self.file.read_exact_at(&mut tail, begin)?;
             Ok(tail)
         };
         // The log only adds to the error that is being reported.

@@ -36,3 +36,40 @@ impl ParseError {
 pub(crate) fn refuse<T>(message: impl Into<String>) -> Result<T, ParseError> {
     Err(ParseError::new(message))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever is typed is a value or one clear error.
+        #[test]
+        fn no_parser_panics(text in r#"[-a-z0-9:=,./\[\]"'%|{}$ äµ\\]{0,24}"#) {
+            let now = Timestamp::from_seconds(0);
+            drop((cpus::parse(&text), csv::fields(&text), device::parse(&text)));
+            drop((duration::parse(&text), env::parse(&text), env::parse_file("f", &text)));
+            drop((filter::parse(&text), host::parse(&text), label::parse_file(&text)));
+            drop((mount::parse(&text), mount::parse_tmpfs(&text), network::parse(&text)));
+            drop((network::extra_host(&text), network::mac_address(&text), port::parse(&text)));
+            drop((port::parse_expose(&text), reference::parse(&text), restart::parse(&text)));
+            drop((security::parse(&text), security::capability(&text), size::parse(&text)));
+            drop((time::parse(&text, now), ulimit::parse(&text), volume::parse(&text)));
+            drop(volume::to_bind(&text, &text, Some(&text), Path::new("/home/u")));
+            drop(crate::detach_keys::parse(&text));
+        }
+
+        /// The same of templates, which are read and then evaluated.
+        #[test]
+        fn no_template_panics(action in r#"[-a-z0-9.:=,$|()"` ]{0,24}"#) {
+            let template = format!("a {{{{{action}}}}} b").parse::<crate::template::Template>();
+            if let Ok(template) = template {
+                drop(template.render(&serde_json::json!({"a": [1, {"b": "c"}], "n": null})));
+            }
+        }
+    }
+}
