@@ -100,6 +100,16 @@ impl Bus {
         }
     }
 
+    /// Gives up on requests whose deadline has passed.
+    pub fn expire(&self) {
+        if let Err(error) = self.requester.expire() {
+            tracing::warn!(
+                error = base::failure::chain(&error),
+                "cannot cancel overdue requests"
+            );
+        }
+    }
+
     /// Starts the thread that follows the log after `from`; every record also
     /// goes to the returned receiver, which must be drained.
     ///

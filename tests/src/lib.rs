@@ -1,1 +1,244 @@
-//! placeholder
+//! What the black-box suites share: an installation of its own for each test,
+//! in mount and network namespaces of its own, and a look at what it left.
+//!
+//! Everything is done through the built programs; nothing here links a daemon.
+#![forbid(unsafe_code)]
+
+mod image;
+mod leftovers;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use base::Instance;
+use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountPropagationFlags, mount_change};
+
+/// No command takes longer.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// No condition takes longer to come true.
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
+
+/// An installation of the engine that one test has for itself. The calling
+/// thread, and whatever it starts, moves to namespaces of its own.
+#[derive(Debug)]
+pub struct Installation {
+    directory: tempfile::TempDir,
+    pub instance: Instance,
+    programs: PathBuf,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Installation {
+    /// Returns a fresh installation with the image `busybox:1`.
+    pub fn new() -> Self {
+        enter_namespaces();
+        let directory = tempfile::Builder::new()
+            .prefix("engine-test-")
+            .tempdir()
+            .expect("a temporary directory");
+        let path = directory
+            .path()
+            .canonicalize()
+            .expect("a temporary directory is there");
+        let instance = Instance::open(&path.join("root"), &path.join("run"), None)
+            .expect("directories can be made");
+        let installation = Self {
+            directory,
+            instance,
+            programs: programs(),
+        };
+        let archive = image::busybox(installation.directory.path());
+        installation.ok(&["import", &archive.display().to_string(), "busybox:1"]);
+        installation
+    }
+
+    /// Returns a directory for the test's own files.
+    pub fn scratch(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Returns the command `engine …` for this installation.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("engine"));
+        command
+            .arg("--root")
+            .arg(self.instance.root())
+            .arg("--run-dir")
+            .arg(self.instance.run());
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// Runs `engine …` to its end.
+    pub fn engine(&self, arguments: &[&str]) -> Said {
+        run(self.command(arguments).stdin(Stdio::null()))
+    }
+
+    /// Runs `engine …`, which must succeed, and returns what it printed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let said = self.engine(arguments);
+        assert_eq!(
+            said.code,
+            0,
+            "engine {arguments:?} failed: {said:?}\n{}",
+            self.log()
+        );
+        said.stdout
+    }
+
+    /// Runs `engine …`, which must fail with `code` and say `text`.
+    pub fn fails(&self, code: i32, text: &str, arguments: &[&str]) {
+        let said = self.engine(arguments);
+        let all = format!("{}{}", said.stdout, said.stderr);
+        assert!(
+            said.code == code && all.contains(text),
+            "expected {code} and {text:?} of {arguments:?}: {said:?}"
+        );
+    }
+
+    /// Returns what the daemon has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.instance.run().join("engine.log")).unwrap_or_default()
+    }
+
+    /// Returns the process id of a daemon: `engine`, `netd`, `volumed`, or a shim.
+    pub fn pid_of(&self, program: &str) -> Option<i32> {
+        self.processes()
+            .into_iter()
+            .find(|(_, name)| name == program)
+            .map(|(pid, _)| pid)
+    }
+
+    /// Returns every process of this installation's programs.
+    pub fn processes(&self) -> Vec<(i32, String)> {
+        leftovers::processes(self.instance.root(), self.instance.run())
+    }
+
+    /// Kills a program of this installation with SIGKILL and returns once it is gone.
+    pub fn kill_9(&self, program: &str) {
+        let pid = self
+            .pid_of(program)
+            .unwrap_or_else(|| panic!("{program} does not run: {:?}", self.processes()));
+        let pid_t = rustix::process::Pid::from_raw(pid).expect("a process id is not zero");
+        rustix::process::kill_process(pid_t, rustix::process::Signal::KILL)
+            .expect("it can be killed");
+        wait_until(&format!("{program} is gone"), || {
+            !self.processes().iter().any(|(other, _)| *other == pid)
+        });
+    }
+
+    /// Stops everything and fails if anything is left on the host.
+    pub fn finish(self) {
+        for id in self.ok(&["ps", "-aq"]).split_whitespace() {
+            self.ok(&["rm", "-f", id]);
+        }
+        wait_until("all runs are cleaned up", || {
+            leftovers::files(&self.instance).is_empty()
+        });
+        self.ok(&["daemon", "stop", "--containers"]);
+        let left = leftovers::all(&self.instance);
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+}
+
+impl Default for Installation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Installation {
+    /// A test that failed ends its processes too.
+    fn drop(&mut self) {
+        for (pid, _) in self.processes() {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+                    .unwrap_or_default();
+            }
+        }
+        leftovers::remove_cgroups(&self.instance);
+        leftovers::unmount(self.instance.run());
+    }
+}
+
+/// Moves the thread to mount and network namespaces of its own, loopback up.
+fn enter_namespaces() {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("tests run as root");
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .expect("tests run as root");
+    let said = run(Command::new("ip").args(["link", "set", "lo", "up"]));
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+/// The built programs lie beside the directory of the test's own program.
+fn programs() -> PathBuf {
+    let own = std::env::current_exe().expect("a program knows where it is");
+    let directory = own
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/<profile>/deps/<test>")
+        .to_owned();
+    for program in ["engine", "netd", "volumed", "engine-shim", "runc-rs"] {
+        assert!(
+            directory.join(program).is_file(),
+            "{program} is not built: run `cargo build --workspace`"
+        );
+    }
+    directory
+}
+
+/// Runs a command to its end; one that takes too long is killed and fails the test.
+pub fn run(command: &mut Command) -> Said {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    finish(child.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}")))
+}
+
+/// Waits for a child that was started with pipes.
+pub fn finish(child: Child) -> Said {
+    let pid = rustix::process::Pid::from_child(&child);
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<std::io::Result<Output>>(1);
+    let waiter = std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let output = match receiver.recv_timeout(COMMAND_LIMIT) {
+        Ok(output) => output.expect("a child can be waited for"),
+        Err(_) => {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
+            panic!("a command took more than {COMMAND_LIMIT:?}");
+        }
+    };
+    drop(waiter);
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits until a condition holds, or fails the test.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(
+            begun.elapsed() < WAIT_LIMIT,
+            "{what}: not within {WAIT_LIMIT:?}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -9,7 +9,7 @@ use engine_shim_api::ControlRequest;
 
 use super::{Container, shim, start};
 use crate::Engine;
-use crate::error::{Result, conflict, internal};
+use crate::error::{Result, conflict, internal, unsupported};
 use crate::event::{
     CONTAINER_KILLED, CONTAINER_PAUSED, CONTAINER_RESTARTED, CONTAINER_RESUMED, CONTAINER_STOPPED,
     Killed,
@@ -174,6 +174,12 @@ pub async fn restart(
     request: StopRequest,
 ) -> Result<()> {
     let _operation = container.operation.lock().await;
+    if container.config.auto_remove {
+        // Its end removes it, and its writes are not kept for another run.
+        return Err(unsupported(
+            "a container that is removed when it exits cannot be restarted",
+        ));
+    }
     stop_locked(engine, container, request).await?;
     start::start_locked(engine, container).await?;
     engine.bus.publish(

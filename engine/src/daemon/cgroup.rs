@@ -2,6 +2,7 @@
 //! beside the containers' and never in one, since pausing would freeze it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base::Instance;
@@ -16,6 +17,33 @@ pub(super) fn enter(instance: &Instance) {
         let moved = fs::create_dir_all(&directory).and_then(|()| move_into(&directory));
         if let Err(error) = moved {
             tracing::warn!(?directory, %error, "cannot move the daemon into a cgroup of its own");
+        }
+    }
+}
+
+/// Leaves the cgroup and removes it, and the parent with what ended containers
+/// left empty.
+pub(super) fn leave(instance: &Instance) {
+    let mount = Path::new("/sys/fs/cgroup");
+    for hierarchy in hierarchies(mount) {
+        if let Err(error) = move_into(&hierarchy) {
+            tracing::warn!(?hierarchy, %error, "cannot leave the daemon's cgroup");
+        }
+    }
+    let others = fs::read_dir(mount)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    for hierarchy in others.chain([mount.to_owned()]) {
+        let parent = join(&hierarchy, &instance.cgroup_parent());
+        for directory in [parent.join("shims"), parent] {
+            match fs::remove_dir(&directory) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    tracing::warn!(?directory, %error, "cannot remove a cgroup");
+                }
+                _ => {}
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 mod cgroup;
 mod helper;
 mod notify;
+mod release;
 mod run_dir;
+mod upkeep;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use base::lock::FileLock;
 use base::{Instance, Timestamp};
 use engine_cli::DaemonOptions;
 use engine_image::ImageStore;
-use events::Log;
+use events::{Log, LogOptions, Verify};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bus::Bus;
@@ -78,11 +80,14 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
         .await
         .context("the event log cannot be followed")?;
     adopt_all(&engine).await;
+    let upkeep = tokio::spawn(upkeep::run(engine.clone()));
     notify::ready();
     let stop = wait_for_end();
     api::server::serve(&engine, listener, stop).await;
     engine.stopping.store(true, Ordering::Relaxed);
     helpers.stop().await;
+    upkeep.abort();
+    release::release(&engine);
     drop(monitor);
     drop(lock);
     Ok(ExitCode::SUCCESS)
@@ -133,7 +138,11 @@ fn open(options: &DaemonOptions, instance: Instance) -> anyhow::Result<(Arc<Engi
     for directory in [instance.shims(), instance.runtime_state()] {
         base::file::make_directories(&directory, 0o700)?;
     }
-    let log = Log::open(&instance.events()).context("cannot open the event log")?;
+    let options = LogOptions {
+        verify: Verify::Full,
+        ..LogOptions::default()
+    };
+    let log = Log::open_with(&instance.events(), &options).context("cannot open the event log")?;
     let images =
         Arc::new(ImageStore::open(&instance.images()).context("cannot open the image store")?);
     let engine = Engine {

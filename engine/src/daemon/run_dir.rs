@@ -5,9 +5,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use base::boot::BootId;
 use base::file::{FileMode, read_bounded, replace};
-use base::{Instance, PathContext as _};
+use base::{Instance, PathContext as _, PathError};
 use rustix::mount::{MountFlags, mount};
 
+/// How the mount table names a tmpfs of ours.
+const MOUNT_SOURCE: &str = "engine";
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const OVERLAY_MAGIC: u64 = 0x794c_7630;
 /// What a tmpfs of ours may hold.
@@ -18,7 +20,7 @@ pub(super) fn prepare(instance: &Instance) -> anyhow::Result<()> {
     let run = instance.run();
     if file_system(run)? != TMPFS_MAGIC {
         mount(
-            "engine",
+            MOUNT_SOURCE,
             run,
             "tmpfs",
             MountFlags::NOSUID | MountFlags::NODEV,
@@ -34,6 +36,18 @@ pub(super) fn prepare(instance: &Instance) -> anyhow::Result<()> {
         empty(run)?;
     }
     Ok(replace(&path, boot.as_bytes(), FileMode::Private)?)
+}
+
+/// Returns whether the run directory is a tmpfs that [`prepare`] mounted.
+pub(super) fn is_ours(instance: &Instance) -> Result<bool, PathError> {
+    let table = Path::new("/proc/self/mountinfo");
+    let content = std::fs::read_to_string(table).at("read", table)?;
+    let run = instance.run().display().to_string();
+    let is_ours = |line: &str| {
+        let point = line.split(' ').nth(4);
+        point == Some(&run) && line.contains(&format!(" - tmpfs {MOUNT_SOURCE} "))
+    };
+    Ok(content.lines().any(is_ours))
 }
 
 /// Removes what another boot left; locks are held by this boot's processes.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Failure, FailureKind, RunId};
+use base::{Failure, FailureKind, RunId, RunNumber};
 use engine_model::MountSource;
 use engine_model::container::NetworkMode;
 use netd_api::{Attach, Attached, Detach};
@@ -108,13 +108,19 @@ async fn mount(engine: &Engine, container: &Container, run: &RunId) -> Result<Ro
         } else {
             Upper::Persistent
         },
-        volumes: config.mounts.iter().filter_map(volume_use).collect(),
+        volumes: config
+            .mounts
+            .iter()
+            .filter_map(|mount| volume_use(mount, run))
+            .collect(),
         binds: config.mounts.iter().filter_map(bind_use).collect(),
     };
     engine.bus.call(&run.to_string(), &body, MOUNT_LIMIT).await
 }
 
-fn volume_use(mount: &engine_model::MountConfig) -> Option<VolumeUse> {
+/// An empty volume is filled from the image once, by the container's first
+/// start: what a user emptied later stays empty.
+fn volume_use(mount: &engine_model::MountConfig, run: &RunId) -> Option<VolumeUse> {
     let MountSource::Volume {
         name,
         copy_up,
@@ -127,7 +133,7 @@ fn volume_use(mount: &engine_model::MountConfig) -> Option<VolumeUse> {
     Some(VolumeUse {
         name: name.clone(),
         destination: mount.destination.clone().into(),
-        copy_up: *copy_up,
+        copy_up: *copy_up && run.run == RunNumber(1),
         labels: anonymous.then_some(label).into_iter().collect(),
     })
 }

@@ -1,0 +1,143 @@
+//! Daemons killed at any moment: containers go on, nothing is forgotten.
+
+use std::time::{Duration, Instant};
+
+use tests::{Installation, wait_until};
+
+/// A new container must work this soon after a kill.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
+
+fn state(host: &Installation, name: &str) -> String {
+    host.ok(&[
+        "inspect",
+        "-f",
+        "{{.State.Status}} {{.State.ExitCode}}",
+        name,
+    ])
+    .trim()
+    .to_owned()
+}
+
+#[test]
+fn containers_do_not_notice_the_death_of_the_engine() {
+    let host = Installation::new();
+    let ticker = "i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done";
+    host.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "ticker",
+        "busybox:1",
+        "sh",
+        "-c",
+        ticker,
+    ]);
+    host.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "ender",
+        "busybox:1",
+        "sh",
+        "-c",
+        "sleep 0.5; echo done; exit 5",
+    ]);
+    let pid = host.ok(&["inspect", "-f", "{{.State.Pid}}", "ticker"]);
+    host.kill_9("engine");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(
+        state(&host, "ender"),
+        "exited 5",
+        "its end came while no engine ran"
+    );
+    assert_eq!(host.ok(&["logs", "ender"]), "done\n");
+    assert_eq!(
+        host.ok(&["inspect", "-f", "{{.State.Pid}}", "ticker"]),
+        pid,
+        "it is the same process"
+    );
+    assert_eq!(
+        host.ok(&["exec", "ticker", "echo", "still here"]),
+        "still here\n"
+    );
+    let logs = host.ok(&["logs", "ticker"]);
+    let expected: Vec<String> = (0..logs.lines().count())
+        .map(|i| format!("tick {i}"))
+        .collect();
+    assert!(
+        logs.lines().count() > 15 && logs.lines().eq(expected.iter()),
+        "{logs}"
+    );
+    host.ok(&["stop", "-t", "1", "ticker"]);
+    host.finish();
+}
+
+#[test]
+fn a_new_container_runs_soon_after_each_daemon_is_killed() {
+    let host = Installation::new();
+    host.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "keeper",
+        "-p",
+        "8099:80",
+        "-v",
+        "keep:/www",
+        "busybox:1",
+        "httpd",
+        "-f",
+        "-p",
+        "80",
+        "-h",
+        "/www",
+    ]);
+    for program in ["netd", "volumed", "engine", "netd", "volumed"] {
+        host.kill_9(program);
+        let begun = Instant::now();
+        let said = host.ok(&[
+            "run",
+            "--rm",
+            "-v",
+            "keep:/data",
+            "busybox:1",
+            "cat",
+            "/data/index.html",
+        ]);
+        assert_eq!(said, "from the image\n");
+        assert!(
+            begun.elapsed() < RECOVERY_LIMIT,
+            "{program}: {:?}",
+            begun.elapsed()
+        );
+        assert_eq!(state(&host, "keeper"), "running 0");
+    }
+    host.finish();
+}
+
+#[test]
+fn a_run_whose_shim_is_killed_is_ended_and_can_be_started_again() {
+    let host = Installation::new();
+    host.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "orphan",
+        "busybox:1",
+        "sleep",
+        "1000",
+    ]);
+    host.kill_9("engine-shim");
+    wait_until("the engine notices", || {
+        state(&host, "orphan") == "exited 255"
+    });
+    host.ok(&["start", "orphan"]);
+    assert_eq!(state(&host, "orphan"), "running 0");
+    // Both at once: whoever comes back finds out from the disk.
+    host.kill_9("engine");
+    host.kill_9("engine-shim");
+    wait_until("the next engine notices", || {
+        state(&host, "orphan") == "exited 255"
+    });
+    host.finish();
+}
