@@ -183,6 +183,14 @@ impl Cgroup {
         Ok(Self { path, directories })
     }
 
+    /// Forgets hierarchies in which no group was made for the container, so
+    /// that a group missing later is an error and not overlooked.
+    pub fn forget_unmade(&mut self) {
+        if let Directories::Split(groups) = &mut self.directories {
+            groups.retain(|_, group| group.is_dir());
+        }
+    }
+
     /// Returns the `cgroup.procs` files a process enters the container by.
     pub fn entrances(&self) -> Vec<PathBuf> {
         self.all().map(|group| group.join("cgroup.procs")).collect()

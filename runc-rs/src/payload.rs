@@ -126,12 +126,16 @@ fn try_execute(
 
 /// Returns the variables of systemd's socket activation for the new process.
 pub fn socket_activation() -> Vec<String> {
-    match std::env::var("LISTEN_FDS") {
-        Ok(count) if count.parse::<u32>().is_ok_and(|count| count > 0) => {
-            vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]
-        }
-        _ => Vec::new(),
+    match activation_sockets() {
+        0 => Vec::new(),
+        count => vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()],
     }
+}
+
+/// Returns how many sockets systemd's activation gave to this process.
+pub fn activation_sockets() -> u32 {
+    let count = std::env::var("LISTEN_FDS").ok();
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// Gives the terminal on standard input the size `process` wants.

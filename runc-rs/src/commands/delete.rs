@@ -80,10 +80,14 @@ pub(super) fn remove(
     Ok(())
 }
 
-/// Ends what a killed creation left: processes that may not have entered the
+/// Ends an unfinished creation and what it left: processes that may not have entered the
 /// control groups yet, and end by themselves if they do not.
 fn end_creation(directory: &ContainerDirectory, record: &Record) -> Result<(), CommandError> {
     let deadline = Instant::now() + KILL_LIMIT;
+    if let Some(creator) = record.creator.open() {
+        // It may have ended meanwhile, which is as good.
+        creator.signal(Signal::KILL).ok();
+    }
     loop {
         record.cgroup.kill_all()?;
         if !FileLock::is_held(&directory.creation_lock())? {

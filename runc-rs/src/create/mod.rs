@@ -233,6 +233,7 @@ fn finish(
     request: &CreateRequest,
 ) -> Result<(), CreateError> {
     record.init = Some(init);
+    record.cgroup.forget_unmade();
     directory.save(record)?;
     after::complete(spec, init)?;
     if let Some(path) = &request.pid_file {

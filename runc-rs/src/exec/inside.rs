@@ -88,7 +88,10 @@ fn take_privileges(plan: &ExecPlan) -> Result<(), String> {
     {
         set_apparmor_profile(profile)?;
     }
-    sys::close_on_exec_from(3 + plan.preserve_fds).map_err(failed("close descriptors"))?;
+    let first = plan
+        .preserve_fds
+        .saturating_add(payload::activation_sockets());
+    sys::close_on_exec_from(first.saturating_add(3)).map_err(failed("close descriptors"))?;
     let entered = enter_working_directory(plan);
     if !no_new_privileges {
         load_filter(plan)?;

@@ -85,10 +85,11 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 8] = [
 /// # Errors
 /// When it has ended, or procfs does not show it.
 pub fn look_at(record: &Record) -> Result<Target, ExecError> {
-    let init = record.live_init().ok_or_else(|| ExecError::NotRunning {
+    let ended = || ExecError::NotRunning {
         id: record.id.to_string(),
         status: "stopped",
-    })?;
+    };
+    let init = record.live_init().ok_or_else(ended)?;
     let mut namespaces = ThreadNameSpaceType::empty();
     for (name, kind) in NAMESPACES {
         let theirs = init.path(&format!("ns/{name}"));
@@ -106,6 +107,10 @@ pub fn look_at(record: &Record) -> Result<Target, ExecError> {
     let path = init.path("root");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
+    if init.identity().open().is_none() {
+        // What was looked at may be of a later process with the same pid.
+        return Err(ended());
+    }
     Ok(Target {
         init,
         namespaces,

@@ -8,7 +8,6 @@
 //! is this process's child and can be waited for. What goes wrong in either is
 //! told through a socket that `execve` closes.
 
-use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -92,11 +91,9 @@ fn enter(
     report: &OwnedFd,
 ) -> Result<(), String> {
     for entrance in &plan.entrances {
-        // "0" is the writer; a group the container did not join is not there.
-        match write_control(entrance, "0") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            joined => joined.map_err(|error| base::failure::chain(&error))?,
-        }
+        // "0" is the writer. A group that is gone fails: the process must not
+        // run outside of the container's limits.
+        write_control(entrance, "0").map_err(|error| base::failure::chain(&error))?;
     }
     if let Some(score) = plan.process.oom_score_adj() {
         write_control(Path::new("/proc/self/oom_score_adj"), &score.to_string())

@@ -221,6 +221,38 @@ fn what_a_killed_creation_leaves_is_removed_by_delete() {
 }
 
 #[test]
+fn an_unfinished_creation_is_ended_by_force_only() {
+    let mut bundle = Bundle::idle();
+    let pid_file = bundle.path().join("hook");
+    let script = format!(
+        "echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000",
+        pid_file.display()
+    );
+    let hook =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]);
+    bundle.config["hooks"] = json!({"createRuntime": hook});
+    let mut child = bundle
+        .command(&["create", "c"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the hook runs", || pid_file.exists());
+    assert_eq!(bundle.status("c"), "creating");
+    bundle.runc(&["start", "c"]).fails(1, "creating");
+    bundle.runc(&["delete", "c"]).fails(1, "creating");
+    bundle.runc(&["delete", "--force", "c"]).ok();
+    assert!(!wait(&mut child).success());
+    bundle.assert_clean();
+    // A hook is a process of the host, not the container's.
+    let hook: i32 = fs::read_to_string(&pid_file)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    kill(Pid::from_raw(hook), Signal::SIGKILL).unwrap();
+}
+
+#[test]
 fn a_failed_creation_leaves_nothing() {
     let mut bundle = Bundle::idle();
     bundle.config["process"]["args"] = json!(["nope"]);
