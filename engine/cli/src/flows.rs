@@ -418,6 +418,42 @@ async fn a_prune_asks_first() {
 }
 
 #[tokio::test]
+async fn images_without_a_name_are_pruned_unless_all_are_meant() {
+    let pruned =
+        r#"{"ImagesDeleted":[{"Untagged":"a:1"},{"Deleted":"sha256:1"}],"SpaceReclaimed":5}"#;
+    for (line, dangling) in [("image prune -f", "true"), ("image prune -a -f", "false")] {
+        let fake = Fake::start(Behaviour::idle().answer("POST /images/prune", 200, pruned));
+        assert_eq!(run(&fake, line).await, Ok(code(0)));
+        let text =
+            "Deleted Images:\nUntagged: a:1\nDeleted: sha256:1\n\nTotal reclaimed space: 5B\n";
+        assert_eq!(fake.stdout(), text);
+        let expected =
+            engine_api::client::encode(&format!(r#"{{"dangling":{{"{dangling}":true}}}}"#));
+        assert_eq!(
+            fake.requests(),
+            [format!("POST /images/prune?filters={expected}")]
+        );
+    }
+}
+
+#[tokio::test]
+async fn tables_of_processes_and_history_are_dockers() {
+    let top = r#"{"Titles":["PID","CMD"],"Processes":[["1","sh -c x"]]}"#;
+    let fake = Fake::start(Behaviour::idle().answer("GET /containers/web/top", 200, top));
+    assert_eq!(run(&fake, "top web -o pid,cmd").await, Ok(code(0)));
+    assert_eq!(fake.stdout(), "PID       CMD\n1         sh -c x\n");
+    assert_eq!(
+        fake.requests(),
+        ["GET /containers/web/top?ps_args=-o%20pid%2Ccmd"]
+    );
+    let step = r#"[{"Id":"sha256:0123456789abcdef","CreatedBy":"COPY x","Size":5,"Comment":"c"}]"#;
+    let fake = Fake::start(Behaviour::idle().answer("GET /images/x/history", 200, step));
+    let format = "history --format {{.ID}}|{{.CreatedBy}}|{{.Size}}|{{.Comment}} x";
+    assert_eq!(run(&fake, format).await, Ok(code(0)));
+    assert_eq!(fake.stdout(), "0123456789ab|COPY x|5B|c\n");
+}
+
+#[tokio::test]
 async fn an_archive_is_saved_under_its_name_only_when_it_is_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.tar");

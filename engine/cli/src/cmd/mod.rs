@@ -3,10 +3,13 @@
 
 mod attach;
 mod completion;
+mod container;
 mod create;
 pub(crate) mod daemon;
 mod events;
 mod exec;
+mod history;
+mod image;
 mod images;
 mod import;
 mod info;
@@ -30,6 +33,7 @@ mod save;
 mod start;
 mod stop;
 mod tag;
+mod top;
 mod unpause;
 mod version;
 mod volume;
@@ -79,10 +83,14 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     /// List the published ports of a container
     Port(port::Port),
+    /// Show the processes of a container
+    Top(top::Top),
     /// Download an image from a registry
     Pull(pull::Pull),
     /// List images
     Images(images::Images),
+    /// Show how an image was made
+    History(history::History),
     /// Remove images
     Rmi(rmi::Rmi),
     /// Give an image another name
@@ -93,6 +101,12 @@ pub(crate) enum Command {
     Save(save::Save),
     /// Make an image of a root filesystem's archive
     Import(import::Import),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(container::Container),
+    /// Manage images
+    #[command(subcommand)]
+    Image(image::Image),
     /// Manage volumes
     #[command(subcommand)]
     Volume(volume::Volume),
@@ -144,6 +158,10 @@ impl Command {
             Self::Logs(command) => command.run(context).await,
             Self::Inspect(command) => command.run(context).await,
             Self::Port(command) => command.run(context).await,
+            Self::Top(command) => command.run(context).await,
+            Self::History(command) => command.run(context).await,
+            Self::Container(command) => command.run(context).await,
+            Self::Image(command) => command.run(context).await,
             Self::Pull(command) => command.run(context).await,
             Self::Images(command) => command.run(context).await,
             Self::Rmi(command) => command.run(context).await,
