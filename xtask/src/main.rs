@@ -23,6 +23,7 @@ mod skips;
 mod snapshot;
 mod stats;
 mod tidy;
+mod v2;
 mod workspace;
 
 use std::process::ExitCode;

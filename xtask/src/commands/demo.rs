@@ -33,7 +33,11 @@ const ROOT: &str = "/var/lib/engine-demo";
 const RUN: &str = "/run/engine-demo";
 const STEP_LIMIT: Duration = Duration::from_secs(120);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const SHELL_INPUT: &str = "echo answer=$((6*7)); test -t 0 && echo terminal=yes; exit 5\n";
+const KEYS: &str = "echo answer=$((6*7)); test -t 0 && echo terminal=yes; exit 5\n";
+/// `$1` runs on a terminal; the keys come when it prompts, since setting the terminal
+/// up drops what was typed before.
+const TERMINAL: &str = "touch screen; { until grep -q '[#$] ' screen; do sleep 0.1; done; cat keys; } \
+    | script --quiet --flush --return --command \"$1\" screen";
 
 /// Shows everything once.
 ///
@@ -67,7 +71,7 @@ fn show(work: &Path) -> Result<()> {
     let (registry, places) = serve_images(work)?;
     pull_and_serve(&places)?;
     look_around()?;
-    use_a_terminal(&places)?;
+    use_a_terminal(&places, work)?;
     follow_to_the_end(work)?;
     remove(&places)?;
     registry.stop()
@@ -141,28 +145,28 @@ fn look_around() -> Result<()> {
     engine(&["logs", "web"]).map(|_| ())
 }
 
-/// Runs a shell on a terminal that `script` makes, and types into it.
-fn use_a_terminal(places: &Places) -> Result<()> {
+/// Runs a shell on a terminal that `script` makes, and types once it prompts.
+fn use_a_terminal(places: &Places, work: &Path) -> Result<()> {
     engine(&["pull", &places.debian])?;
     let command = format!("engine run --rm -it {} bash", places.debian);
     println!("\n$ {command}");
-    let script = environment(Cmd::new("script").args(["--quiet", "--return", "--command"]))
-        .arg(&command)
-        .arg("/dev/null")
-        .stdin(SHELL_INPUT)
+    write_file(&work.join("keys"), KEYS)?;
+    let terminal = environment(Cmd::new("sh"))
+        .args(["-c", TERMINAL, "sh", &command])
+        .directory(work)
         .timeout(STEP_LIMIT)
         .output()?;
     let shown = Shown {
         line: command,
-        output: script.stdout_text(),
+        output: terminal.stdout_text(),
     };
     println!("{}", shown.output.trim_end());
     shown.expect("answer=42")?;
     shown.expect("terminal=yes")?;
     ensure!(
-        script.code() == 5,
+        terminal.code() == 5,
         "the shell ended with {} instead of 5",
-        script.code()
+        terminal.code()
     );
     Ok(())
 }

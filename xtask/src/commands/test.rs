@@ -13,6 +13,7 @@ use crate::host;
 use crate::junit::{self, Report};
 use crate::skips::Skips;
 use crate::snapshot::Snapshot;
+use crate::v2;
 use crate::workspace::{self, cargo, read_text};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -36,6 +37,7 @@ pub(crate) fn run() -> Result<()> {
     let report = junit::parse(&read_text(&workspace::path(JUNIT_FILE))?);
     failures.extend(Skips::load()?.judge(&report).err());
     failures.extend(crate::commands::fuzz::replay_all().err());
+    failures.extend(v2::run_one_container(&workspace::path("target/debug")).err());
     failures.extend(leaks::expect_none(&before).err());
     close(&report, &failures)
 }

@@ -70,20 +70,54 @@ pub(crate) struct Arguments {
 /// # Errors
 /// Fails when the machine does not boot or the command does not end in time.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    host::ensure_root("making a disk image")?;
-    host::ensure_packages(HOST_PACKAGES)?;
-    let root = ensure_root_image()?;
-    let work = workspace::scratch("")?.join(format!("vm-{}", std::process::id()));
-    let status = boot(arguments, &root, &work);
-    std::fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-    Ok(ExitCode::from(status?))
+    let mut job = Job {
+        command: arguments.command.join(" "),
+        files: arguments.files.clone(),
+        limit: Duration::from_secs(arguments.seconds),
+    };
+    if job.command.is_empty() {
+        job.command =
+            "systemctl is-system-running --wait; uname -r; stat -fc %T /sys/fs/cgroup".into();
+    }
+    if arguments.dist {
+        dist::programs()?;
+        job.files.push(dist::folder());
+    }
+    job.run().map(ExitCode::from)
 }
 
-fn boot(arguments: &Arguments, root: &Path, work: &Path) -> Result<u8> {
+/// A command for the machine, the files it needs and how long it may take.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// A shell script; the folder `dist` of the files is on its PATH.
+    pub(crate) command: String,
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) limit: Duration,
+}
+
+impl Job {
+    /// Boots a new machine, runs the command there and prints its output.
+    ///
+    /// Returns its status.
+    ///
+    /// # Errors
+    /// Fails when the machine does not boot or the command does not end in time.
+    pub(crate) fn run(&self) -> Result<u8> {
+        host::ensure_root("making a disk image")?;
+        host::ensure_packages(HOST_PACKAGES)?;
+        let root = ensure_root_image()?;
+        let work = workspace::scratch("")?.join(format!("vm-{}", std::process::id()));
+        let status = boot(self, &root, &work);
+        std::fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+        status
+    }
+}
+
+fn boot(job: &Job, root: &Path, work: &Path) -> Result<u8> {
     let files = work.join("files.ext4");
-    make_files(arguments, &work.join("files"))?;
+    make_files(job, &work.join("files"))?;
     make_image(&work.join("files"), &files, FILES_SIZE)?;
-    let limit = BOOT_LIMIT + Duration::from_secs(arguments.seconds);
+    let limit = BOOT_LIMIT + job.limit;
     let ran = qemu(root, &files, work)?.timeout(limit).status();
     print!(
         "{}",
@@ -101,18 +135,9 @@ fn boot(arguments: &Arguments, root: &Path, work: &Path) -> Result<u8> {
     }
 }
 
-fn make_files(arguments: &Arguments, folder: &Path) -> Result<()> {
-    let mut command = arguments.command.join(" ");
-    if command.is_empty() {
-        command = "systemctl is-system-running --wait; uname -r; stat -fc %T /sys/fs/cgroup".into();
-    }
-    write_file(&folder.join("command"), command)?;
-    let mut wanted = arguments.files.clone();
-    if arguments.dist {
-        dist::programs()?;
-        wanted.push(dist::folder());
-    }
-    for file in &wanted {
+fn make_files(job: &Job, folder: &Path) -> Result<()> {
+    write_file(&folder.join("command"), &job.command)?;
+    for file in &job.files {
         Cmd::new("cp")
             .arg("--archive")
             .arg(file)
