@@ -194,6 +194,9 @@ impl<'a> Host<'a> {
         let index = namespace.route.index(&interface.name)?;
         namespace.route.add_address(index, interface.address)?;
         namespace.route.set_up(index)?;
+        namespace.route.settle(&interface.name)?;
+        route.settle(&interface.host_name)?;
+        route.settle(&interface.bridge)?;
         match interface.default_route {
             Some(gateway) => Ok(namespace.route.set_default_route(gateway)?),
             None => Ok(()),

@@ -1,13 +1,12 @@
 //! netd's part of the configuration file, table `[network]`; other tables are
-//! other daemons'.
+//! other daemons'. engine tests the names of all of them before it starts netd.
 
 use std::path::Path;
 
 use base::PathError;
 use base::file::read_bounded;
+use netd_api::config::{NetworkSection, NetworkSectionError};
 use serde::Deserialize;
-
-use crate::pools::{AddressPool, default_pools};
 
 /// No configuration file is larger.
 const FILE_LIMIT_BYTES: u64 = 1 << 20;
@@ -22,23 +21,8 @@ pub enum ConfigError {
         path: std::path::PathBuf,
         source: Box<toml::de::Error>,
     },
-    #[error("address pool {base} cannot be cut into subnets of prefix length {size}")]
-    Pool { base: ipnet::Ipv4Net, size: u8 },
-}
-
-/// What the configuration says of networks.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NetworkSection {
-    pub address_pools: Vec<AddressPool>,
-}
-
-impl Default for NetworkSection {
-    fn default() -> Self {
-        Self {
-            address_pools: default_pools(),
-        }
-    }
+    #[error(transparent)]
+    Section(#[from] NetworkSectionError),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,12 +44,31 @@ pub fn read(path: Option<&Path>) -> Result<NetworkSection, ConfigError> {
         path: path.to_owned(),
         source: Box::new(source),
     })?;
-    let bad = |pool: &&AddressPool| pool.size < pool.base.prefix_len() || pool.size > 30;
-    match file.network.address_pools.iter().find(bad) {
-        Some(pool) => Err(ConfigError::Pool {
-            base: pool.base,
-            size: pool.size,
-        }),
-        None => Ok(file.network),
+    file.network.check()?;
+    Ok(file.network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(content: &str) -> Result<NetworkSection, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        base::file::replace(&path, content.as_bytes(), base::file::FileMode::Private).unwrap();
+        read(Some(&path)).map_err(|error| base::failure::chain(&error))
+    }
+
+    #[test]
+    fn only_the_own_table_is_read_and_wrong_values_are_named() {
+        let others = "insecure-registries = []\n[storage]\nx = 1\n";
+        assert_eq!(check(others), Ok(NetworkSection::default()));
+        let pool = "[[network.address-pools]]\nbase = \"10.9.0.0/16\"\nsize = ";
+        let section = check(&format!("{pool}24\n")).unwrap();
+        assert_eq!(section.address_pools.len(), 1);
+        let refused = check(&format!("{pool}8\n")).unwrap_err();
+        assert!(refused.contains("10.9.0.0/16"), "{refused}");
+        let refused = check("[network]\naddress-pool = []\n").unwrap_err();
+        assert!(refused.contains("address-pool"), "{refused}");
     }
 }

@@ -4,6 +4,7 @@
 pub mod networks;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,6 @@ use base::{Failure, FailureKind, Instance, NetworkId, RunId};
 use netd_api::{Attach, Attached, Dns, Lease, NetworkConfig};
 
 use crate::apply::{ApplyError, Host};
-use crate::config::NetworkSection;
 use crate::dns::supervisor::Supervisor;
 use crate::dns::{self, Names};
 use crate::forwarding::Forwarding;
@@ -30,6 +30,8 @@ use crate::teardown::Teardown;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// A run may publish this many ports.
 const PORT_LIMIT: usize = 4096;
+/// How long an attach waits for the DNS process to be told.
+const NAMES_LIMIT: Duration = Duration::from_millis(100);
 /// How long a network's removal waits for interfaces that are being removed.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -185,7 +187,7 @@ impl Controller {
         if let Some(known) = self.state().runs.get_mut(run) {
             known.phase = Phase::Attached;
         }
-        self.publish_names();
+        self.publish_names_of(&lease);
         Ok(lease.attached)
     }
 
@@ -404,6 +406,20 @@ impl Controller {
     /// Tells the DNS child who is called what.
     pub(crate) fn publish_names(&self) {
         self.names.changed();
+    }
+
+    /// The same, and waits until it knows: a container may ask at once.
+    fn publish_names_of(&self, lease: &Lease) {
+        let change = self.names.changed();
+        let asks = |server: &IpAddr| {
+            let mut endpoints = lease.attached.endpoints.iter();
+            endpoints.any(|endpoint| endpoint.gateway.is_some_and(|it| IpAddr::V4(it) == *server))
+        };
+        let resolver = &lease.attached.resolver;
+        let needed = resolver.servers.iter().any(asks);
+        if needed && !self.names.wait_told(change, NAMES_LIMIT) {
+            tracing::warn!(run = %lease.request.run, "its names are not known yet");
+        }
     }
 
     /// Keeps the DNS process alive and told until `names` is closed.

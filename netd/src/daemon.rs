@@ -12,11 +12,12 @@ use base::{Instance, PathError};
 use events::{AppendError, Draft, Log, OpenError, ReadError, Server, ServerConfig};
 use netd_api::{RECONCILED, SOURCE};
 
-use crate::config::NetworkSection;
 use crate::controller::{ControlError, Controller};
 use crate::dns::Names;
 use crate::firewall::base::LoadError;
+use crate::firewall::{self, foreign};
 use crate::namespace;
+use crate::netlink::NetlinkError;
 use crate::service::NetworkService;
 use crate::steps::Steps;
 use crate::store::StoreError;
@@ -32,6 +33,8 @@ pub enum DaemonError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Rules(#[from] LoadError),
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     #[error("cannot reconcile the host's networks")]
     Reconcile(#[source] ControlError),
     #[error("cannot take the host's networks away")]
@@ -65,7 +68,9 @@ pub fn run(
     held.record_holder(&lock, env!("CARGO_PKG_VERSION"))?;
     let log = Log::open(&instance.events())?;
     namespace::prepare(&instance.run().join("netns"))?;
-    crate::firewall::base::load(&instance.firewall_table())?;
+    let table = instance.firewall_table();
+    let others = foreign::script(&table, &instance.interface_prefix())?;
+    firewall::base::load(&table, &others)?;
     let controller = Arc::new(Controller::new(instance, steps, config, Names::default())?);
     let counts = controller.reconcile().map_err(DaemonError::Reconcile)?;
     tracing::info!(?counts, "reconciled");
@@ -119,6 +124,7 @@ impl Controller {
         };
         forwarding.map_err(StoreError::from)?;
         host.firewall()?.delete_table()?;
+        foreign::withdraw(&self.table, &self.instance.interface_prefix())?;
         namespace::dissolve(&self.instance.run().join("netns")).map_err(StoreError::from)?;
         Ok(())
     }

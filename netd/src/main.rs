@@ -11,6 +11,7 @@ use base::Instance;
 use base::instance::{DEFAULT_ROOT, DEFAULT_RUN, InstanceName};
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 /// The networking daemon of an installation.
@@ -70,12 +71,20 @@ fn run() -> anyhow::Result<()> {
     if let Some(Command::Dns { jail }) = arguments.command {
         return Ok(netd::dns::run_child(&jail)?);
     }
+    raise_open_files()?;
     let stop = stop_on_signals()?;
     let config = netd::config::read(arguments.config.as_deref())?;
     let instance = Instance::open(&arguments.root, &arguments.run_dir, arguments.instance)?;
     let steps = netd::steps::Steps::new(arguments.fault_step);
     netd::daemon::run(instance, config, steps, &stop)?;
     Ok(())
+}
+
+/// Every published port is an open descriptor.
+fn raise_open_files() -> anyhow::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }
 
 /// Blocks SIGTERM and SIGINT in every thread but the one that waits for them.

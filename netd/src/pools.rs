@@ -4,22 +4,12 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use netd_api::config::{AddressPool, LONGEST_PREFIX};
 use netd_api::network::Ipv4Pool;
-use serde::Deserialize;
 
 /// A route this wide is a default route in pieces, as VPNs set it; it does not
 /// make every subnet taken.
 const WIDE_ROUTE_BITS: u8 = 8;
-/// A smaller subnet has no room for a gateway and a container.
-const LONGEST_PREFIX: u8 = 30;
-
-/// A block that is cut into subnets.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct AddressPool {
-    pub base: Ipv4Net,
-    /// The prefix length of each subnet.
-    pub size: u8,
-}
 
 /// Why a network gets no subnet.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -38,19 +28,6 @@ pub enum PoolError {
     },
     #[error("a range or a gateway was given without a subnet")]
     NoSubnet,
-}
-
-/// Returns the pools Docker has.
-pub fn default_pools() -> Vec<AddressPool> {
-    let sixteen = (17..32).map(|second| AddressPool {
-        base: net(Ipv4Addr::new(172, second, 0, 0), 16),
-        size: 16,
-    });
-    let twenty = AddressPool {
-        base: net(Ipv4Addr::new(192, 168, 0, 0), 16),
-        size: 20,
-    };
-    sixteen.chain([twenty]).collect()
 }
 
 /// Returns the first subnet of `pools` that overlaps nothing of `taken`.

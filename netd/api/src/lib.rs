@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+pub mod config;
 pub mod network;
 pub mod query;
 

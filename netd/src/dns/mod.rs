@@ -15,7 +15,7 @@ mod tcp;
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use table::{Member, Table, Zone};
@@ -40,8 +40,7 @@ pub fn run_child(jail: &Path) -> Result<(), DnsError> {
     Ok(server::serve(rustix::stdio::stdin().as_fd())?)
 }
 
-/// Says that names have changed; the supervisor's thread takes it from there,
-/// so that no container waits for it.
+/// Says that names have changed; the supervisor's thread takes it from there.
 #[derive(Debug, Default)]
 pub struct Names {
     news: Mutex<Pending>,
@@ -50,51 +49,71 @@ pub struct Names {
 
 #[derive(Debug, Default)]
 struct Pending {
-    changed: bool,
+    /// Counts changes.
+    wanted: u64,
+    /// The change the supervisor has taken on, and the one the process was told.
+    taken: u64,
+    told: u64,
     closed: bool,
 }
 
 /// What the supervisor woke up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
-    Changed,
+    /// The number is to be given back to [`Names::told`].
+    Changed(u64),
     Closed,
     /// The time is over.
     Nothing,
 }
 
 impl Names {
-    /// Says that who is called what has changed.
-    pub fn changed(&self) {
-        self.news
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .changed = true;
+    /// Says that who is called what has changed; returns the change's number.
+    pub fn changed(&self) -> u64 {
+        let mut news = self.lock();
+        news.wanted += 1;
+        self.arrived.notify_all();
+        news.wanted
+    }
+
+    /// Says that the process was told everything up to a change.
+    pub fn told(&self, change: u64) {
+        self.lock().told = change;
         self.arrived.notify_all();
     }
 
     /// Ends the supervisor.
     pub fn close(&self) {
-        self.news
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .closed = true;
+        self.lock().closed = true;
         self.arrived.notify_all();
     }
 
     /// Waits for news, at most `limit`.
     pub fn wait(&self, limit: Duration) -> News {
-        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |news: &mut Pending| !news.changed && !news.closed;
-        let result = self.arrived.wait_timeout_while(news, limit, idle);
+        let idle = |news: &mut Pending| news.wanted == news.taken && !news.closed;
+        let result = self.arrived.wait_timeout_while(self.lock(), limit, idle);
         let (mut news, _) = result.unwrap_or_else(PoisonError::into_inner);
         if news.closed {
             return News::Closed;
         }
-        if std::mem::take(&mut news.changed) {
-            return News::Changed;
+        if news.wanted == news.taken {
+            return News::Nothing;
         }
-        News::Nothing
+        news.taken = news.wanted;
+        News::Changed(news.taken)
+    }
+
+    /// Waits until the process was told of a change, at most `limit`; returns
+    /// whether it was.
+    pub fn wait_told(&self, change: u64, limit: Duration) -> bool {
+        let untold = |news: &mut Pending| news.told < change && !news.closed;
+        let result = self.arrived.wait_timeout_while(self.lock(), limit, untold);
+        let (news, _) = result.unwrap_or_else(PoisonError::into_inner);
+        news.told >= change
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

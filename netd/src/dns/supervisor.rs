@@ -67,9 +67,10 @@ impl Supervisor {
     pub fn run(mut self, names: &Names, table: impl Fn() -> Table) {
         let mut wait = LOOK_AFTER;
         loop {
-            match names.wait(wait) {
+            let news = names.wait(wait);
+            match news {
                 News::Closed => break,
-                News::Changed => {
+                News::Changed(_) => {
                     let table = table();
                     self.listen(&table);
                     self.tell(table);
@@ -80,6 +81,9 @@ impl Supervisor {
                 }
             }
             self.look_after();
+            if let News::Changed(change) = news {
+                names.told(change);
+            }
             let waits = self.refused.is_empty() && !self.is_missing();
             wait = if waits { LOOK_AFTER } else { BIND_AGAIN };
         }

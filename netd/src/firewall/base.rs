@@ -169,14 +169,14 @@ const RULES: [(&str, &str); 20] = [
     ("to_container", "drop"),
 ];
 
-/// Loads the rules with one `nft` process. A table that an older build left
+/// Loads the rules, and what `others` says, with one `nft` process. A table that an older build left
 /// with other sets is replaced as a whole; its elements come back when the
 /// daemon reconciles.
 ///
 /// # Errors
 /// When `nft` cannot be run or refuses the rules.
-pub fn load(table: &str) -> Result<(), LoadError> {
-    let rules = rules(table);
+pub fn load(table: &str, others: &str) -> Result<(), LoadError> {
+    let rules = rules(table) + others;
     match run(table, &rules) {
         Err(LoadError::Refused { message, .. }) => {
             tracing::warn!(%message, "the firewall table is of another build, replacing it");

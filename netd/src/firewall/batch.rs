@@ -132,7 +132,7 @@ impl Firewall {
     /// When the kernel refuses it.
     pub fn delete_table(&mut self) -> Result<(), NetlinkError> {
         let table = self.table.clone();
-        let mut batch = Batch::begin(&mut self.socket);
+        let mut batch = Batch::begin(&mut self.socket, NFPROTO_INET);
         batch.message(NFT_MSG_DELTABLE, 0, |message| {
             message.text(NFTA_TABLE_NAME, &table);
         });
@@ -148,7 +148,7 @@ impl Firewall {
             return Ok(());
         }
         let table = self.table.clone();
-        let mut batch = Batch::begin(&mut self.socket);
+        let mut batch = Batch::begin(&mut self.socket, NFPROTO_INET);
         for same_set in elements.chunk_by(|a, b| a.set == b.set) {
             for part in same_set.chunks(ELEMENTS_PER_MESSAGE) {
                 let (kind, flags) = match change {
@@ -240,15 +240,17 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// A transaction being written.
-struct Batch<'a> {
+pub(super) struct Batch<'a> {
+    family: u8,
     socket: &'a mut Socket,
     bytes: Message,
     awaited: Vec<u32>,
 }
 
 impl<'a> Batch<'a> {
-    fn begin(socket: &'a mut Socket) -> Self {
+    pub(super) fn begin(socket: &'a mut Socket, family: u8) -> Self {
         let mut batch = Self {
+            family,
             socket,
             bytes: Message(Vec::new()),
             awaited: Vec::new(),
@@ -265,16 +267,16 @@ impl<'a> Batch<'a> {
             .whole([kind, NLM_F_REQUEST], sequence, generic, |_| {});
     }
 
-    fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Message)) {
+    pub(super) fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Message)) {
         let sequence = self.socket.next_sequence();
         self.awaited.push(sequence);
         let kind = NFNL_SUBSYS_NFTABLES << 8 | kind;
         let flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         self.bytes
-            .whole([kind, flags], sequence, [NFPROTO_INET, 0, 0, 0], body);
+            .whole([kind, flags], sequence, [self.family, 0, 0, 0], body);
     }
 
-    fn commit(mut self) -> io::Result<()> {
+    pub(super) fn commit(mut self) -> io::Result<()> {
         self.border(NFNL_MSG_BATCH_END);
         let results = self.socket.transact(&self.bytes.0, &self.awaited)?;
         match results.into_iter().find(|errno| *errno != 0) {

@@ -92,6 +92,16 @@ impl RouteSocket {
         }
     }
 
+    /// Makes the kernel act at once on the carrier of the interface `name`,
+    /// which it otherwise does at leisure, dropping packets until then: asking
+    /// for an interface does that since Linux 6.9.
+    ///
+    /// # Errors
+    /// When the kernel refuses the question.
+    pub fn settle(&mut self, name: &str) -> Result<(), NetlinkError> {
+        self.link(name).map(drop)
+    }
+
     /// Returns the index of the interface `name`.
     ///
     /// # Errors

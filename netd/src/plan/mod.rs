@@ -6,6 +6,9 @@ pub mod attach;
 pub mod network;
 pub mod reconcile;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

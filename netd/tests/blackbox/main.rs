@@ -7,5 +7,6 @@ mod dns;
 mod faults;
 mod lifecycle;
 mod networks;
+mod rules;
 mod support;
 mod traffic;

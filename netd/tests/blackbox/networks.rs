@@ -276,3 +276,56 @@ fn a_network_that_makes_no_sense_is_refused() {
     let shown = inside(&attached.namespace, read);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("mtu 1400"));
 }
+
+fn nft(arguments: &[&str]) -> String {
+    let output = std::process::Command::new("nft")
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn beside_a_docker_that_drops_what_it_does_not_know_traffic_passes() {
+    let mut host = Sandbox::without_netd();
+    nft(&["add table ip filter"]);
+    nft(&["add chain ip filter DOCKER-USER"]);
+    nft(&["add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"]);
+    nft(&["add rule ip filter FORWARD counter jump DOCKER-USER"]);
+    nft(&["add rule ip filter DOCKER-USER counter return"]);
+    let before = nft(&["list", "chain", "ip", "filter", "DOCKER-USER"]);
+    host.start(&[]);
+    host.kill();
+    host.start(&[]);
+    let bridge = host.bridge();
+    let mut request = attach(&[&bridge]);
+    request.ports = vec![port(Protocol::Tcp, 8080, 80)];
+    let attached = host.attach(&request);
+    let outside = TcpServer::new(&host.outside, 80);
+    assert_eq!(
+        outside.reach(&attached.namespace, to(OUTSIDE, 80)),
+        Some(HOST)
+    );
+    let server = TcpServer::new(&attached.namespace, 80);
+    assert_eq!(server.reach(&host.outside, to(HOST, 8080)), Some(OUTSIDE));
+    let rules = nft(&["list", "chain", "ip", "filter", "DOCKER-USER"]);
+    assert_eq!(rules.matches("accept").count(), 2, "{rules}");
+    host.detach(&request.run);
+    assert!(host.stop());
+    let uncounted = |rules: &str| {
+        rules
+            .lines()
+            .filter(|line| !line.contains("counter"))
+            .count()
+    };
+    let after = nft(&["list", "chain", "ip", "filter", "DOCKER-USER"]);
+    assert_eq!(
+        (uncounted(&after), after.lines().count()),
+        (uncounted(&before), before.lines().count())
+    );
+}

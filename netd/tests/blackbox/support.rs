@@ -507,15 +507,22 @@ impl UdpServer {
         let client = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         client.connect(to).unwrap();
         client.set_read_timeout(Some(REFUSED_AFTER)).unwrap();
+        // Datagrams of earlier clients may still be under way.
+        let token = client.local_addr().unwrap().port().to_be_bytes();
         let mut buffer = [0; 64];
         let mut tries = 0..3;
         let (length, seen) = tries.find_map(|_| {
-            client.send(b"ping").ok()?;
-            self.socket.recv_from(&mut buffer).ok()
+            client.send(&token).ok()?;
+            loop {
+                let (length, seen) = self.socket.recv_from(&mut buffer).ok()?;
+                if buffer[..length] == token {
+                    return Some((length, seen));
+                }
+            }
         })?;
         self.socket.send_to(&buffer[..length], seen).unwrap();
         let length = client.recv(&mut buffer).ok()?;
-        assert_eq!(&buffer[..length], b"ping");
+        assert_eq!(buffer[..length], token);
         match seen {
             SocketAddr::V4(seen) => Some(*seen.ip()),
             SocketAddr::V6(_) => None,

@@ -1,0 +1,107 @@
+//! The table as `nft` itself sees it: our elements, encoded by us, print as if
+//! `nft` had added them, and come back from a dump as they went in.
+
+use std::net::SocketAddrV4;
+use std::process::Command;
+
+use netd::firewall::{Element, Firewall, base, element};
+use netd_api::Protocol;
+
+use crate::support::*;
+
+fn nft(arguments: &[&str]) -> String {
+    let output = Command::new("nft").args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn every_kind() -> Vec<Element> {
+    let socket = |text: &str| text.parse::<SocketAddrV4>().unwrap();
+    let name = || "eabcdef-1".to_owned();
+    vec![
+        Element::Bridge(name()),
+        Element::Outbound(name()),
+        Element::Internal(name()),
+        Element::Within(name()),
+        Element::Hairpin {
+            interface: name(),
+            subnet: "172.17.0.0/16".parse().unwrap(),
+        },
+        Element::Guarded,
+        Element::publishing(
+            Protocol::Tcp,
+            socket("10.0.0.1:8080"),
+            socket("172.17.0.2:80"),
+        ),
+        Element::publishing(
+            Protocol::Udp,
+            socket("0.0.0.0:5353"),
+            socket("172.17.0.2:53"),
+        ),
+    ]
+}
+
+/// The same elements as `nft` writes them, by set.
+const PRINTED: [(&str, &str); 8] = [
+    ("bridges", "{ \"eabcdef-1\" }"),
+    ("outbound", "{ \"eabcdef-1\" }"),
+    ("internal", "{ \"eabcdef-1\" }"),
+    ("within", "{ \"eabcdef-1\" . \"eabcdef-1\" }"),
+    ("hairpin", "{ \"eabcdef-1\" . 172.17.0.0/16 }"),
+    ("guarded", "{ ipv4 }"),
+    ("publish", "{ tcp . 10.0.0.1 . 8080 : 172.17.0.2 . 80 }"),
+    ("publish_any", "{ udp . 5353 : 172.17.0.2 . 53 }"),
+];
+
+#[test]
+fn our_elements_are_those_that_nft_would_have_added() {
+    let _host = Sandbox::without_netd();
+    base::load("ours", "").unwrap();
+    base::load("theirs", "").unwrap();
+    let elements = every_kind();
+    assert_eq!(
+        elements.len(),
+        element::SETS.len(),
+        "every set has an example"
+    );
+    let mut firewall = Firewall::open("ours").unwrap();
+    firewall.add(&elements).unwrap();
+    firewall.add(&elements).unwrap();
+    for (set, text) in PRINTED {
+        nft(&["add", "element", "inet", "theirs", set, text]);
+    }
+    let theirs = nft(&["list", "table", "inet", "theirs"]);
+    assert_eq!(
+        nft(&["list", "table", "inet", "ours"]),
+        theirs.replacen("theirs", "ours", 1)
+    );
+    let mut raw: Vec<_> = elements.iter().map(Element::raw).collect();
+    raw.sort();
+    for table in ["ours", "theirs"] {
+        let mut dumped = Firewall::open(table).unwrap().elements().unwrap();
+        dumped.sort();
+        assert_eq!(dumped, raw, "{table}");
+    }
+    base::load("ours", "").unwrap();
+    assert_eq!(
+        firewall.elements().unwrap().len(),
+        raw.len(),
+        "a reload keeps elements"
+    );
+    firewall.remove(&elements[..3]).unwrap();
+    firewall.remove(&elements).unwrap();
+    assert_eq!(firewall.elements().unwrap(), []);
+}
+
+#[test]
+fn a_table_of_another_build_is_replaced() {
+    let _host = Sandbox::without_netd();
+    nft(&["add table inet ours"]);
+    nft(&["add set inet ours bridges { type ipv4_addr; }"]);
+    base::load("ours", "").unwrap();
+    assert!(nft(&["list", "set", "inet", "ours", "bridges"]).contains("type ifname"));
+}
