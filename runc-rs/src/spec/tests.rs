@@ -94,6 +94,13 @@ fn processes_that_cannot_run_rightly_are_refused() {
 }
 
 #[test]
+fn mounts_are_never_made_on_the_host() {
+    let mut spec = spec(process(), serde_json::json!([]));
+    spec.linux_mut().as_mut().unwrap().set_namespaces(None);
+    check(&spec, "mount namespace");
+}
+
+#[test]
 fn a_dev_that_is_a_link_is_refused() {
     let facts = HostFacts {
         dev_is_not_a_directory: true,

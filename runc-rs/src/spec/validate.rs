@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path};
 
-use oci_spec::runtime::{Mount, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
 
 use super::{HostFacts, SpecError};
 
@@ -23,6 +23,13 @@ pub fn validate(spec: &Spec, facts: &HostFacts) -> Result<(), SpecError> {
         .as_ref()
         .ok_or(SpecError::Missing("process"))?;
     validate_process(process)?;
+    // libcontainer would make all mounts, and change propagation, on the host.
+    let mut namespaces = linux.namespaces().iter().flatten();
+    if !namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {
+        return Err(SpecError::Unsupported(
+            "a container without a mount namespace",
+        ));
+    }
     if linux
         .mount_label()
         .as_ref()
