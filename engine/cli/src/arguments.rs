@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::cmd::Command;
-use crate::daemon::DaemonOptions;
+use crate::daemon::{DaemonOptions, FaultSteps};
 use crate::parse;
 
 /// The exit code of a command line with a bad option.
@@ -96,6 +96,7 @@ impl GlobalOptions {
             config: self.config.as_deref().map(absolute),
             host: self.host.clone(),
             log_level: self.log_level.clone(),
+            faults: FaultSteps::default(),
         }
     }
 }

@@ -82,6 +82,7 @@ async fn finish_start(engine: &Arc<Engine>, container: &Arc<Container>, run: &Ru
             started,
             ..
         } => {
+            engine.steps.reached("adopt.started");
             let time = started.unwrap_or_else(Timestamp::now);
             container.apply(ContainerEvent::Started {
                 run: run.run,
@@ -91,7 +92,9 @@ async fn finish_start(engine: &Arc<Engine>, container: &Arc<Container>, run: &Ru
             adopt_live(engine, container, run).await
         }
         _ => {
+            engine.steps.reached("adopt.abandon");
             shim::abandon(engine, run).await?;
+            engine.steps.reached("adopt.failed");
             fail_start(container, run)
         }
     }
@@ -180,6 +183,7 @@ pub async fn shim_ended(engine: &Arc<Engine>, run: &RunId) {
 async fn finish_lost(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {
     tracing::warn!(%run, "the shim is gone; finishing its run");
     let recorded = read_exit(engine, run)?;
+    engine.steps.reached("lost.delete");
     delete_leftovers(engine, container, run).await?;
     if container.state().is_live() {
         let exit = recorded.unwrap_or_else(|| ExitRecord {
@@ -189,14 +193,17 @@ async fn finish_lost(engine: &Arc<Engine>, container: &Arc<Container>, run: &Run
             exited: Timestamp::now(),
             shim_lost: true,
         });
+        engine.steps.reached("lost.exited");
         engine.bus.publish(EXITED, run.to_string(), &exit)?;
         exit::exited(engine, container, &exit)?;
     }
+    engine.steps.reached("lost.cleaned");
     engine
         .bus
         .publish(CLEANED, run.to_string(), &Cleaned::default())?;
     container.apply(ContainerEvent::Cleaned { run: run.run })?;
     engine.leaving.forget(run);
+    engine.steps.reached("lost.forget");
     shim::forget(engine, run)
 }
 

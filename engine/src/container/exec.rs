@@ -195,14 +195,17 @@ pub fn create(
         status: watch::Sender::default(),
     });
     engine.execs.add(exec.clone())?;
-    engine.bus.publish(
-        EXEC_CREATED,
-        exec.run.to_string(),
-        &ExecCreated {
-            exec: exec.id.clone(),
-        },
-    )?;
+    tell_created(engine, &exec)?;
     Ok(exec)
+}
+
+fn tell_created(engine: &Engine, exec: &Exec) -> Result<()> {
+    engine.steps.reached("exec.created");
+    let fact = ExecCreated {
+        exec: exec.id.clone(),
+    };
+    let subject = exec.run.to_string();
+    engine.bus.publish(EXEC_CREATED, subject, &fact).map(drop)
 }
 
 /// Keeps the last value of each variable.
@@ -295,6 +298,7 @@ async fn perform(
             path.clone(),
         );
         move || {
+            engine.steps.reached("exec.process");
             write_process(&engine, &container, &exec, &path)?;
             let Some(streams) = streams else {
                 return Ok(None);
@@ -318,7 +322,9 @@ async fn perform(
         terminal: exec.process.terminal,
         stdin: exec.process.stdin == StdinConfig::Open,
     };
+    engine.steps.reached("exec.start");
     let started = shim::exec(engine, &exec.run, request).await;
+    engine.steps.reached("exec.started");
     remove_if_there(&path).or_internal()?;
     engine.execs.started(&exec.id, started?);
     Ok(stream)

@@ -119,6 +119,7 @@ fn try_handle(engine: &Arc<Engine>, record: &Record) -> Result<()> {
     match record.kind.as_str() {
         STARTED => {
             let started: Started = record.payload().or_internal()?;
+            engine.steps.reached("exit.started");
             let event = ContainerEvent::Started {
                 run: run.run,
                 pid: started.pid,
@@ -143,10 +144,12 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: &ExitRecor
         oom_killed: exit.oom_killed,
         time: exit.exited,
     };
+    engine.steps.reached("exit.state");
     let (before, after) = container.apply(event)?;
     if before == after {
         return Ok(());
     }
+    engine.steps.reached("exit.follow_up");
     health::end(container);
     engine.execs.container_ended(&container.config.id);
     follow_up(engine, container, &after)
@@ -177,6 +180,7 @@ pub fn follow_up(
     match container.config.restart.decide(exit) {
         RestartDecision::Stay => Ok(()),
         RestartDecision::RestartAfter(delay) => {
+            engine.steps.reached("restart.schedule");
             container.apply(ContainerEvent::RestartScheduled)?;
             schedule_restart(engine, container, delay);
             Ok(())
@@ -194,6 +198,7 @@ pub fn schedule_restart(engine: &Arc<Engine>, container: &Arc<Container>, delay:
         if state.status != Status::Restarting || engine.is_stopping() {
             return;
         }
+        engine.steps.reached("restart.start");
         if let Err(error) = start::start_locked(&engine, &container).await {
             tracing::warn!(container = %container.config.id, %error, "cannot restart the container");
             restart_failed(&engine, &container);
@@ -213,6 +218,7 @@ fn restart_failed(engine: &Arc<Engine>, container: &Arc<Container>) {
 }
 
 fn cleaned(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {
+    engine.steps.reached("exit.cleaned");
     container.apply(ContainerEvent::Cleaned { run: run.run })?;
     engine.leaving.forget(run);
     Ok(())

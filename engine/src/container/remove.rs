@@ -83,11 +83,13 @@ pub fn remove_after_exit(engine: &Arc<Engine>, container: &Arc<Container>) -> Re
 
 /// Frees name and record, and tells whoever waits.
 fn free(engine: &Engine, container: &Arc<Container>) -> Result<()> {
+    engine.steps.reached("remove.state");
     let (_, state) = container.apply(ContainerEvent::RemoveRequested)?;
     if !state.cleaned {
         engine.leaving.keep(container);
     }
     engine.containers.remove(container);
+    engine.steps.reached("remove.tell");
     engine.bus.publish(
         CONTAINER_REMOVED,
         container.config.id.to_string(),
@@ -127,6 +129,7 @@ async fn remove_files(
     if tokio::time::timeout(CLEANED_LIMIT, cleaned).await.is_err() {
         tracing::warn!(container = %container.config.id, "removing files although the last run is not cleaned up");
     }
+    engine.steps.reached("remove.files");
     let body = RemoveFiles {
         container: container.config.id.clone(),
     };
@@ -137,7 +140,9 @@ async fn remove_files(
     if volumes == AnonymousVolumes::Remove {
         remove_anonymous_volumes(engine, container).await?;
     }
+    engine.steps.reached("remove.shim");
     shim::forget(engine, &container.run())?;
+    engine.steps.reached("remove.record");
     let directory = container.directory().to_owned();
     crate::blocking(move || delete(&directory)).await
 }
@@ -150,6 +155,7 @@ async fn remove_anonymous_volumes(engine: &Engine, container: &Container) -> Res
             ..
         } = &mount.source
         {
+            engine.steps.reached("remove.volume");
             let body = RemoveVolume { name: name.clone() };
             match engine.bus.call(name.as_str(), &body, FILES_LIMIT).await {
                 Err(error) if error.kind != base::FailureKind::NotFound => return Err(error),

@@ -36,9 +36,11 @@ const READY: &[u8] = b"ready\n";
 pub async fn spawn(engine: &Arc<Engine>, container: &Container, run: &RunId) -> Result<()> {
     let directory = engine.instance.shim(run);
     let config = shim_config(engine, container, run)?;
+    engine.steps.reached("start.run_directory");
     make_directories(&directory, 0o700).or_internal()?;
     let content = serde_json::to_vec(&config).or_internal()?;
     replace(&directory.join("config.json"), &content, FileMode::Private).or_internal()?;
+    engine.steps.reached("start.shim");
     let mut child = Command::new(&engine.binaries.shim)
         .arg(&directory)
         .env_clear()

@@ -67,6 +67,7 @@ pub(super) async fn stop_locked(
             return Ok(StopOutcome::NotRunning);
         }
     }
+    engine.steps.reached("stop.state");
     container.apply(ContainerEvent::StopRequested)?;
     resume_if_paused(engine, container).await?;
     let config = &container.config;
@@ -87,6 +88,7 @@ pub(super) async fn stop_locked(
             )));
         }
     }
+    engine.steps.reached("stop.tell");
     engine.bus.publish(
         CONTAINER_STOPPED,
         container.run().to_string(),
@@ -121,11 +123,13 @@ async fn send(engine: &Engine, container: &Container, signal: Signal) -> Result<
         signal: signal.number(),
         all: false,
     };
+    engine.steps.reached("stop.signal");
     match shim::call(engine, &container.run(), request).await {
         Ok(_) => {}
         Err(_) if wait_exit(container, Some(CATCH_UP_LIMIT)).await => return Ok(()),
         Err(error) => return Err(error),
     }
+    engine.steps.reached("stop.signalled");
     engine.bus.publish(
         CONTAINER_KILLED,
         container.run().to_string(),
@@ -182,6 +186,7 @@ pub async fn restart(
     }
     stop_locked(engine, container, request).await?;
     start::start_locked(engine, container).await?;
+    engine.steps.reached("restart.tell");
     engine.bus.publish(
         CONTAINER_RESTARTED,
         container.run().to_string(),
@@ -202,7 +207,9 @@ pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
         Status::Paused => return Err(conflict(format!("container {id} is already paused"))),
         _ => return Err(conflict(format!("container {id} is not running"))),
     }
+    engine.steps.reached("pause.freeze");
     shim::call(engine, &container.run(), ControlRequest::Pause).await?;
+    engine.steps.reached("pause.state");
     container.apply(ContainerEvent::Paused)?;
     engine.bus.publish(
         CONTAINER_PAUSED,
@@ -224,7 +231,9 @@ pub async fn unpause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
             container.config.id
         )));
     }
+    engine.steps.reached("unpause.thaw");
     shim::call(engine, &container.run(), ControlRequest::Resume).await?;
+    engine.steps.reached("unpause.state");
     container.apply(ContainerEvent::Resumed)?;
     engine.bus.publish(
         CONTAINER_RESUMED,

@@ -1,11 +1,14 @@
 //! netd and volumed: started with the engine, started again when they end.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base::Instance;
+use engine_cli::FaultSteps;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -42,15 +45,17 @@ impl Helpers {
 }
 
 /// Starts netd and volumed and keeps them running.
-pub(super) fn start_all(engine: &Arc<Engine>) -> anyhow::Result<Helpers> {
+pub(super) fn start_all(engine: &Arc<Engine>, faults: FaultSteps) -> anyhow::Result<Helpers> {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = Vec::new();
-    for (name, program) in [
-        ("netd", &engine.binaries.netd),
-        ("volumed", &engine.binaries.volumed),
+    for (name, program, fault) in [
+        ("netd", &engine.binaries.netd, faults.netd),
+        ("volumed", &engine.binaries.volumed, faults.volumed),
     ] {
+        engine.steps.reached("helper.replace");
         replace(&engine.instance.daemon_lock(name))?;
-        let child = start(engine, program)?;
+        engine.steps.reached("helper.start");
+        let child = start(engine, program, fault)?;
         tasks.push(tokio::spawn(supervise(
             engine.clone(),
             program.clone(),
@@ -93,14 +98,21 @@ fn replace(lock: &Path) -> anyhow::Result<()> {
     anyhow::bail!("the helper that holds {lock:?} does not end")
 }
 
-fn start(engine: &Engine, program: &Path) -> anyhow::Result<Child> {
-    let instance = &engine.instance;
+/// Returns the command line of a helper, without the program.
+fn arguments(instance: &Instance, config: Option<&Path>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["--root".into(), instance.root().into()];
+    words.extend(["--run-dir".into(), instance.run().into()]);
+    words.extend(["--instance".into(), instance.name().as_str().into()]);
+    if let Some(config) = config {
+        words.extend(["--config".into(), config.into()]);
+    }
+    words
+}
+
+fn start(engine: &Engine, program: &Path, fault: Option<u64>) -> anyhow::Result<Child> {
     Command::new(program)
-        .arg("--root")
-        .arg(instance.root())
-        .arg("--run-dir")
-        .arg(instance.run())
-        .args(["--instance", instance.name().as_str()])
+        .args(arguments(&engine.instance, engine.config.file.as_deref()))
+        .args(fault.map(|step| format!("--fault-step={step}")))
         .env_clear()
         .env(
             "PATH",
@@ -135,7 +147,7 @@ async fn supervise(
             if *stop.borrow() {
                 return;
             }
-            match start(&engine, &program) {
+            match start(&engine, &program, None) {
                 Ok(child) => break child,
                 Err(error) => tracing::error!(
                     ?program,
@@ -159,5 +171,26 @@ async fn end(program: &Path, mut child: Child) {
         && let Err(error) = child.kill().await
     {
         tracing::warn!(?program, %error, "cannot kill a helper");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(config: Option<&str>, expected: &str) {
+        let instance = Instance::from_canonical("/r".into(), "/run/r".into(), "x".parse().ok());
+        let words = arguments(&instance, config.map(Path::new));
+        let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        assert_eq!(words.join(" "), expected);
+    }
+
+    #[test]
+    fn helpers_read_the_file_the_engine_read() {
+        check(None, "--root /r --run-dir /run/r --instance x");
+        check(
+            Some("/etc/x.toml"),
+            "--root /r --run-dir /run/r --instance x --config /etc/x.toml",
+        );
     }
 }

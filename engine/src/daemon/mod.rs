@@ -25,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::bus::Bus;
 use crate::container::registry::Registry;
 use crate::container::{Container, adopt, exit, store};
+use crate::steps::Steps;
 use crate::{Binaries, Engine, Leaving, api, config};
 
 /// Threads that run tasks: the daemon waits much and computes little.
@@ -69,12 +70,17 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
             instance.root()
         )
     })?;
+    let steps = Steps::new(options.faults.engine);
+    steps.reached("daemon.run_directory");
     run_dir::prepare(&instance)?;
+    steps.reached("daemon.cgroup");
     cgroup::enter(&instance);
-    let (engine, monitored) = open(&options, instance)?;
-    let mut helpers = helper::start_all(&engine)?;
+    steps.reached("daemon.open");
+    let (engine, monitored) = open(&options, instance, steps)?;
+    let mut helpers = helper::start_all(&engine, options.faults)?;
     load_containers(&engine)?;
     let (caught_up, monitor) = follow(&engine, monitored)?;
+    engine.steps.reached("daemon.listen");
     let listener = api::server::bind(&engine, options.host.as_deref())?;
     caught_up
         .await
@@ -121,7 +127,11 @@ struct Monitored {
     log: Log,
 }
 
-fn open(options: &DaemonOptions, instance: Instance) -> anyhow::Result<(Arc<Engine>, Monitored)> {
+fn open(
+    options: &DaemonOptions,
+    instance: Instance,
+    steps: Steps,
+) -> anyhow::Result<(Arc<Engine>, Monitored)> {
     let path = options
         .config
         .clone()
@@ -154,6 +164,7 @@ fn open(options: &DaemonOptions, instance: Instance) -> anyhow::Result<(Arc<Engi
         execs: Default::default(),
         leaving: Leaving::default(),
         started: Timestamp::now(),
+        steps,
         stopping: Arc::new(AtomicBool::new(false)),
         instance,
     };
@@ -188,6 +199,7 @@ fn load_containers(engine: &Arc<Engine>) -> anyhow::Result<()> {
                 register(engine, container);
             }
             Ok(store::Found::Leftover) => {
+                engine.steps.reached("load.leftover");
                 if let Err(error) = std::fs::remove_dir_all(&directory) {
                     tracing::warn!(%id, %error, "cannot remove the leftover directory of a container");
                 }

@@ -20,8 +20,32 @@ pub(crate) struct DaemonArguments {
     /// Begin a session, so that no terminal's signals arrive
     #[arg(long, hide = true, requires = "foreground")]
     pub own_session: bool,
+    #[command(flatten)]
+    pub faults: FaultSteps,
     #[command(subcommand)]
     action: Option<Action>,
+}
+
+/// The steps at which daemons kill themselves, counted from 1, for tests of
+/// crashes; a helper that is started again has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+pub struct FaultSteps {
+    #[arg(id = "fault_step", long = "fault-step", value_name = "N", hide = true)]
+    pub engine: Option<u64>,
+    #[arg(
+        id = "netd_fault_step",
+        long = "netd-fault-step",
+        value_name = "N",
+        hide = true
+    )]
+    pub netd: Option<u64>,
+    #[arg(
+        id = "volumed_fault_step",
+        long = "volumed-fault-step",
+        value_name = "N",
+        hide = true
+    )]
+    pub volumed: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use base::instance::InstanceName;
 
+pub use crate::cmd::daemon::FaultSteps;
+
 use crate::cmd::daemon::DaemonArguments;
 use crate::error::eprint_line;
 
@@ -32,6 +34,8 @@ pub struct DaemonOptions {
     pub host: Option<PathBuf>,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub log_level: String,
+    /// Where daemons kill themselves, for tests.
+    pub faults: FaultSteps,
 }
 
 impl DaemonOptions {
@@ -58,7 +62,7 @@ impl DaemonOptions {
 /// Hands over to the daemon.
 pub(crate) fn run_hook(
     arguments: &DaemonArguments,
-    options: DaemonOptions,
+    mut options: DaemonOptions,
     hook: impl FnOnce(DaemonOptions) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
     if arguments.own_session
@@ -67,6 +71,7 @@ pub(crate) fn run_hook(
         eprint_line(&format!("engine: cannot begin a session: {error}"));
         return ExitCode::FAILURE;
     }
+    options.faults = arguments.faults;
     hook(options).unwrap_or_else(|error| {
         eprint_line(&format!("engine: {error:#}"));
         ExitCode::FAILURE

@@ -262,6 +262,7 @@ mod tests {
             config: None,
             host: None,
             log_level: "info".to_owned(),
+            faults: Default::default(),
         };
         let client = Client::new(directory.path().join("engine.sock"));
         let started = Started::Process { child, log };

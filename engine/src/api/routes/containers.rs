@@ -229,10 +229,12 @@ fn rename_now(engine: &Engine, container: &Container, name: &str) -> Result<()> 
     let claim = engine.containers.claim(name, &container.config.id)?;
     let mut stored = container.stored();
     stored.name = name.to_owned();
+    engine.steps.reached("rename.record");
     container::store::write_config(container.directory(), &stored).or_internal()?;
     container.set_name(name.to_owned());
     claim.keep_renamed();
     engine.containers.free_name(&old_name);
+    engine.steps.reached("rename.tell");
     let fact = Renamed {
         old_name,
         name: name.to_owned(),

@@ -63,8 +63,10 @@ pub async fn create(
             store::write_config(&directory, &stored).or_internal()
         }
     };
+    engine.steps.reached("create.record");
     crate::blocking(write).await?;
     let container = Arc::new(Container::new(stored, ContainerState::created(), directory));
+    engine.steps.reached("create.tell");
     engine.bus.publish(
         CONTAINER_CREATED,
         id.to_string(),

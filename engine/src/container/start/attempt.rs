@@ -67,11 +67,13 @@ async fn begin(
     let work = {
         let (engine, container, run) = (engine.clone(), container.clone(), run.clone());
         move || {
+            engine.steps.reached("start.bundle");
             spec::write_bundle(&engine, &container, &run, (attached.as_ref(), &mounted))?;
             container.waiting.connect(&engine, &run)
         }
     };
     crate::blocking(work).await?;
+    engine.steps.reached("start.process");
     shim::start(engine, run).await
 }
 
@@ -83,6 +85,7 @@ async fn attach(engine: &Engine, container: &Container, run: &RunId) -> Result<O
         NetworkMode::None => Vec::new(),
         NetworkMode::Networks(endpoints) => network::resolve(&engine.instance, endpoints)?,
     };
+    engine.steps.reached("start.attach");
     let body = Attach {
         run: run.clone(),
         container_name: container.name(),
@@ -115,6 +118,7 @@ async fn mount(engine: &Engine, container: &Container, run: &RunId) -> Result<Ro
             .collect(),
         binds: config.mounts.iter().filter_map(bind_use).collect(),
     };
+    engine.steps.reached("start.mount");
     engine.bus.call(&run.to_string(), &body, MOUNT_LIMIT).await
 }
 
@@ -172,6 +176,7 @@ async fn undo(
         container.config.network,
         NetworkMode::Host | NetworkMode::Container(_)
     );
+    engine.steps.reached("undo.shim");
     let shim = shim::abandon(engine, run).await;
     let detached = async {
         if !has_network {
@@ -190,12 +195,17 @@ async fn undo(
             .await
             .map(drop)
     };
+    engine.steps.reached("undo.helpers");
     let (detached, unmounted) = tokio::join!(detached, unmounted);
     let failed: Vec<String> = [shim, detached, unmounted]
         .into_iter()
         .filter_map(Result::err)
         .map(|error| error.message)
         .collect();
+    with_failed_undo(failure, &failed)
+}
+
+fn with_failed_undo(failure: Failure, failed: &[String]) -> Failure {
     if failed.is_empty() {
         return failure;
     }

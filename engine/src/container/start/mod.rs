@@ -65,9 +65,11 @@ pub async fn start_locked(
         container.config.id.clone(),
         RunNumber(container.state().run.0 + 1),
     );
+    engine.steps.reached("start.begin");
     container.apply(ContainerEvent::Starting { run: run.run })?;
     match attempt::perform(engine, container, &run).await {
         Ok(pid) => {
+            engine.steps.reached("start.started");
             container.apply(ContainerEvent::Started {
                 run: run.run,
                 pid,
@@ -77,6 +79,7 @@ pub async fn start_locked(
             Ok(StartOutcome::Started)
         }
         Err(failure) => {
+            engine.steps.reached("start.failed");
             let failure = record_failure(engine, container, &run, failure);
             if container.config.auto_remove {
                 super::remove::remove_after_exit(engine, container)?;
