@@ -5,8 +5,10 @@ use std::path::Path;
 
 use base::PathError;
 use base::file::read_bounded;
-use netd_api::config::{NetworkSection, NetworkSectionError};
+use netd_api::config::NetworkSectionError;
 use serde::Deserialize;
+
+pub use netd_api::config::NetworkSection;
 
 /// No configuration file is larger.
 const FILE_LIMIT_BYTES: u64 = 1 << 20;

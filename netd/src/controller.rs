@@ -13,6 +13,7 @@ use base::{Failure, FailureKind, Instance, NetworkId, RunId};
 use netd_api::{Attach, Attached, Dns, Lease, NetworkConfig};
 
 use crate::apply::{ApplyError, Host};
+use crate::config::NetworkSection;
 use crate::dns::supervisor::Supervisor;
 use crate::dns::{self, Names};
 use crate::forwarding::Forwarding;

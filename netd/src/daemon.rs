@@ -12,6 +12,7 @@ use base::{Instance, PathError};
 use events::{AppendError, Draft, Log, OpenError, ReadError, Server, ServerConfig};
 use netd_api::{RECONCILED, SOURCE};
 
+use crate::config::NetworkSection;
 use crate::controller::{ControlError, Controller};
 use crate::dns::Names;
 use crate::firewall::base::LoadError;

@@ -112,12 +112,10 @@ fn with_first_gateway(subnet: Ipv4Net) -> Ipv4Pool {
     }
 }
 
-fn net(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
-    Ipv4Net::new(address, prefix).expect("the prefix is at most 32")
-}
-
 #[cfg(test)]
 mod tests {
+    use netd_api::config::default_pools;
+
     use super::*;
 
     fn nets(texts: &[&str]) -> Vec<Ipv4Net> {

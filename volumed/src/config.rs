@@ -1,17 +1,17 @@
 //! volumed's part of the configuration file, table `[storage]`; other tables are
-//! other daemons'.
+//! other daemons'. engine tests the names of all of them before it starts volumed.
 
 use std::path::{Path, PathBuf};
 
 use base::PathError;
 use base::file::read_bounded;
-use events::ServerConfig;
 use serde::Deserialize;
+use volumed_api::config::StorageSectionError;
+
+pub use volumed_api::config::StorageSection;
 
 /// No configuration file is larger.
 const FILE_LIMIT_BYTES: u64 = 1 << 20;
-/// Threads of one kind.
-const WORKER_LIMIT: usize = 64;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,28 +23,8 @@ pub enum ConfigError {
         path: PathBuf,
         source: Box<toml::de::Error>,
     },
-    #[error("{key} = {value} in table storage: expected 1 to {WORKER_LIMIT}")]
-    Workers { key: &'static str, value: usize },
-}
-
-/// What the configuration says of storage.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StorageSection {
-    /// Mounts worked on at once.
-    pub workers: usize,
-    /// Unmounts and removals worked on at once.
-    pub teardown_workers: usize,
-}
-
-impl Default for StorageSection {
-    fn default() -> Self {
-        let server = ServerConfig::default();
-        Self {
-            workers: server.workers,
-            teardown_workers: server.teardown_workers,
-        }
-    }
+    #[error(transparent)]
+    Section(#[from] StorageSectionError),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,15 +46,8 @@ pub fn read(path: Option<&Path>) -> Result<StorageSection, ConfigError> {
         path: path.to_owned(),
         source: Box::new(source),
     })?;
-    let section = file.storage;
-    let counts = [
-        ("workers", section.workers),
-        ("teardown_workers", section.teardown_workers),
-    ];
-    match counts.iter().find(|(_, n)| !(1..=WORKER_LIMIT).contains(n)) {
-        Some((key, value)) => Err(ConfigError::Workers { key, value: *value }),
-        None => Ok(section),
-    }
+    file.storage.check()?;
+    Ok(file.storage)
 }
 
 #[cfg(test)]

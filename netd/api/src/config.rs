@@ -57,9 +57,8 @@ impl NetworkSection {
         if self.address_pools.is_empty() {
             return Err(NetworkSectionError::NoPool);
         }
-        let bad = |pool: &&AddressPool| {
-            pool.size < pool.base.prefix_len() || pool.size > LONGEST_PREFIX
-        };
+        let bad =
+            |pool: &&AddressPool| pool.size < pool.base.prefix_len() || pool.size > LONGEST_PREFIX;
         match self.address_pools.iter().find(bad) {
             Some(pool) => Err(NetworkSectionError::Pool {
                 base: pool.base,

@@ -5,6 +5,7 @@
 //! Requests and replies travel as events; queries read the files.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod query;
 pub mod rootfs;
 pub mod volume;
