@@ -1,30 +1,20 @@
 //! `engine events`: reads the log's files, so that it works with the daemon down.
 
+mod select;
+
 use std::time::Duration;
 
 use base::Timestamp;
 use clap::{Args, Subcommand};
-use engine_api::filters::Filters;
 use events::{Log, Position, Reader, Record};
 use serde_json::{Value, json};
 
+use self::select::Selection;
 use crate::context::Context;
 use crate::error::{CliError, EventsError};
 use crate::parse::filter::{self, Filter};
 use crate::parse::{ParseError, time};
 use crate::template::Template;
-
-/// The conditions there are.
-const FILTERS: &[&str] = &[
-    "container",
-    "event",
-    "network",
-    "request",
-    "source",
-    "subject",
-    "type",
-    "volume",
-];
 
 /// How long a wait for news lasts before the end of time is looked at again.
 const WAIT_LIMIT: Duration = Duration::from_secs(1);
@@ -73,18 +63,19 @@ impl Events {
     }
 
     fn show(&self, context: &Context) -> Result<(), CliError> {
-        let filters = filter::collect(&self.filter);
-        let known = filters.check_keys(FILTERS);
-        known.map_err(|error| CliError::Usage(error.to_string()))?;
+        let selection = Selection::new(filter::collect(&self.filter));
+        let mut selection = selection.map_err(|error| CliError::Usage(error.to_string()))?;
         let format = Format::parse(self.format.as_deref())?;
         let now = Timestamp::now();
         let moment = |text: &String| time::parse(text, now);
         let until = self.until.as_ref().map(moment).transpose()?;
         let since = self.since.as_ref().map(moment).transpose()?;
         let log = Log::open_read_only(&context.global.events()).map_err(EventsError::from)?;
-        let mut reader = log
-            .read_after(self.start(&log, since)?)
-            .map_err(EventsError::from)?;
+        let start = self.start(&log, since)?;
+        if selection.needs_names() {
+            learn_names(&log, start, &mut selection)?;
+        }
+        let mut reader = log.read_after(start).map_err(EventsError::from)?;
         let follows = (self.follow || self.until.is_none()) && !self.no_follow;
         let is_future = until.is_some_and(|until| until > now);
         let range = Range {
@@ -93,7 +84,7 @@ impl Events {
             follows: follows || (is_future && !self.no_follow),
         };
         range.print(&mut reader, context, |record| {
-            match matches(&filters, record) {
+            match selection.matches(record) {
                 true => format.render(record).map(Some),
                 false => Ok(None),
             }
@@ -112,6 +103,21 @@ impl Events {
     }
 }
 
+/// Shows `selection` the records up to `end`.
+fn learn_names(log: &Log, end: Position, selection: &mut Selection) -> Result<(), CliError> {
+    let mut reader = log
+        .read_after(Position::default())
+        .map_err(EventsError::from)?;
+    loop {
+        let records = reader.read_batch().map_err(EventsError::from)?;
+        let is_over = records.last().is_none_or(|record| record.position >= end);
+        records.iter().for_each(|record| selection.learn(record));
+        if is_over {
+            return Ok(());
+        }
+    }
+}
+
 /// Which records are wanted by their time, and whether more are waited for.
 struct Range {
     since: Option<Timestamp>,
@@ -124,7 +130,7 @@ impl Range {
         &self,
         reader: &mut Reader,
         context: &Context,
-        render: impl Fn(&Record) -> Result<Option<String>, CliError>,
+        mut render: impl FnMut(&Record) -> Result<Option<String>, CliError>,
     ) -> Result<(), CliError> {
         loop {
             let records = reader.read_batch().map_err(EventsError::from)?;
@@ -220,33 +226,6 @@ fn raw(record: &Record) -> String {
         text(&record.subject),
         record.data.get(),
     )
-}
-
-/// Returns whether all conditions hold.
-fn matches(filters: &Filters, record: &Record) -> bool {
-    let (area, action) = record.kind.split_once('.').unwrap_or((&record.kind, ""));
-    let is_kind = |part: &str, value: &str| value == part || value == record.kind;
-    let request = record.request.as_ref().map(|request| request.as_str());
-    filters.allows("type", |value| is_kind(area, value))
-        && filters.allows("event", |value| is_kind(action, value))
-        && filters.allows("source", |value| value == record.source)
-        && filters.allows("subject", |value| value == record.subject)
-        && filters.allows("request", |value| Some(value) == request)
-        && ["container", "network", "volume"]
-            .iter()
-            .all(|kind| filters.allows(kind, |value| is_about(record, kind, value)))
-}
-
-/// Returns whether the record is about the object `value`: its subject begins
-/// with that id, or its payload has it as the name.
-fn is_about(record: &Record, kind: &str, value: &str) -> bool {
-    if !value.is_empty() && record.subject.starts_with(value) {
-        return true;
-    }
-    let data: Value = serde_json::from_str(record.data.get()).unwrap_or_default();
-    let is_kind = record.kind.split('.').next() == Some(kind);
-    data.get(kind).and_then(Value::as_str) == Some(value)
-        || is_kind && data.get("name").and_then(Value::as_str) == Some(value)
 }
 
 fn repair(context: &Context) -> Result<(), CliError> {

@@ -11,7 +11,7 @@ fn log_of_three() -> (tempfile::TempDir, Vec<Record>) {
     let draft =
         |kind, subject: &str, data: Value| Draft::new("engine", kind, subject, &data).unwrap();
     log.append(&[
-        draft("container.started", "abc123.1", json!({"name": "web"})),
+        draft("container.created", "abc123", json!({"name": "web"})),
         draft("network.attached", "abc123.1", json!({"network": "n1"})),
         draft("container.exited", "ffff.2", json!({})),
     ])
@@ -29,13 +29,13 @@ fn conditions_choose_records() {
             .iter()
             .map(|c| filter::parse(c).unwrap())
             .collect();
-        let filters = filter::collect(&filters);
-        let fits = records.iter().filter(|record| matches(&filters, record));
+        let mut selection = Selection::new(filter::collect(&filters)).unwrap();
+        let fits = records.iter().filter(|record| selection.matches(record));
         fits.map(|record| record.kind.as_str()).collect::<Vec<_>>()
     };
     assert_eq!(
         chosen(&["type=container"]),
-        ["container.started", "container.exited"]
+        ["container.created", "container.exited"]
     );
     assert_eq!(
         chosen(&["type=container", "event=exited"]),
@@ -44,9 +44,12 @@ fn conditions_choose_records() {
     assert_eq!(chosen(&["type=network.attached"]), ["network.attached"]);
     assert_eq!(
         chosen(&["container=abc1"]),
-        ["container.started", "network.attached"]
+        ["container.created", "network.attached"]
     );
-    assert_eq!(chosen(&["container=web"]), ["container.started"]);
+    assert_eq!(
+        chosen(&["container=web"]),
+        ["container.created", "network.attached"]
+    );
     assert_eq!(chosen(&["network=n1"]), ["network.attached"]);
     assert_eq!(chosen(&["source=netd"]), Vec::<&str>::new());
 }
@@ -59,17 +62,17 @@ fn a_record_has_three_forms() {
     let time = record.time;
     assert_eq!(
         text(None),
-        format!(r#"{time} container.started abc123.1 {{"name":"web"}}"#)
+        format!(r#"{time} container.created abc123 {{"name":"web"}}"#)
     );
     assert_eq!(
         text(Some("{{.type}} {{.data.name}}")),
-        "container.started web"
+        "container.created web"
     );
     let read: Value = serde_json::from_str(&text(Some("json"))).unwrap();
     assert_eq!(read["seq"], json!(record.position.seq));
     assert_eq!(
         (&read["type"], &read["data"]["name"]),
-        (&json!("container.started"), &json!("web"))
+        (&json!("container.created"), &json!("web"))
     );
 }
 
@@ -105,6 +108,12 @@ fn the_files_are_read_without_a_daemon() {
     );
     let last_but_one = records[1].position.to_string();
     assert_eq!(lines(&["--from", &last_but_one, "--no-follow"]), 1);
+    // The name is older than what is asked for.
+    let first = records[0].position.to_string();
+    assert_eq!(
+        lines(&["--from", &first, "--no-follow", "-f", "container=web"]),
+        1
+    );
     let until = records[2].time.to_string();
     assert_eq!(lines(&["--until", &until]), 3);
     assert_eq!(
