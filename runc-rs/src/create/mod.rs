@@ -116,7 +116,7 @@ pub fn create(
     let linux = spec.linux().as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let cgroup = Cgroup::plan(&Layout::detect()?, wanted, request.id.as_str())?;
-    let normalised = spec::normalise(spec, &facts, &cgroup.path);
+    let normalised = spec::normalise(spec, &facts, &cgroup);
     let directory = store.reserve(&request.id)?;
     log.debug("reserved the container's directory");
     let record = match new_record(request, &normalised.spec, facts, cgroup) {

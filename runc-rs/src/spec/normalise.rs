@@ -5,12 +5,19 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Root, Spec};
+use oci_spec::runtime::{
+    Capabilities, Linux, LinuxCapabilities, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    LinuxSeccompOperator, Mount, Process, Root, Spec,
+};
 
 use super::HostFacts;
+use crate::cgroup::{Cgroup, Directories};
 
 /// The file mode mask of a process whose specification has none.
 pub(crate) const DEFAULT_UMASK: u32 = 0o022;
+
+/// The named hierarchy that libcontainer mounts besides those with controllers.
+const NAMED_HIERARCHY: &str = "systemd";
 
 /// A specification libcontainer handles rightly, and what is left to do for us.
 #[derive(Debug, Clone)]
@@ -22,7 +29,7 @@ pub struct Normalised {
 }
 
 /// Returns `spec` with its gaps filled from `facts` and its cgroup path set.
-pub fn normalise(mut spec: Spec, facts: &HostFacts, cgroup_path: &Path) -> Normalised {
+pub fn normalise(mut spec: Spec, facts: &HostFacts, cgroup: &Cgroup) -> Normalised {
     let working_directory = missing_working_directory(&spec);
     if let Some(process) = spec.process_mut() {
         normalise_process(process, &facts.home);
@@ -36,13 +43,65 @@ pub fn normalise(mut spec: Spec, facts: &HostFacts, cgroup_path: &Path) -> Norma
     root.set_path(facts.rootfs.clone());
     root.set_readonly(Some(read_only));
     spec.set_root(Some(root));
+    let sealed = read_only_hierarchies(&spec, cgroup);
     if let Some(linux) = spec.linux_mut() {
-        linux.set_cgroups_path(Some(cgroup_path.to_owned()));
+        linux.set_cgroups_path(Some(cgroup.path.clone()));
+        exchange_masks(linux);
+        let mut paths = linux.readonly_paths().clone().unwrap_or_default();
+        paths.extend(sealed);
+        linux.set_readonly_paths(Some(paths));
     }
     Normalised {
         spec,
         working_directory,
     }
+}
+
+/// The specification's `value` is the mask and `valueTwo` what is compared;
+/// libcontainer takes them the other way round, which lets every call through.
+fn exchange_masks(linux: &mut Linux) {
+    let Some(filter) = linux.seccomp_mut() else {
+        return;
+    };
+    let mut rules = filter.syscalls().clone().unwrap_or_default();
+    for rule in &mut rules {
+        if let Some(arguments) = rule.args() {
+            rule.set_args(Some(arguments.iter().map(exchange_mask).collect()));
+        }
+    }
+    filter.set_syscalls(Some(rules));
+}
+
+fn exchange_mask(argument: &LinuxSeccompArg) -> LinuxSeccompArg {
+    if argument.op() != LinuxSeccompOperator::ScmpCmpMaskedEq {
+        return *argument;
+    }
+    LinuxSeccompArgBuilder::default()
+        .index(argument.index())
+        .op(argument.op())
+        .value(argument.value_two().unwrap_or(0))
+        .value_two(argument.value())
+        .build()
+        .expect("all fields are set")
+}
+
+/// Returns what must be made read-only by hand: of a mount of v1 hierarchies
+/// libcontainer ignores `ro`, and the container could lift its own limits.
+fn read_only_hierarchies(spec: &Spec, cgroup: &Cgroup) -> Vec<String> {
+    let Directories::Split(groups) = &cgroup.directories else {
+        return Vec::new();
+    };
+    let is_sealed = |mount: &&Mount| {
+        let options = mount.options().as_deref().unwrap_or_default();
+        mount.typ().as_deref() == Some("cgroup") && options.iter().any(|option| option == "ro")
+    };
+    let mounts = spec.mounts().iter().flatten().filter(is_sealed);
+    let below = |mount: &Mount| {
+        let names = groups.keys().map(String::as_str).chain([NAMED_HIERARCHY]);
+        let path = |name| mount.destination().join(name).display().to_string();
+        names.map(path).collect::<Vec<_>>()
+    };
+    mounts.flat_map(below).collect()
 }
 
 /// Fills the gaps of a process, of the container or of an exec.

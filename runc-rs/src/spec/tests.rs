@@ -28,6 +28,13 @@ fn facts() -> HostFacts {
     }
 }
 
+fn unified() -> Cgroup {
+    Cgroup {
+        path: PathBuf::from("/cg"),
+        directories: Directories::Unified(PathBuf::from("/sys/fs/cgroup/cg")),
+    }
+}
+
 fn check(spec: &Spec, expected: &str) {
     let found = match validate(spec, &facts()) {
         Ok(()) => String::new(),
@@ -119,11 +126,7 @@ fn gaps_are_filled_the_way_runc_means_them() {
     value["noNewPrivileges"] = false.into();
     value["capabilities"] = serde_json::json!({"bounding": ["CAP_KILL"]});
     value["env"] = serde_json::json!(["B=1", "A=2"]);
-    let done = normalise(
-        spec(value, serde_json::json!([])),
-        &facts(),
-        Path::new("/cg"),
-    );
+    let done = normalise(spec(value, serde_json::json!([])), &facts(), &unified());
     let process = done.spec.process().as_ref().unwrap();
     assert_eq!(process.no_new_privileges(), None);
     assert_eq!(
@@ -143,6 +146,54 @@ fn gaps_are_filled_the_way_runc_means_them() {
 #[test]
 fn a_working_directory_below_a_mount_is_left_to_the_mount() {
     let mounts = serde_json::json!([{"destination": "/work", "type": "tmpfs"}]);
-    let done = normalise(spec(process(), mounts), &facts(), Path::new("/cg"));
+    let done = normalise(spec(process(), mounts), &facts(), &unified());
     assert_eq!(done.working_directory, None);
+}
+
+#[test]
+fn read_only_v1_hierarchies_are_sealed_one_by_one() {
+    let mounts = |options: &[&str]| serde_json::json!([{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": options}]);
+    let groups = ["memory", "pids"].map(|name| (name.to_owned(), PathBuf::from("/x")));
+    let split = Cgroup {
+        directories: Directories::Split(groups.into()),
+        ..unified()
+    };
+    let sealed = |options: &[&str], cgroup: &Cgroup| {
+        let done = normalise(spec(process(), mounts(options)), &facts(), cgroup);
+        let linux = done.spec.linux().clone().unwrap();
+        linux.readonly_paths().clone().unwrap()
+    };
+    assert_eq!(
+        sealed(&["nosuid", "ro"], &split),
+        [
+            "/sys/fs/cgroup/memory",
+            "/sys/fs/cgroup/pids",
+            "/sys/fs/cgroup/systemd"
+        ]
+    );
+    assert!(sealed(&["rw"], &split).is_empty());
+    assert!(sealed(&["ro"], &unified()).is_empty());
+}
+
+#[test]
+fn masks_of_seccomp_are_handed_over_the_way_libcontainer_reads_them() {
+    let mut value = serde_json::to_value(spec(process(), serde_json::json!([]))).unwrap();
+    value["linux"]["seccomp"] = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [
+            {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [
+                {"index": 0, "value": 8, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"},
+                {"index": 1, "value": 7, "op": "SCMP_CMP_EQ"}
+            ]},
+            {"names": ["read"], "action": "SCMP_ACT_ALLOW"}
+        ]
+    });
+    let before = serde_json::from_value(value).unwrap();
+    let done = normalise(before, &facts(), &unified());
+    let linux = done.spec.linux().clone().unwrap();
+    let rules = linux.seccomp().clone().unwrap().syscalls().clone().unwrap();
+    let arguments = rules[0].args().clone().unwrap();
+    let of = |index: usize| (arguments[index].value(), arguments[index].value_two());
+    assert_eq!((of(0), of(1)), ((0, Some(8)), (7, None)));
+    assert!(rules[1].args().is_none());
 }
