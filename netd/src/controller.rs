@@ -371,14 +371,11 @@ impl Controller {
         Ok(Some(lease))
     }
 
+    /// Takes interfaces and namespace away. Ports are unpublished before, or,
+    /// after a crash, by the comparison of elements that follows.
     pub(crate) fn dismantle(&self, lease: &Lease) -> Result<(), ControlError> {
         let run = &lease.request.run;
-        let networks = self.state().networks.clone();
-        let mut host = self.host()?;
-        // Unpublishing again costs nothing when nothing is published.
-        let mut plan = plan_unpublish(lease, &networks);
-        plan.extend(plan_dismantle(lease));
-        let errors = host.dismantle(&plan);
+        let errors = self.host()?.dismantle(&plan_dismantle(lease));
         if !errors.is_empty() {
             let errors = errors.join("; ");
             return Err(ControlError::Release {

@@ -115,6 +115,10 @@ fn a_container_does_not_reach_the_hosts_loopback() {
         secret.reach(&attached.namespace, to(Ipv4Addr::LOCALHOST, 5432)),
         None
     );
+    // It is the guard that keeps them out.
+    host.flush("guard");
+    let reached = secret.reach(&attached.namespace, to(Ipv4Addr::LOCALHOST, 5432));
+    assert!(reached.is_some(), "the attempt would have succeeded");
 }
 
 #[test]
@@ -127,6 +131,9 @@ fn forwarding_between_foreign_interfaces_stays_off_where_netd_turned_it_on() {
     assert_eq!(netd::sysctl::read("net/ipv4/ip_forward").unwrap(), "1");
     let server = TcpServer::new(&second, 80);
     assert_eq!(server.reach(&host.outside, to(SECOND, 80)), None);
+    host.flush("foreign");
+    let reached = server.reach(&host.outside, to(SECOND, 80));
+    assert!(reached.is_some(), "the attempt would have succeeded");
     // The administrator's own decision is not ours to undo.
     host.stop();
     drop(host);

@@ -280,6 +280,13 @@ impl Sandbox {
         path
     }
 
+    /// Empties a chain of our table, to show what its rules are for.
+    pub(crate) fn flush(&self, chain: &str) {
+        let table = self.instance.firewall_table();
+        let flush = ["flush", "chain", "inet", &table, chain];
+        assert!(Command::new("nft").args(flush).status().unwrap().success());
+    }
+
     /// The pid of the process that answers names.
     pub(crate) fn dns_process(&self) -> Option<i32> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
