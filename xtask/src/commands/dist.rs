@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::elf;
 use crate::host;
 use crate::notices;
+use crate::process::Cmd;
 use crate::workspace::{self, TARGET, cargo};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -71,6 +72,7 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn run() -> Result<()> {
     programs()?;
     copy_units()?;
+    write_help()?;
     copy_file(&workspace::path("LICENSE"), &folder().join("LICENSE"))?;
     let names: Vec<&str> = PROGRAMS.iter().map(|program| program.name).collect();
     workspace::write_file(
@@ -160,6 +162,19 @@ fn copy_units() -> Result<()> {
         copy_file(&path, &folder().join("systemd").join(name))?;
     }
     Ok(())
+}
+
+/// The command line describes itself: completions by shell, and man pages.
+fn write_help() -> Result<()> {
+    let engine = folder().join("engine");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Cmd::new(&engine).args(["completion", shell]).read()?;
+        let file = folder().join("completions").join(format!("engine.{shell}"));
+        workspace::write_file(&file, script + "\n")?;
+    }
+    let man = folder().join("man");
+    std::fs::create_dir_all(&man).with_context(|| format!("create {}", man.display()))?;
+    Cmd::new(&engine).arg("man").arg(&man).read().map(|_| ())
 }
 
 /// Replaces by rename: the old file may be running.

@@ -31,6 +31,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             if arguments.update { "always" } else { "no" },
         )
         .env("INSTA_FORCE_PASS", if arguments.update { "1" } else { "0" })
+        // Snapshots that insta does not keep: lists within documents.
+        .env("UPDATE_GOLDEN", if arguments.update { "1" } else { "0" })
         .timeout(LIMIT)
         .run()
 }
