@@ -1,17 +1,56 @@
-//! `/etc/engine/config.toml`, described in docs/formats/config.md.
+//! The whole of `/etc/engine/config.toml`, described in docs/formats/config.md.
+//!
+//! The file is shared with netd and volumed, which read a table of it each and
+//! skip the rest. So it is here that every table and key is tested, theirs
+//! included, before anything is started: a misspelt name is an error and is
+//! never ignored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use base::PathError;
 use base::file::read_bounded;
+use netd_api::config::{NetworkSection, NetworkSectionError};
 use serde::Deserialize;
+use volumed_api::config::{StorageSection, StorageSectionError};
 
-use crate::error::{OrFail as _, Result, invalid};
-
+/// Where the configuration is unless `--config` says otherwise.
+const DEFAULT_FILE: &str = "/etc/engine/config.toml";
 /// The file is not expected to be larger.
 const LIMIT_BYTES: u64 = 1 << 20;
+/// The runtime that is there without being configured.
+const OWN_RUNTIME: &str = "runc-rs";
 
-/// What the file may say; unknown keys are errors.
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration")]
+    Read(#[source] PathError),
+    #[error("cannot read {path:?} as TOML")]
+    Toml {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
+    #[error("{path:?} cannot be used")]
+    Value { path: PathBuf, source: ValueError },
+}
+
+/// Why a value of the configuration makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum ValueError {
+    #[error("the path {path:?} of runtime {name:?} is not absolute")]
+    RelativeRuntime { name: String, path: PathBuf },
+    #[error("the runtime name {OWN_RUNTIME:?} is taken by the engine's own runtime")]
+    OwnRuntime,
+    #[error("{key} in table events is 0: nothing would be kept")]
+    NothingKept { key: &'static str },
+    #[error(transparent)]
+    Network(#[from] NetworkSectionError),
+    #[error(transparent)]
+    Storage(#[from] StorageSectionError),
+}
+
+/// What the file may say; unknown tables and keys are errors.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct EngineConfig {
@@ -20,8 +59,13 @@ pub struct EngineConfig {
     /// Other OCI runtimes, by name.
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
-    /// Address pools; netd reads them.
-    pub address_pools: Vec<toml::Value>,
+    /// netd's table.
+    pub network: NetworkSection,
+    /// volumed's table.
+    pub storage: StorageSection,
+    /// The file all this was read from, for the helpers to read too.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// An OCI runtime.
@@ -51,24 +95,62 @@ impl Default for EventLimits {
 }
 
 impl EngineConfig {
-    /// Reads the configuration; a file that is not there is the default one,
-    /// unless `path` was asked for by name.
+    /// Reads the file at `path`, which must be there; without one, the default
+    /// file, which need not.
     ///
     /// # Errors
-    /// When it cannot be read, is no TOML, or has an unknown key.
-    pub fn load(path: &Path, asked_for: bool) -> Result<Self> {
-        let content = match read_bounded(path, LIMIT_BYTES) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => {
-                return Ok(Self::default());
-            }
-            other => other.or_invalid()?,
-        };
-        let text = String::from_utf8(content).or_invalid()?;
-        Self::parse(&text).map_err(|error| invalid(format!("cannot read {path:?}: {error}")))
+    /// When it cannot be read, is no TOML, or has an unknown key or a bad value.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        match path {
+            Some(path) => Self::read(path),
+            None => Self::read_if_there(Path::new(DEFAULT_FILE)),
+        }
     }
 
-    fn parse(text: &str) -> std::result::Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    fn read_if_there(path: &Path) -> Result<Self, ConfigError> {
+        match Self::read(path) {
+            Err(ConfigError::Read(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self::default())
+            }
+            other => other,
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let content = read_bounded(path, LIMIT_BYTES).map_err(ConfigError::Read)?;
+        let config: Self = toml::from_slice(&content).map_err(|source| ConfigError::Toml {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        config.check().map_err(|source| ConfigError::Value {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            file: Some(path.to_owned()),
+            ..config
+        })
+    }
+
+    fn check(&self) -> Result<(), ValueError> {
+        for (name, RuntimeEntry { path }) in &self.runtimes {
+            if name == OWN_RUNTIME {
+                return Err(ValueError::OwnRuntime);
+            }
+            if !path.is_absolute() {
+                let (name, path) = (name.clone(), path.clone());
+                return Err(ValueError::RelativeRuntime { name, path });
+            }
+        }
+        let kept = [
+            ("days", u64::from(self.events.days)),
+            ("size-mib", self.events.size_mib),
+        ];
+        if let Some(&(key, _)) = kept.iter().find(|(_, value)| *value == 0) {
+            return Err(ValueError::NothingKept { key });
+        }
+        self.network.check()?;
+        Ok(self.storage.check()?)
     }
 
     /// Returns the program of the runtime called `name`.
@@ -81,17 +163,86 @@ impl EngineConfig {
 mod tests {
     use super::*;
 
+    /// What an example in the documentation begins with.
+    const EXAMPLE: &str = "```toml\n";
+
+    fn load(text: &str) -> Result<EngineConfig, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        base::file::replace(&path, text.as_bytes(), base::file::FileMode::Private).unwrap();
+        let config =
+            EngineConfig::load(Some(&path)).map_err(|error| base::failure::chain(&error))?;
+        assert_eq!(config.file.as_deref(), Some(&*path));
+        Ok(config)
+    }
+
+    #[track_caller]
+    fn refused(text: &str, named: &str) {
+        let message = load(text).unwrap_err();
+        assert!(message.contains(named), "{text:?}: {message}");
+    }
+
     #[test]
-    fn known_keys_are_read_and_others_refused() {
-        let text = "insecure-registries = [\"r:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\n[events]\ndays = 3\n";
-        let config = EngineConfig::parse(text).unwrap();
+    fn the_keys_of_every_daemon_are_read() {
+        let text = "insecure-registries = [\"r:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\n\
+            [events]\ndays = 3\n[[network.address-pools]]\nbase = \"10.9.0.0/16\"\nsize = 24\n\
+            [storage]\nteardown-workers = 7\n";
+        let config = load(text).unwrap();
         assert_eq!(config.runtime("crun"), Some("/usr/bin/crun".into()));
         assert_eq!((config.events.days, config.events.size_mib), (3, 256));
-        assert!(EngineConfig::parse("insecure_registry = 1").is_err());
-        assert!(EngineConfig::load(Path::new("/nonexistent/config.toml"), true).is_err());
-        assert_eq!(
-            EngineConfig::load(Path::new("/nonexistent/config.toml"), false).unwrap(),
-            EngineConfig::default()
-        );
+        assert_eq!(config.network.address_pools[0].size, 24);
+        assert_eq!(config.storage.teardown_workers, 7);
+    }
+
+    #[test]
+    fn a_misspelt_name_is_refused_wherever_it_stands() {
+        refused("insecure-registry = []", "insecure-registry");
+        refused("[netwrok]\n", "netwrok");
+        refused("[network]\naddress_pools = []", "address_pools");
+        refused("[storage]\nwrokers = 1", "wrokers");
+        refused("[events]\nday = 1", "day");
+        refused("[runtimes.x]\nprogram = \"/x\"", "program");
+        refused("file = \"/x\"", "file");
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_named() {
+        refused("[runtimes.x]\npath = \"crun\"", "not absolute");
+        refused("[runtimes.runc-rs]\npath = \"/x\"", "own runtime");
+        refused("[events]\ndays = 0", "days");
+        refused("[events]\nsize-mib = 0", "size-mib");
+        refused("[storage]\nworkers = 0", "workers = 0");
+        refused("[network]\naddress-pools = []", "address-pools");
+    }
+
+    #[test]
+    fn only_the_default_file_may_be_missing() {
+        let missing = Path::new("/nonexistent/config.toml");
+        let error = EngineConfig::load(Some(missing)).unwrap_err();
+        assert!(base::failure::chain(&error).contains("/nonexistent/config.toml"));
+        let config = EngineConfig::read_if_there(missing).unwrap();
+        assert_eq!(config, EngineConfig::default());
+    }
+
+    #[test]
+    fn the_documented_example_says_every_default() {
+        let document = include_str!("../../docs/formats/config.md");
+        let (_, rest) = document.split_once(EXAMPLE).unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let expected = EngineConfig {
+            file: None,
+            ..load(example).unwrap()
+        };
+        assert_eq!(expected, EngineConfig::default());
+        let table: toml::Table = toml::from_str(example).unwrap();
+        let keys: Vec<_> = table.keys().map(String::as_str).collect();
+        let known = [
+            "events",
+            "insecure-registries",
+            "network",
+            "runtimes",
+            "storage",
+        ];
+        assert_eq!(keys, known);
     }
 }

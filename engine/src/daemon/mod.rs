@@ -9,7 +9,7 @@ mod run_dir;
 mod upkeep;
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,8 +32,6 @@ use crate::{Binaries, Engine, Leaving, api, config};
 const WORKER_THREADS: usize = 2;
 /// Threads for blocking work; they end when idle.
 const BLOCKING_THREADS: usize = 64;
-/// Where the configuration is unless `--config` says otherwise.
-const DEFAULT_CONFIG: &str = "/etc/engine/config.toml";
 
 /// Runs the daemon until it is told to end.
 ///
@@ -132,11 +130,7 @@ fn open(
     instance: Instance,
     steps: Steps,
 ) -> anyhow::Result<(Arc<Engine>, Monitored)> {
-    let path = options
-        .config
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
-    let config = config::EngineConfig::load(&path, options.config.is_some())?;
+    let config = config::EngineConfig::load(options.config.as_deref())?;
     for directory in [
         instance.containers(),
         instance.networks(),
