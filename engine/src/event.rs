@@ -41,6 +41,37 @@ const fn fact(kind: &'static str, payload: &'static str) -> EventType {
     }
 }
 
+/// The event types of one package.
+#[derive(Debug, Clone, Copy)]
+pub struct EventTable {
+    pub package: &'static str,
+    pub events: &'static [EventType],
+}
+
+/// Every event type there is, by the package that defines it.
+pub const TABLES: &[EventTable] = &[
+    EventTable {
+        package: "engine",
+        events: EVENTS,
+    },
+    EventTable {
+        package: "engine-shim-api",
+        events: engine_shim_api::event::EVENTS,
+    },
+    EventTable {
+        package: "netd-api",
+        events: netd_api::EVENTS,
+    },
+    EventTable {
+        package: "volumed-api",
+        events: volumed_api::EVENTS,
+    },
+    EventTable {
+        package: "events",
+        events: events::EVENTS,
+    },
+];
+
 /// Every type of event that the engine writes.
 pub const EVENTS: &[EventType] = &[
     fact(CONTAINER_CREATED, "ContainerNamed"),
@@ -111,3 +142,6 @@ pub struct ExecCreated {
 pub struct ImageNamed {
     pub name: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,21 @@ pub use record::{Class, Draft, EventType, Record};
 pub use request::{Request, RequestBody};
 pub use server::{Reply, Server, ServerConfig, Service};
 pub use writer::REPAIRED;
+
+/// Every type of event that belongs to the log itself.
+pub const EVENTS: &[EventType] = &[
+    EventType {
+        kind: REPAIRED,
+        class: Class::Fact,
+        writer: "log",
+        payload: "Repaired",
+        readers: "people",
+    },
+    EventType {
+        kind: request::CANCELLED,
+        class: Class::Request,
+        writer: "engine",
+        payload: "null",
+        readers: "netd, volumed",
+    },
+];

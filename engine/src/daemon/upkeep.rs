@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::{Class, EventType, RetentionPolicy};
+use events::{Class, RetentionPolicy};
 use tokio::time::{Instant, interval};
 
 use crate::Engine;
 use crate::error::OrFail as _;
+use crate::event::TABLES;
 
 /// How often overdue requests are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,21 +57,11 @@ fn policy(engine: &Engine) -> RetentionPolicy {
 
 /// Returns the class of an event type; one nobody describes is kept as a fact.
 fn class_of(kind: &str) -> Class {
-    let tables: [&[EventType]; 4] = [
-        crate::event::EVENTS,
-        netd_api::EVENTS,
-        volumed_api::EVENTS,
-        engine_shim_api::event::EVENTS,
-    ];
-    let found = tables
-        .into_iter()
-        .flatten()
-        .find(|known| known.kind == kind);
-    match found {
-        Some(known) => known.class,
-        None if kind == events::request::CANCELLED => Class::Request,
-        None => Class::Fact,
-    }
+    TABLES
+        .iter()
+        .flat_map(|table| table.events)
+        .find(|known| known.kind == kind)
+        .map_or(Class::Fact, |known| known.class)
 }
 
 #[cfg(test)]
