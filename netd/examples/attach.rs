@@ -50,7 +50,14 @@ fn main() -> anyhow::Result<()> {
         names,
     )?;
     controller.reconcile()?;
-    let networks = netd_api::query::networks(&instance)?;
+    measure_all(&controller, &instance, most)?;
+    netd::namespace::dissolve(&instance.run().join("netns"))?;
+    rustix::mount::unmount(&run, rustix::mount::UnmountFlags::DETACH)?;
+    Ok(())
+}
+
+fn measure_all(controller: &Controller, instance: &Instance, most: usize) -> anyhow::Result<()> {
+    let networks = netd_api::query::networks(instance)?;
     let bridge = networks
         .into_iter()
         .find(|network| network.name == "bridge");
@@ -64,13 +71,11 @@ fn main() -> anyhow::Result<()> {
             controller.attach(&request)?;
             standing.push(request.run);
         }
-        measure(&controller, &bridge, standing.len())?;
+        measure(controller, &bridge, standing.len())?;
     }
     for run in &standing {
         controller.detach(run)?;
     }
-    netd::namespace::dissolve(&instance.run().join("netns"))?;
-    rustix::mount::unmount(&run, rustix::mount::UnmountFlags::DETACH)?;
     Ok(())
 }
 

@@ -312,7 +312,8 @@ impl Controller {
     pub fn detach(&self, run: &RunId) -> Result<(), ControlError> {
         match self.begin_release(run)? {
             Some(lease) => self.dismantle(&lease),
-            None => Ok(()),
+            None if self.wait_released(|state| !state.runs.contains_key(run)) => Ok(()),
+            None => Err(ControlError::Busy(run.clone())),
         }
     }
 
@@ -346,12 +347,7 @@ impl Controller {
                     (known.lease.clone(), networks)
                 }
                 // Somebody is at it; the subject's order says it is a release.
-                Some(_) => {
-                    drop(state);
-                    self.wait_released(|state| !state.runs.contains_key(run));
-                    return Ok(None);
-                }
-                None => return Ok(None),
+                Some(_) | None => return Ok(None),
             }
         };
         self.steps.reached("begin release");
