@@ -2,6 +2,7 @@
 //! the lock. Networks are made and removed in `networks`.
 
 pub mod networks;
+mod over;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ use crate::ipam::IpamError;
 use crate::netlink::NetlinkError;
 use crate::plan::attach::{Networks, plan_attach, plan_dismantle, plan_unpublish};
 use crate::plan::network::plan_create;
-use crate::ports::{self, PortError, Reservation};
+use crate::ports::{PortError, Reservation};
 use crate::resolver;
 use crate::state::{LeaseError, Phase, Run, State};
 use crate::steps::Steps;
@@ -33,7 +34,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const PORT_LIMIT: usize = 4096;
 /// How long an attach waits for the DNS process to be told.
 const NAMES_LIMIT: Duration = Duration::from_millis(100);
-/// How long a network's removal waits for interfaces that are being removed.
+/// How long something that is being released is waited for.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a request failed.
@@ -153,15 +154,21 @@ impl Controller {
 
     /// Holds ports on behalf of a run.
     pub(crate) fn hold(&self, run: &RunId, ports: Vec<Reservation>) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         if !ports.is_empty() {
             held.insert(run.clone(), ports);
         }
     }
 
+    fn held(&self) -> MutexGuard<'_, BTreeMap<RunId, Vec<Reservation>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn let_go(&self, run: &RunId) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.remove(run);
+        self.held().remove(run);
+        // Whoever waits has looked at what is held under this lock.
+        drop(self.state());
+        self.released.notify_all();
     }
 
     /// Gives a run its namespace, interfaces and ports. Repeated for a run that
@@ -178,6 +185,7 @@ impl Controller {
         }
         let host_dns = self.host_dns();
         let reserved = self.reserve_ports(request)?;
+        self.wait_for_addresses(request);
         let (lease, networks) = self.register(request, &reserved, &host_dns)?;
         let run = &request.run;
         if let Err(error) = self.put_in_place(&lease, &networks) {
@@ -230,7 +238,7 @@ impl Controller {
         if !published {
             return Ok(Vec::new());
         }
-        Ok(ports::reserve(&request.ports)?)
+        Ok(self.reserve(&request.ports)?)
     }
 
     /// Takes note of what a run is about to get.

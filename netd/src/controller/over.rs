@@ -1,0 +1,73 @@
+//! What runs hold that are over. Order is per subject: a request may be served
+//! before the exit that stands before it in the log, and then finds a port or
+//! an address taken by a run that is about to let go of it. It waits for that,
+//! a bounded time; what a living run holds is refused at once.
+
+use base::RunId;
+use engine_shim_api::EXIT_FILE;
+use netd_api::{Attach, Endpoint, PortRequest, PublishedPort};
+
+use super::Controller;
+use crate::ports::{self, PortError, Reservation};
+use crate::state::State;
+
+impl Controller {
+    /// Reserves ports, waiting for those of runs that are over.
+    pub(super) fn reserve(&self, requests: &[PortRequest]) -> Result<Vec<Reservation>, PortError> {
+        match ports::reserve(requests) {
+            Err(PortError::Allocated { .. } | PortError::AllAllocated { .. }) => {
+                self.wait_for_those_over(|_| self.holders_of_ports(requests));
+                ports::reserve(requests)
+            }
+            result => result,
+        }
+    }
+
+    /// Waits for the addresses of runs that are over, if `request` names any.
+    pub(super) fn wait_for_addresses(&self, request: &Attach) {
+        if request.endpoints.iter().any(|it| it.ipv4.is_some()) {
+            self.wait_for_those_over(|state| holders_of_addresses(state, request));
+        }
+    }
+
+    fn wait_for_those_over(&self, holders: impl Fn(&State) -> Vec<RunId>) {
+        let done = |state: &State| {
+            let holders = holders(state);
+            holders.is_empty() || holders.iter().any(|run| !self.is_over(run))
+        };
+        if !self.wait_released(done) {
+            tracing::warn!("a run that is over has not been released in time");
+        }
+    }
+
+    /// A shim writes the exit before it tells of it; its directory goes later.
+    fn is_over(&self, run: &RunId) -> bool {
+        let shim = self.instance.shim(run);
+        shim.join(EXIT_FILE).exists() || !shim.exists()
+    }
+
+    fn holders_of_ports(&self, requests: &[PortRequest]) -> Vec<RunId> {
+        let held = self.held();
+        let wanted = |held: &Reservation| requests.iter().any(|it| is_wanted(it, &held.port));
+        let holders = held.iter().filter(|(_, held)| held.iter().any(wanted));
+        holders.map(|(run, _)| run.clone()).collect()
+    }
+}
+
+fn is_wanted(request: &PortRequest, held: &PublishedPort) -> bool {
+    let range = request.host_ports.as_ref();
+    let is_in = range.is_some_and(|range| (range.first..=range.last).contains(&held.host_port));
+    is_in && request.protocol == held.protocol
+}
+
+fn holders_of_addresses(state: &State, request: &Attach) -> Vec<RunId> {
+    let is_wanted = |endpoint: &Endpoint| {
+        let mut asked = request.endpoints.iter();
+        asked.any(|it| it.network == endpoint.network && it.ipv4 == Some(endpoint.ipv4.addr()))
+    };
+    let holders = state
+        .runs
+        .values()
+        .filter(|run| run.lease.attached.endpoints.iter().any(is_wanted));
+    holders.map(|run| run.lease.request.run.clone()).collect()
+}
