@@ -14,7 +14,7 @@ use volumed_api::RootfsMounted;
 
 use crate::Engine;
 use crate::container::{Container, files, user};
-use crate::error::{OrFail as _, Result, conflict, internal};
+use crate::error::{OrFail as _, Result, conflict, internal, invalid};
 
 /// Writes `bundle/config.json` and the files it names.
 ///
@@ -117,14 +117,27 @@ fn shared_namespace(engine: &Engine, mode: &NamespaceMode, kind: &str) -> Result
 }
 
 fn shared_memory(engine: &Engine, mode: &NamespaceMode) -> Result<Option<PathBuf>> {
-    let NamespaceMode::Container(id) = mode else {
-        return Ok(None);
+    let id = match mode {
+        NamespaceMode::Container(id) => id,
+        NamespaceMode::Host => return host_has_shared_memory().map(|()| None),
+        NamespaceMode::Private => return Ok(None),
     };
     let other = live(engine, id)?;
     Ok(Some(PathBuf::from(format!(
         "/proc/{}/root/dev/shm",
         other.state().pid
     ))))
+}
+
+/// The host's own are bound into a container that shares its IPC namespace.
+fn host_has_shared_memory() -> Result<()> {
+    let needed = ["/dev/shm", "/dev/mqueue"];
+    match needed.iter().find(|path| !Path::new(path).is_dir()) {
+        Some(path) => Err(invalid(format!(
+            "{path} is not mounted, but must be for --ipc=host"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn live(engine: &Engine, id: &base::ContainerId) -> Result<std::sync::Arc<Container>> {
