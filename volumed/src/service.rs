@@ -87,6 +87,7 @@ impl VolumeService {
             .request
             .as_ref()
             .ok_or_else(|| internal("a request without an id"))?;
+        rootfs::release_users_over(&self.storage, &request.name).map_err(|e| e.as_failure())?;
         let users = || self.storage.holders.of_volume(&request.name);
         let removed = self.storage.volumes.remove(&request.name, id, users);
         removed.map_err(|e| e.as_failure())

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use base::failure::chain;
 use base::lock::FileLock;
-use base::{ContainerId, PathContext as _, PathError, RunId};
+use base::{ContainerId, PathContext as _, PathError, RunId, VolumeName};
+use engine_shim_api::EXIT_FILE;
 use volumed_api::query::{self, QueryError};
 use volumed_api::{MountRootfs, RootfsMounted, Upper, VolumeConfig};
 
@@ -45,7 +46,7 @@ pub enum RootfsError {
     Release { run: RunId, failures: Vec<String> },
     #[error("invalid options of volume {name}")]
     Volume {
-        name: base::VolumeName,
+        name: VolumeName,
         source: DriverError,
     },
     #[error(transparent)]
@@ -143,6 +144,23 @@ fn release_others(
             return Err(RootfsError::InUse { container, run });
         }
         release_locked(storage, &run)?;
+    }
+    Ok(())
+}
+
+/// Releases the runs that hold a volume and are over, as those of a container
+/// that was removed a moment ago. The engine asks for no removal of a volume
+/// that a container has, so none of them is about to begin.
+///
+/// # Errors
+/// What could not be released.
+pub fn release_users_over(storage: &Storage, volume: &VolumeName) -> Result<(), RootfsError> {
+    for run in storage.holders.of_volume(volume) {
+        let shim = storage.instance.shim(&run);
+        let ends = shim.join(EXIT_FILE).exists() || !FileLock::is_held(&shim.join("lock"))?;
+        if ends && is_over(storage, &run)? {
+            release(storage, &run)?;
+        }
     }
     Ok(())
 }
