@@ -50,9 +50,9 @@ impl Service for NetworkService {
                 it.detach(&body.run).map(|()| Detached {})
             }),
             CreateNetwork::KIND => answer(record, |body: &CreateNetwork| it.create_network(body)),
-            RemoveNetwork::KIND => {
-                answer(record, |body: &RemoveNetwork| it.remove_network(&body.id))
-            }
+            RemoveNetwork::KIND => answer(record, |body: &RemoveNetwork| {
+                it.remove_network(&body.id, record.request.as_ref())
+            }),
             other => Err(Failure::new(
                 FailureKind::Unsupported,
                 format_args!("netd does not know the request {other}"),

@@ -4,20 +4,29 @@
 //! <root>/networks/<id>.json            a NetworkConfig each, durable
 //! <run>/netd/leases/<id>.<run>.json    a Lease each: the run has all of it
 //! <run>/netd/intents/<id>.<run>.json   a Lease each: being made, or being released
+//! <run>/netd/removals/<request>.json   a NetworkRemoved each: the reply, if it is asked again
 //! ```
 //! A lease is written as an intent before anything is done for it, moved to
 //! `leases` once all is done, and moved back before it is released. Whatever
 //! lies in `intents` when the daemon starts is taken away.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base::file::{
-    FileMode, make_directories, remove_if_there, replace, sync_directory, write_durable,
+    FileMode, make_directories, read_bounded, remove_if_there, replace, sync_directory,
+    write_durable,
 };
-use base::{Instance, NetworkId, PathContext as _, PathError, RunId};
+use base::{Instance, NetworkId, PathContext as _, PathError, RequestId, RunId};
 use netd_api::query::{self, QueryError};
-use netd_api::{Lease, NetworkConfig};
+use netd_api::{Lease, NetworkConfig, NetworkRemoved};
+
+/// No removal's file is larger: it holds a name.
+const REMOVAL_LIMIT_BYTES: u64 = 4096;
+/// No request lives longer.
+const KEEP_REMOVALS: Duration = Duration::from_secs(3600);
 
 /// Why a file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +55,13 @@ impl Store {
     /// When a directory cannot be made.
     pub fn open(instance: Instance) -> Result<Self, StoreError> {
         let store = Self { instance };
-        for directory in [store.leases(), store.intents(), store.instance.networks()] {
+        let directories = [
+            store.leases(),
+            store.intents(),
+            store.removals(),
+            store.instance.networks(),
+        ];
+        for directory in directories {
             make_directories(&directory, 0o700)?;
         }
         Ok(store)
@@ -103,6 +118,48 @@ impl Store {
         Ok(sync_directory(&self.instance.networks())?)
     }
 
+    /// Says that a request is about to remove a network, for when it comes again
+    /// after that; forgets the requests that can not.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note_removal(
+        &self,
+        request: &RequestId,
+        removed: &NetworkRemoved,
+    ) -> Result<(), StoreError> {
+        self.forget_old_removals()?;
+        let json = serde_json::to_vec(removed).map_err(|source| StoreError::Encode {
+            what: format!("the removal of network {}", removed.name),
+            source,
+        })?;
+        Ok(replace(&self.removal(request), &json, FileMode::Private)?)
+    }
+
+    /// Returns what a request has removed.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn removed_by(&self, request: &RequestId) -> Result<Option<NetworkRemoved>, StoreError> {
+        match read_bounded(&self.removal(request), REMOVAL_LIMIT_BYTES) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            other => Ok(serde_json::from_slice(&other?).ok()),
+        }
+    }
+
+    fn forget_old_removals(&self) -> Result<(), StoreError> {
+        let directory = self.removals();
+        for entry in fs::read_dir(&directory).at("list", &directory)? {
+            let path = entry.at("list", &directory)?.path();
+            let written = fs::metadata(&path).and_then(|metadata| metadata.modified());
+            let age = written.ok().and_then(|written| written.elapsed().ok());
+            if age.is_some_and(|age| age > KEEP_REMOVALS) {
+                remove_if_there(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Says what is about to be made.
     ///
     /// # Errors
@@ -148,6 +205,14 @@ impl Store {
 
     fn intents(&self) -> PathBuf {
         self.instance.netd().join("intents")
+    }
+
+    fn removals(&self) -> PathBuf {
+        self.instance.netd().join("removals")
+    }
+
+    fn removal(&self, request: &RequestId) -> PathBuf {
+        self.removals().join(format!("{request}.json"))
     }
 
     fn lease(&self, run: &RunId) -> PathBuf {

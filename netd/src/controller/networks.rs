@@ -1,7 +1,7 @@
 //! Making and removing networks.
 
 use base::id::is_valid_name;
-use base::{FailureKind, NetworkId, Timestamp};
+use base::{FailureKind, NetworkId, RequestId, Timestamp};
 use ipnet::Ipv4Net;
 use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved};
 
@@ -216,24 +216,26 @@ impl Controller {
     ///
     /// # Errors
     /// When it is not there, predefined or in use, or a step fails.
-    pub fn remove_network(&self, id: &NetworkId) -> Result<NetworkRemoved, ControlError> {
-        let network = self.removable(id)?;
-        self.wait_released(|state| state.members(id).next().is_none());
-        let network = {
-            let mut state = self.state();
-            // Somebody may have joined while we waited.
-            if state.members(id).next().is_some() {
-                return Err(in_use(&network, "being released".to_owned()));
+    pub fn remove_network(
+        &self,
+        id: &NetworkId,
+        request: Option<&RequestId>,
+    ) -> Result<NetworkRemoved, ControlError> {
+        let network = match (self.removable(id), request) {
+            (Err(not_found @ ControlError::Network(NetworkError::NotFound(_))), Some(request)) => {
+                // The daemon may have been killed between the removal and its reply.
+                return self.store.removed_by(request)?.ok_or(not_found);
             }
-            state.networks.remove(id);
-            if let Some(interface) = &network.interface {
-                state.ready.remove(interface);
-            }
-            network
+            (network, _) => network?,
         };
-        self.publish_names();
+        let removed = NetworkRemoved {
+            name: network.name.clone(),
+        };
+        self.forget_network(&network)?;
+        self.steps.reached("note removal");
+        let noted = request.map_or(Ok(()), |it| self.store.note_removal(it, &removed));
         self.steps.reached("remove network file");
-        if let Err(error) = self.store.remove_network(id) {
+        if let Err(error) = noted.and_then(|()| self.store.remove_network(id)) {
             self.state().networks.insert(id.clone(), network);
             return Err(error.into());
         }
@@ -243,7 +245,25 @@ impl Controller {
             tracing::error!(network = network.name, %error, "left behind");
         }
         self.steps.reached("network removed");
-        Ok(NetworkRemoved { name: network.name })
+        Ok(removed)
+    }
+
+    /// Lets nobody join a network any more, once the last has left.
+    fn forget_network(&self, network: &NetworkConfig) -> Result<(), ControlError> {
+        let id = &network.id;
+        self.wait_released(|state| state.members(id).next().is_none());
+        let mut state = self.state();
+        // Somebody may have joined while we waited.
+        if state.members(id).next().is_some() {
+            return Err(in_use(network, "being released".to_owned()));
+        }
+        state.networks.remove(id);
+        if let Some(interface) = &network.interface {
+            state.ready.remove(interface);
+        }
+        drop(state);
+        self.publish_names();
+        Ok(())
     }
 
     fn removable(&self, id: &NetworkId) -> Result<NetworkConfig, ControlError> {
