@@ -24,7 +24,9 @@ impl Steps {
     /// Says that step `name` is about to happen.
     pub fn reached(&self, name: &str) {
         let number = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::trace!(number, name, "step");
+        if self.fatal != 0 {
+            tracing::info!(number, name, "step");
+        }
         if number == self.fatal {
             tracing::error!(
                 number,

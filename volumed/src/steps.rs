@@ -25,8 +25,11 @@ impl Steps {
     /// Takes note that the step `name` is about to be performed.
     pub fn reached(&self, name: &'static str) {
         let number = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::trace!(number, name, "step");
-        if self.fault_at == Some(number) {
+        let Some(fatal) = self.fault_at else {
+            return;
+        };
+        tracing::info!(number, name, "step");
+        if number == fatal {
             die(number, name);
         }
     }
