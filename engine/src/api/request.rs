@@ -2,11 +2,12 @@
 //! that is read to a bound.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base::FailureKind;
 use engine_api::filters::Filters;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{HeaderMap, Method, Uri};
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,8 @@ pub const NEWEST: ApiVersion = ApiVersion(44);
 pub const OLDEST: ApiVersion = ApiVersion(40);
 /// A JSON body may not be larger.
 const JSON_LIMIT_BYTES: usize = 4 << 20;
+/// How long a client may take to send a JSON body.
+const JSON_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The minor version of the API; the major one is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,13 +122,24 @@ impl Request {
     }
 
     async fn body(&mut self) -> Result<bytes::Bytes> {
-        let limited = Limited::new(self.inner.body_mut(), JSON_LIMIT_BYTES);
-        match limited.collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(invalid(format!(
+        let too_large = || {
+            invalid(format!(
                 "the request body is larger than {JSON_LIMIT_BYTES} bytes"
+            ))
+        };
+        // Of one that says how long it is, not a byte needs to come.
+        if self.inner.body().size_hint().lower() > JSON_LIMIT_BYTES as u64 {
+            return Err(too_large());
+        }
+        let limited = Limited::new(self.inner.body_mut(), JSON_LIMIT_BYTES);
+        match tokio::time::timeout(JSON_TIMEOUT, limited.collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+            Ok(Err(error)) => Err(internal(format!("cannot read the request body: {error}"))),
+            Err(_) => Err(invalid(format!(
+                "the request body did not come within {} s",
+                JSON_TIMEOUT.as_secs()
             ))),
-            Err(error) => Err(internal(format!("cannot read the request body: {error}"))),
         }
     }
 }

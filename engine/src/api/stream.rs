@@ -25,6 +25,18 @@ pub fn adopt(stream: StdStream) -> Result<UnixStream> {
     UnixStream::from_std(stream).or_internal()
 }
 
+/// Returns a connection on which `text` has been said, and nothing follows.
+///
+/// # Errors
+/// When the kernel refuses; the text is far smaller than its buffer.
+pub fn said(text: &str) -> Result<StdStream> {
+    use std::io::Write as _;
+    let (mut speaker, listener) = StdStream::pair().or_internal()?;
+    speaker.set_nonblocking(true).or_internal()?;
+    speaker.write_all(text.as_bytes()).or_internal()?;
+    Ok(listener)
+}
+
 /// How bytes of the process arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -33,20 +45,28 @@ pub enum Framing {
     Multiplexed,
 }
 
-/// Answers 101 and connects the client with the process.
+/// Checks, before anything is started, that the connection can be taken over.
 ///
 /// # Errors
 /// Invalid when the client did not ask for an upgrade.
+pub fn check_upgrade(request: &Request) -> Result<()> {
+    if request.headers.contains_key(UPGRADE) {
+        return Ok(());
+    }
+    Err(invalid(
+        "this request needs the headers \"Connection: Upgrade\" and \"Upgrade: tcp\"",
+    ))
+}
+
+/// Answers 101 and connects the client with the process.
+///
+/// # Errors
+/// Never in practice.
 pub fn hijack(
     request: Request,
     attachment: Attachment,
     framing: Framing,
 ) -> Result<Response<Body>> {
-    if !request.headers.contains_key(UPGRADE) {
-        return Err(invalid(
-            "this request needs the headers \"Connection: Upgrade\" and \"Upgrade: tcp\"",
-        ));
-    }
     // Before 1.42 the type did not tell the framing.
     let content_type = match framing {
         Framing::Multiplexed if request.version >= ApiVersion(42) => MULTIPLEXED_STREAM,

@@ -16,7 +16,7 @@ use engine_model::plan::exec_process;
 use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION};
 use tokio::sync::watch;
 
-use super::{Container, create, lock, shim, user};
+use super::{Container, create, lock, shim, start, user};
 use crate::Engine;
 use crate::error::{OrFail as _, Result, conflict, invalid, not_found};
 use crate::event::{EXEC_CREATED, ExecCreated};
@@ -275,9 +275,9 @@ pub async fn start(
         return Err(conflict(format!("exec {} has already run", exec.id)));
     }
     let started = perform(engine, &container, exec, streams).await;
-    if started.is_err() {
+    if let Err(failure) = &started {
         exec.status
-            .send_modify(|status| status.exit_code = Some(126));
+            .send_modify(|status| status.exit_code = Some(start::exit_code_of(failure)));
     }
     started
 }

@@ -319,6 +319,7 @@ pub(in crate::api) async fn attach(
             "attaching with logs=1 is not supported; read the logs apart",
         ));
     }
+    stream::check_upgrade(&request)?;
     let streams = Streams {
         stdin: request.flag("stdin"),
         stdout: request.flag("stdout"),

@@ -41,6 +41,9 @@ pub(in crate::api) async fn start(
 ) -> Result<Response<Body>> {
     let exec = engine.execs.find(id)?;
     let body: ExecStartBody = request.json_or_default().await?;
+    if !body.detach {
+        stream::check_upgrade(&request)?;
+    }
     let wanted = &exec.requested;
     let streams = Streams {
         stdin: wanted.attach_stdin,
@@ -52,7 +55,20 @@ pub(in crate::api) async fn start(
         let (engine, exec) = (engine.clone(), exec.clone());
         async move { exec::start(&engine, &exec, streams).await }
     };
-    let stream = crate::uninterrupted(work).await?;
+    let framing = if exec.process.terminal {
+        Framing::Raw
+    } else {
+        Framing::Multiplexed
+    };
+    let stream = match crate::uninterrupted(work).await {
+        // The client is told as Docker tells it: as output, with an exit code
+        // that inspecting the exec shows.
+        Err(failure) if !body.detach && exec.status().exit_code.is_some() => {
+            let said = stream::said(&format!("{}\r\n", failure.message))?;
+            return stream::hijack(request, Attachment::Connected(said), Framing::Raw);
+        }
+        other => other?,
+    };
     if let Some([rows, columns]) = body.console_size.or(wanted.console_size)
         && exec.process.terminal
     {
@@ -62,14 +78,7 @@ pub(in crate::api) async fn start(
     match stream {
         None if body.detach => response::empty(StatusCode::OK),
         None => Err(internal("the exec has no streams")),
-        Some(connection) => {
-            let framing = if exec.process.terminal {
-                Framing::Raw
-            } else {
-                Framing::Multiplexed
-            };
-            stream::hijack(request, Attachment::Connected(connection), framing)
-        }
+        Some(connection) => stream::hijack(request, Attachment::Connected(connection), framing),
     }
 }
 

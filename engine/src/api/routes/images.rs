@@ -35,15 +35,21 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
         Ok(found.and_then(|image| image.created))
     };
     let (before, since) = (created("before")?, created("since")?);
-    let chosen = engine.images.list().into_iter().filter(|image| {
+    let chosen = engine.images.list().into_iter().filter_map(|mut image| {
         let labels = image.labels().into_iter().collect();
-        dangling.is_none_or(|wanted| wanted == image.repo_tags.is_empty())
+        let is_chosen = dangling.is_none_or(|wanted| wanted == image.repo_tags.is_empty())
             && before.is_none_or(|before| image.created < Some(before))
             && since.is_none_or(|since| image.created > Some(since))
-            && filters.allows("reference", |pattern| {
-                image.repo_tags.iter().any(|tag| matches(pattern, tag))
-            })
-            && filters.allows_labels("label", &labels)
+            && filters.allows_labels("label", &labels);
+        if filters.has("reference") {
+            // Only the names that match are shown, as Docker does.
+            let is_wanted =
+                |name: &String| filters.allows("reference", |pattern| matches(pattern, name));
+            image.repo_tags.retain(is_wanted);
+            image.repo_digests.retain(is_wanted);
+        }
+        let is_nameless = image.repo_tags.is_empty() && image.repo_digests.is_empty();
+        (is_chosen && !(filters.has("reference") && is_nameless)).then_some(image)
     });
     let answer: Vec<_> = chosen
         .map(|image| summary(&image, request.version))
@@ -53,6 +59,7 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
 
 /// A pattern with `*` against a name with its tag, or without.
 fn matches(pattern: &str, tag: &str) -> bool {
+    let tag = tag.split('@').next().unwrap_or(tag);
     let name = tag.rsplit_once(':').map_or(tag, |(name, _)| name);
     glob(pattern, tag) || glob(pattern, name)
 }

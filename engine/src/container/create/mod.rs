@@ -56,15 +56,8 @@ pub async fn create(
         config,
         requested,
     };
-    let write = {
-        let (stored, directory) = (stored.clone(), directory.clone());
-        move || {
-            make_directories(&directory, 0o700).or_internal()?;
-            store::write_config(&directory, &stored).or_internal()
-        }
-    };
     engine.steps.reached("create.record");
-    crate::blocking(write).await?;
+    write_down(stored.clone(), directory.clone()).await?;
     let container = Arc::new(Container::new(stored, ContainerState::created(), directory));
     engine.steps.reached("create.tell");
     engine.bus.publish(
@@ -77,6 +70,21 @@ pub async fn create(
         id: id.to_string(),
         warnings: Vec::new(),
     })
+}
+
+/// Writes the container's record; a directory without one is taken away again.
+async fn write_down(stored: store::StoredContainer, directory: std::path::PathBuf) -> Result<()> {
+    crate::blocking(move || {
+        make_directories(&directory, 0o700).or_internal()?;
+        store::write_config(&directory, &stored)
+            .or_internal()
+            .inspect_err(|_| {
+                // The write's own error is the one to report; what stays is
+                // deleted when the engine starts next.
+                std::fs::remove_dir_all(&directory).unwrap_or_default();
+            })
+    })
+    .await
 }
 
 fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {

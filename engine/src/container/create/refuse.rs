@@ -54,8 +54,8 @@ pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
         ("--cpu-percent", host.cpu_percent != 0),
         ("--io-maxiops", host.io_maximum_iops != 0),
         ("--io-maxbandwidth", host.io_maximum_bandwidth != 0),
-        ("masked paths", host.masked_paths.is_some()),
-        ("read-only paths", host.readonly_paths.is_some()),
+        ("masked paths of one's own", asked(&host.masked_paths)),
+        ("read-only paths of one's own", asked(&host.readonly_paths)),
     ];
     match table.into_iter().find(|(_, is_asked)| *is_asked) {
         Some((option, _)) => Err(unsupported(format!("{option} is not supported"))),

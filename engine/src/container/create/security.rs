@@ -11,6 +11,12 @@ use crate::error::{OrFail as _, Result};
 /// # Errors
 /// Never in practice.
 pub(super) fn convert(host: &HostConfig) -> Result<SecurityConfig> {
+    let mut options = host.security_opt.clone().unwrap_or_default();
+    // Docker's command line writes `systempaths=unconfined` as two empty lists.
+    let is_unconfined = |paths: &Option<Vec<String>>| paths.as_ref().is_some_and(Vec::is_empty);
+    if is_unconfined(&host.masked_paths) && is_unconfined(&host.readonly_paths) {
+        options.push("systempaths=unconfined".to_owned());
+    }
     let device = |device: &engine_api::host_config::DeviceMapping| DeviceConfig {
         host_path: device.path_on_host.clone(),
         container_path: device.path_in_container.clone(),
@@ -20,7 +26,7 @@ pub(super) fn convert(host: &HostConfig) -> Result<SecurityConfig> {
         privileged: host.privileged,
         capabilities_add: host.cap_add.clone().unwrap_or_default(),
         capabilities_drop: host.cap_drop.clone().unwrap_or_default(),
-        options: host.security_opt.clone().unwrap_or_default(),
+        options,
         devices: host.devices.iter().flatten().map(device).collect(),
         device_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
     })

@@ -136,8 +136,8 @@ fn record_failure(
     }
 }
 
-/// Docker's exit codes of a container that could not start.
-fn exit_code_of(failure: &Failure) -> i32 {
+/// Docker's exit codes of a process that could not start.
+pub(super) fn exit_code_of(failure: &Failure) -> i32 {
     let text = failure.message.to_lowercase();
     if text.contains("executable file not found") || text.contains("no such file or directory") {
         return 127;
