@@ -6,6 +6,7 @@
 
 mod image;
 mod leftovers;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 use base::Instance;
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountPropagationFlags, mount_change};
+
+pub use terminal::Terminal;
 
 /// No command takes longer.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);

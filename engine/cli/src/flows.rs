@@ -160,7 +160,7 @@ async fn failed_starts_have_the_codes_of_shells() {
     assert_eq!(run(&fake, "run --name x busybox").await.unwrap_err().0, 125);
     assert_eq!(
         run(&fake, "create --name x busybox").await.unwrap_err().0,
-        125
+        1
     );
 }
 

@@ -23,11 +23,11 @@ pub(crate) struct Create {
 
 impl Create {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
-        let create = async {
-            let body = body(&self.options, Mode::Foreground, context)?;
-            create(context, &self.options.general, &body).await
-        };
-        let id = create.await.map_err(|error| error.with_code(BAD_OPTION))?;
+        // As Docker's: 125 for options that make no sense, unlike `run` not for
+        // what the daemon refuses.
+        let body = body(&self.options, Mode::Foreground, context)
+            .map_err(|error| error.with_code(BAD_OPTION))?;
+        let id = create(context, &self.options.general, &body).await?;
         context.print_line(&id)
     }
 }
