@@ -4,9 +4,15 @@
 //! Everything is done through the built programs; nothing here links a daemon.
 #![forbid(unsafe_code)]
 
+mod doomed;
+mod host;
 mod image;
+mod keeper;
 mod leftovers;
 mod terminal;
+
+pub use doomed::{Doomed, Victim};
+pub use keeper::{KEEPER, Keeper};
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -22,6 +28,8 @@ pub use terminal::Terminal;
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// No condition takes longer to come true.
 const WAIT_LIMIT: Duration = Duration::from_secs(20);
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(10);
 
 /// An installation of the engine that one test has for itself. The calling
 /// thread, and whatever it starts, moves to namespaces of its own.
@@ -234,6 +242,16 @@ pub fn finish(child: Child) -> Said {
     }
 }
 
+/// Splits a command line at its spaces; nothing is quoted.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+/// Splits a command line at its spaces and adds one argument as it is.
+pub fn words_and<'a>(line: &'a str, last: &'a str) -> Vec<&'a str> {
+    line.split_whitespace().chain([last]).collect()
+}
+
 /// Waits until a condition holds, or fails the test.
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
@@ -242,6 +260,6 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
             begun.elapsed() < WAIT_LIMIT,
             "{what}: not within {WAIT_LIMIT:?}"
         );
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(POLL);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Installation, wait_until};
+use tests::{Installation, wait_until, words, words_and};
 
 /// A new container must work this soon after a kill.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
@@ -22,27 +22,12 @@ fn state(host: &Installation, name: &str) -> String {
 fn containers_do_not_notice_the_death_of_the_engine() {
     let host = Installation::new();
     let ticker = "i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done";
-    host.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "ticker",
-        "busybox:1",
-        "sh",
-        "-c",
-        ticker,
-    ]);
-    host.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "ender",
-        "busybox:1",
-        "sh",
-        "-c",
+    host.ok(&words_and("run -d --name ticker busybox:1 sh -c", ticker));
+    host.ok(&words_and(
+        "run -d --name ender busybox:1 sh -c",
         "sleep 0.5; echo done; exit 5",
-    ]);
-    let pid = host.ok(&["inspect", "-f", "{{.State.Pid}}", "ticker"]);
+    ));
+    let pid = host.ok(&words("inspect -f {{.State.Pid}} ticker"));
     host.kill_9("engine");
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(
@@ -52,12 +37,12 @@ fn containers_do_not_notice_the_death_of_the_engine() {
     );
     assert_eq!(host.ok(&["logs", "ender"]), "done\n");
     assert_eq!(
-        host.ok(&["inspect", "-f", "{{.State.Pid}}", "ticker"]),
+        host.ok(&words("inspect -f {{.State.Pid}} ticker")),
         pid,
         "it is the same process"
     );
     assert_eq!(
-        host.ok(&["exec", "ticker", "echo", "still here"]),
+        host.ok(&words_and("exec ticker echo", "still here")),
         "still here\n"
     );
     let logs = host.ok(&["logs", "ticker"]);
@@ -68,42 +53,22 @@ fn containers_do_not_notice_the_death_of_the_engine() {
         logs.lines().count() > 15 && logs.lines().eq(expected.iter()),
         "{logs}"
     );
-    host.ok(&["stop", "-t", "1", "ticker"]);
+    host.ok(&words("stop -t 1 ticker"));
     host.finish();
 }
 
 #[test]
 fn a_new_container_runs_soon_after_each_daemon_is_killed() {
     let host = Installation::new();
-    host.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "keeper",
-        "-p",
-        "8099:80",
-        "-v",
-        "keep:/www",
-        "busybox:1",
-        "httpd",
-        "-f",
-        "-p",
-        "80",
-        "-h",
-        "/www",
-    ]);
+    host.ok(&words(
+        "run -d --name keeper -p 8099:80 -v keep:/www busybox:1 httpd -f -p 80 -h /www",
+    ));
     for program in ["netd", "volumed", "engine", "netd", "volumed"] {
         host.kill_9(program);
         let begun = Instant::now();
-        let said = host.ok(&[
-            "run",
-            "--rm",
-            "-v",
-            "keep:/data",
-            "busybox:1",
-            "cat",
-            "/data/index.html",
-        ]);
+        let said = host.ok(&words(
+            "run --rm -v keep:/data busybox:1 cat /data/index.html",
+        ));
         assert_eq!(said, "from the image\n");
         assert!(
             begun.elapsed() < RECOVERY_LIMIT,
@@ -118,15 +83,7 @@ fn a_new_container_runs_soon_after_each_daemon_is_killed() {
 #[test]
 fn a_run_whose_shim_is_killed_is_ended_and_can_be_started_again() {
     let host = Installation::new();
-    host.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "orphan",
-        "busybox:1",
-        "sleep",
-        "1000",
-    ]);
+    host.ok(&words("run -d --name orphan busybox:1 sleep 1000"));
     host.kill_9("engine-shim");
     wait_until("the engine notices", || {
         state(&host, "orphan") == "exited 255"

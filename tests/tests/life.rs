@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use tests::{Installation, finish, wait_until};
+use tests::{Installation, finish, wait_until, words, words_and};
 
 /// Asks for a page and returns the whole answer; empty if nobody answers.
 fn get(port: u16) -> String {
@@ -21,19 +21,15 @@ fn get(port: u16) -> String {
 #[test]
 fn run_passes_output_input_and_exit_code() {
     let host = Installation::new();
-    let said = host.engine(&[
-        "run",
-        "--rm",
-        "busybox:1",
-        "sh",
-        "-c",
+    let said = host.engine(&words_and(
+        "run --rm busybox:1 sh -c",
         "echo out; echo err >&2; exit 7",
-    ]);
+    ));
     assert_eq!(
         (said.code, said.stdout.as_str(), said.stderr.as_str()),
         (7, "out\n", "err\n")
     );
-    let mut command = host.command(&["run", "--rm", "-i", "busybox:1", "wc", "-c"]);
+    let mut command = host.command(&words("run --rm -i busybox:1 wc -c"));
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -51,12 +47,12 @@ fn run_passes_output_input_and_exit_code() {
     host.fails(
         127,
         "not found",
-        &["run", "--rm", "busybox:1", "no-such-program"],
+        &words("run --rm busybox:1 no-such-program"),
     );
     host.fails(
         126,
         "ermission denied",
-        &["run", "--rm", "busybox:1", "/etc/passwd"],
+        &words("run --rm busybox:1 /etc/passwd"),
     );
     host.finish();
 }
@@ -64,54 +60,35 @@ fn run_passes_output_input_and_exit_code() {
 #[test]
 fn a_web_server_is_published_and_its_volume_outlives_it() {
     let host = Installation::new();
-    let web = [
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "-p",
-        "8080:80",
-        "-v",
-        "site:/www",
-        "busybox:1",
-        "httpd",
-        "-f",
-        "-p",
-        "80",
-        "-h",
-        "/www",
-    ];
-    host.ok(&web);
+    let web = "run -d --name web -p 8080:80 -v site:/www busybox:1 httpd -f -p 80 -h /www";
+    host.ok(&words(web));
     wait_until("the page is served", || {
         get(8080).ends_with("from the image\n")
     });
-    host.ok(&["exec", "web", "sh", "-c", "echo changed >/www/index.html"]);
+    host.ok(&words_and(
+        "exec web sh -c",
+        "echo changed >/www/index.html",
+    ));
     assert!(get(8080).ends_with("changed\n"));
     assert!(host.ok(&["ps"]).contains("0.0.0.0:8080->80/tcp"));
     host.fails(
         125,
         "port is already allocated",
-        &["run", "--rm", "-p", "8080:80", "busybox:1", "true"],
+        &words("run --rm -p 8080:80 busybox:1 true"),
     );
     host.fails(
         125,
         "is already in use by container",
-        &["run", "--name", "web", "busybox:1", "true"],
+        &words("run --name web busybox:1 true"),
     );
-    host.ok(&["stop", "-t", "1", "web"]);
+    host.ok(&words("stop -t 1 web"));
     assert_eq!(get(8080), "", "a stopped container serves nothing");
     host.fails(1, "in use", &["volume", "rm", "site"]);
     host.ok(&["rm", "web"]);
     assert_eq!(
-        host.ok(&[
-            "run",
-            "--rm",
-            "-v",
-            "site:/data",
-            "busybox:1",
-            "cat",
-            "/data/index.html"
-        ]),
+        host.ok(&words(
+            "run --rm -v site:/data busybox:1 cat /data/index.html"
+        )),
         "changed\n"
     );
     host.ok(&["volume", "rm", "site"]);
@@ -123,16 +100,7 @@ fn logs_are_complete_and_can_be_followed() {
     let host = Installation::new();
     let script =
         "for i in $(seq 1000); do echo line $i; done; echo last >&2; sleep 0.3; echo after";
-    host.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "writer",
-        "busybox:1",
-        "sh",
-        "-c",
-        script,
-    ]);
+    host.ok(&words_and("run -d --name writer busybox:1 sh -c", script));
     let followed = host.ok(&["logs", "-f", "writer"]);
     assert_eq!(
         followed.lines().count(),
@@ -141,7 +109,7 @@ fn logs_are_complete_and_can_be_followed() {
     );
     assert!(followed.ends_with("line 1000\nafter\n"));
     assert_eq!(
-        host.ok(&["logs", "--tail", "2", "writer"]).lines().next(),
+        host.ok(&words("logs --tail 2 writer")).lines().next(),
         Some("after")
     );
     host.finish();
@@ -150,70 +118,44 @@ fn logs_are_complete_and_can_be_followed() {
 #[test]
 fn users_networks_and_names_are_told_apart() {
     let host = Installation::new();
-    let id = host.ok(&[
-        "run",
-        "--rm",
-        "-u",
-        "web",
-        "-w",
-        "/tmp",
-        "-e",
-        "A=b",
-        "--hostname",
-        "box",
-        "busybox:1",
-        "sh",
-        "-c",
+    let id = host.ok(&words_and(
+        "run --rm -u web -w /tmp -e A=b --hostname box busybox:1 sh -c",
         "id; pwd; echo $A; hostname; echo $HOME",
-    ]);
+    ));
     assert_eq!(
         id,
         "uid=33(web) gid=44(web) groups=44(web)\n/tmp\nb\nbox\n/www\n"
     );
-    let none = host.ok(&[
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "busybox:1",
-        "sh",
-        "-c",
+    let none = host.ok(&words_and(
+        "run --rm --network none busybox:1 sh -c",
         "ip -o link | wc -l",
-    ]);
+    ));
     assert_eq!(none.trim(), "1", "only loopback");
+    host.finish();
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let host = Installation::new();
     host.fails(
         125,
         "network nonsense not found",
-        &["run", "--rm", "--network", "nonsense", "busybox:1", "true"],
+        &words("run --rm --network nonsense busybox:1 true"),
     );
     host.fails(
         125,
         "unable to find user nobody",
-        &["run", "--rm", "-u", "nobody", "busybox:1", "true"],
+        &words("run --rm -u nobody busybox:1 true"),
     );
     host.fails(
         125,
         "must be an absolute path",
-        &[
-            "run",
-            "--rm",
-            "--mount",
-            "type=bind,src=x,dst=/y",
-            "busybox:1",
-            "true",
-        ],
+        &words("run --rm --mount type=bind,src=x,dst=/y busybox:1 true"),
     );
     host.fails(
         125,
         "bind source path does not exist",
-        &[
-            "run",
-            "--rm",
-            "--mount",
-            "type=bind,src=/no/such,dst=/y",
-            "busybox:1",
-            "true",
-        ],
+        &words("run --rm --mount type=bind,src=/no/such,dst=/y busybox:1 true"),
     );
     host.fails(1, "No such container", &["start", "nonsense"]);
     host.finish();
@@ -223,54 +165,24 @@ fn users_networks_and_names_are_told_apart() {
 fn limits_and_read_only_hold() {
     let host = Installation::new();
     let script = "cat /proc/self/limits | grep 'open files'; touch /x 2>&1; touch /run/x && echo tmpfs; df -k /dev/shm | tail -1";
-    let said = host.ok(&[
-        "run",
-        "--rm",
-        "--read-only",
-        "--tmpfs",
-        "/run:size=1m",
-        "--ulimit",
-        "nofile=77:88",
-        "--shm-size",
-        "8m",
-        "busybox:1",
-        "sh",
-        "-c",
-        script,
-    ]);
-    assert!(said.contains("77"), "{said}");
-    assert!(
-        said.contains("Read-only file system") && said.contains("tmpfs"),
-        "{said}"
-    );
-    assert!(said.contains("8192"), "{said}");
-    let killed = host.engine(&[
-        "run",
-        "--name",
-        "eater",
-        "-m",
-        "16m",
-        "busybox:1",
-        "sh",
-        "-c",
+    let said = host.ok(&words_and("run --rm --read-only --tmpfs /run:size=1m --ulimit nofile=77:88 --shm-size 8m busybox:1 sh -c", script));
+    for part in ["77", "Read-only file system", "tmpfs", "8192"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let killed = host.engine(&words_and(
+        "run --name eater -m 16m busybox:1 sh -c",
         "a=x; while :; do a=$a$a; done",
-    ]);
+    ));
     assert_eq!(killed.code, 137, "{killed:?}");
     assert_eq!(
-        host.ok(&["inspect", "-f", "{{.State.OOMKilled}}", "eater"])
+        host.ok(&words("inspect -f {{.State.OOMKilled}} eater"))
             .trim(),
         "true"
     );
-    let pids = host.engine(&[
-        "run",
-        "--rm",
-        "--pids-limit",
-        "5",
-        "busybox:1",
-        "sh",
-        "-c",
+    let pids = host.engine(&words_and(
+        "run --rm --pids-limit 5 busybox:1 sh -c",
         "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait",
-    ]);
+    ));
     assert!(pids.stderr.contains("can't fork"), "{pids:?}");
     host.finish();
 }
@@ -278,18 +190,10 @@ fn limits_and_read_only_hold() {
 #[test]
 fn restart_policies_and_pauses_work() {
     let host = Installation::new();
-    host.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "flaky",
-        "--restart",
-        "on-failure:2",
-        "busybox:1",
-        "sh",
-        "-c",
+    host.ok(&words_and(
+        "run -d --name flaky --restart on-failure:2 busybox:1 sh -c",
         "echo again; exit 3",
-    ]);
+    ));
     let inspect = |format: &str| {
         host.ok(&["inspect", "-f", format, "flaky"])
             .trim()
@@ -299,21 +203,13 @@ fn restart_policies_and_pauses_work() {
         inspect("{{.State.Status}} {{.RestartCount}}") == "exited 2"
     });
     assert_eq!(host.ok(&["logs", "flaky"]).lines().count(), 3);
-    host.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "sleeper",
-        "busybox:1",
-        "sleep",
-        "1000",
-    ]);
+    host.ok(&words("run -d --name sleeper busybox:1 sleep 1000"));
     host.ok(&["pause", "sleeper"]);
     host.fails(1, "paused", &["exec", "sleeper", "true"]);
     assert!(host.ok(&["ps"]).contains("(Paused)"));
     host.ok(&["unpause", "sleeper"]);
     host.ok(&["rename", "sleeper", "sleepy"]);
-    host.ok(&["kill", "-s", "KILL", "sleepy"]);
+    host.ok(&words("kill -s KILL sleepy"));
     assert_eq!(host.ok(&["wait", "sleepy"]).trim(), "137");
     host.finish();
 }
@@ -323,63 +219,27 @@ fn user_networks_resolve_names_and_are_apart() {
     let host = Installation::new();
     host.ok(&["network", "create", "front"]);
     host.ok(&["network", "create", "back"]);
-    host.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "server",
-        "--network",
-        "front",
-        "--network-alias",
-        "www",
-        "busybox:1",
-        "httpd",
-        "-f",
-        "-p",
-        "80",
-        "-h",
-        "/www",
-    ]);
+    host.ok(&words(
+        "run -d --name server --network front --network-alias www busybox:1 httpd -f -p 80 -h /www",
+    ));
     for name in ["server", "www"] {
         let url = format!("http://{name}/");
-        let ask = [
-            "run",
-            "--rm",
-            "--network",
-            "front",
-            "busybox:1",
-            "wget",
-            "-qO-",
-            "-T",
-            "5",
-            &url,
-        ];
+        let ask = words_and("run --rm --network front busybox:1 wget -qO- -T 5", &url);
         wait_until("the server answers by name", || {
             host.engine(&ask).stdout == "from the image\n"
         });
     }
-    let address = host.ok(&[
-        "inspect",
-        "-f",
-        "{{.NetworkSettings.Networks.front.IPAddress}}",
-        "server",
-    ]);
+    let address = host.ok(&words(
+        "inspect -f {{.NetworkSettings.Networks.front.IPAddress}} server",
+    ));
     let url = format!("http://{}/", address.trim());
-    let said = host.engine(&[
-        "run",
-        "--rm",
-        "--network",
-        "back",
-        "busybox:1",
-        "wget",
-        "-qO-",
-        "-T",
-        "2",
+    let said = host.engine(&words_and(
+        "run --rm --network back busybox:1 wget -qO- -T 2",
         &url,
-    ]);
+    ));
     assert_ne!(said.code, 0, "another network must not reach it: {said:?}");
     host.fails(1, "in use", &["network", "rm", "front"]);
     host.ok(&["rm", "-f", "server"]);
-    host.ok(&["network", "rm", "front", "back"]);
+    host.ok(&words("network rm front back"));
     host.finish();
 }

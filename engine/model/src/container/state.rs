@@ -152,64 +152,68 @@ impl ContainerState {
     /// # Errors
     /// When `event` cannot happen in this state; the state is then unchanged.
     pub fn on(&self, event: ContainerEvent) -> Result<Self, IllegalTransition> {
-        use ContainerEvent as E;
-        use Status as S;
         if event.run().is_some_and(|run| run < self.run) || self.includes(&event) {
             return Ok(self.clone());
         }
+        let next = if event.run().is_some() {
+            self.on_run(&event)
+        } else {
+            self.on_wish(&event)
+        };
+        next.ok_or(IllegalTransition {
+            status: self.status,
+            event,
+        })
+    }
+
+    /// What becomes of a run.
+    fn on_run(&self, event: &ContainerEvent) -> Option<Self> {
+        use ContainerEvent as E;
+        use Status as S;
         let mut next = self.clone();
-        match (self.status, &event) {
-            (S::Created | S::Exited | S::Restarting, E::Starting { run })
-                if *run > self.run && self.cleaned =>
-            {
-                next.begin(*run);
-            }
-            (S::Created | S::Exited | S::Restarting, E::Started { pid, time, .. })
-                if self.starting =>
-            {
-                next.start(*pid, *time);
-            }
-            (
-                S::Created | S::Exited | S::Restarting,
-                E::StartFailed {
-                    error,
-                    exit_code,
-                    time,
-                    ..
-                },
-            ) if self.starting => {
+        let is_down = matches!(self.status, S::Created | S::Exited | S::Restarting);
+        match event {
+            E::Starting { run } if is_down && *run > self.run && self.cleaned => next.begin(*run),
+            E::Started { pid, time, .. } if is_down && self.starting => next.start(*pid, *time),
+            E::StartFailed {
+                error,
+                exit_code,
+                time,
+                ..
+            } if is_down && self.starting => {
                 next.fail(error, *exit_code, *time);
             }
-            (S::Running, E::Paused) => next.status = S::Paused,
-            (S::Paused, E::Resumed) => next.status = S::Running,
-            (S::Running | S::Paused | S::Restarting, E::StopRequested) => {
-                next.stopped_by_user = true
-            }
-            (
-                S::Running | S::Paused,
-                E::Exited {
-                    exit_code,
-                    oom_killed,
-                    time,
-                    ..
-                },
-            ) => {
-                next.exit(*exit_code, *oom_killed, *time);
-            }
-            // The shim recorded the exit before anybody recorded the start.
-            (
-                S::Created | S::Exited | S::Restarting,
-                E::Exited {
-                    exit_code,
-                    oom_killed,
-                    time,
-                    ..
-                },
-            ) if self.starting => {
+            // Where it is down, the shim recorded the exit before anybody
+            // recorded the start.
+            E::Exited {
+                exit_code,
+                oom_killed,
+                time,
+                ..
+            } if !is_down || self.starting => {
+                if !is_down && !matches!(self.status, S::Running | S::Paused) {
+                    return None;
+                }
                 next.exit(*exit_code, *oom_killed, *time);
                 next.started.get_or_insert(*time);
             }
-            (_, E::Cleaned { .. }) => next.cleaned = true,
+            E::Cleaned { .. } => next.cleaned = true,
+            _ => return None,
+        }
+        Some(next)
+    }
+
+    /// What users and policies ask for.
+    fn on_wish(&self, event: &ContainerEvent) -> Option<Self> {
+        use ContainerEvent as E;
+        use Status as S;
+        let mut next = self.clone();
+        match (self.status, event) {
+            (S::Running, E::Paused) => next.status = S::Paused,
+            (S::Paused, E::Resumed) => next.status = S::Running,
+            (S::Running | S::Paused | S::Restarting, E::StopRequested) => {
+                next.stopped_by_user = true;
+            }
             (S::Exited, E::RestartScheduled) => {
                 next.status = S::Restarting;
                 next.restarts += 1;
@@ -223,11 +227,11 @@ impl ContainerState {
             (S::Removing, E::RemoveRequested) => {}
             (S::Removing, E::RemoveFailed { error }) => {
                 next.status = S::Dead;
-                next.error = error.clone();
+                next.error.clone_from(error);
             }
-            (status, _) => return Err(IllegalTransition { status, event }),
+            _ => return None,
         }
-        Ok(next)
+        Some(next)
     }
 
     /// Returns whether this state already reflects `event`.

@@ -54,78 +54,57 @@ fn depth(destination: &str) -> usize {
         .count()
 }
 
+const STRICT: [&str; 3] = ["nosuid", "noexec", "nodev"];
+
 fn kernel_mounts(config: &ContainerConfig, facts: &StartFacts) -> Vec<Mount> {
     let access = if facts.security.writable_kernel_files {
         "rw"
     } else {
         "ro"
     };
-    let shm_bytes = config.resources.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES);
-    let shm_size = format!("size={shm_bytes}");
+    let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
+    let pts = [
+        "nosuid",
+        "noexec",
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+        "gid=5",
+    ];
     let mut mounts = vec![
-        mount("proc", "/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount(
-            "tmpfs",
-            "/dev",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        mount(
-            "devpts",
-            "/dev/pts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
+        mount("proc", "/proc", "proc", &STRICT),
+        mount("tmpfs", "/dev", "tmpfs", &dev),
+        mount("devpts", "/dev/pts", "devpts", &pts),
         sys_mount(config, access),
         mount(
             "cgroup",
             "/sys/fs/cgroup",
             "cgroup",
-            &["nosuid", "noexec", "nodev", access],
+            &[&STRICT[..], &[access]].concat(),
         ),
     ];
-    if config.ipc_mode == NamespaceMode::Host {
-        mounts.push(bind(
-            "/dev/mqueue".into(),
-            "/dev/mqueue",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        ));
-        mounts.push(bind(
-            "/dev/shm".into(),
-            "/dev/shm",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        ));
-        return mounts;
-    }
-    mounts.push(mount(
-        "mqueue",
-        "/dev/mqueue",
-        "mqueue",
-        &["nosuid", "noexec", "nodev"],
-    ));
-    match &facts.shared_memory {
-        Some(path) => mounts.push(bind(
-            path.clone(),
-            "/dev/shm",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        )),
-        None => {
-            mounts.push(mount(
-                "shm",
-                "/dev/shm",
-                "tmpfs",
-                &["nosuid", "noexec", "nodev", "mode=1777", &shm_size],
-            ));
-        }
-    }
+    mounts.extend(ipc_mounts(config, facts));
     mounts
+}
+
+/// Message queues and shared memory belong to the IPC namespace: the host's,
+/// another container's, or new ones.
+fn ipc_mounts(config: &ContainerConfig, facts: &StartFacts) -> [Mount; 2] {
+    let shared = [&["rbind"], &STRICT[..]].concat();
+    if config.ipc_mode == NamespaceMode::Host {
+        let of_host = |path: &str| bind(path.into(), path, &shared);
+        return [of_host("/dev/mqueue"), of_host("/dev/shm")];
+    }
+    let shm_bytes = config.resources.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES);
+    let shm_size = format!("size={shm_bytes}");
+    let shm = match &facts.shared_memory {
+        Some(path) => bind(path.clone(), "/dev/shm", &shared),
+        None => {
+            let options = [&STRICT[..], &["mode=1777", &shm_size]].concat();
+            mount("shm", "/dev/shm", "tmpfs", &options)
+        }
+    };
+    [mount("mqueue", "/dev/mqueue", "mqueue", &STRICT), shm]
 }
 
 /// A new sysfs shows the network namespace of whoever mounts it, which only an

@@ -134,9 +134,8 @@ fn namespaces_are_private_unless_asked_otherwise() {
     assert_eq!(spec.hostname(), &None);
 }
 
-#[test]
-fn a_configured_mount_replaces_the_default_one_and_parents_come_first() {
-    let tmpfs = |destination: &str, options: &[&str]| MountConfig {
+fn tmpfs(destination: &str, options: &[&str]) -> MountConfig {
+    MountConfig {
         destination: destination.into(),
         read_only: false,
         source: MountSource::Tmpfs {
@@ -144,51 +143,42 @@ fn a_configured_mount_replaces_the_default_one_and_parents_come_first() {
             mode: Some(0o1777),
             options: options.iter().map(|o| (*o).into()).collect(),
         },
-    };
-    let bind = MountConfig {
-        destination: "/data".into(),
+    }
+}
+
+fn bind(host_path: &str, destination: &str) -> MountConfig {
+    MountConfig {
+        destination: destination.into(),
         read_only: true,
         source: MountSource::Bind {
-            host_path: "/srv".into(),
+            host_path: host_path.into(),
             propagation: Propagation::Rslave,
             create: false,
             recursive: true,
         },
-    };
+    }
+}
+
+#[test]
+fn a_configured_mount_replaces_the_default_one_and_parents_come_first() {
     let mut config = config();
-    config.mounts = vec![
-        tmpfs("/data/cache", &["exec"]),
-        bind,
-        tmpfs("/dev/shm", &[]),
-    ];
+    let cache = tmpfs("/data/cache", &["exec"]);
+    config.mounts = vec![cache, bind("/srv", "/data"), tmpfs("/dev/shm", &[])];
     let mut facts = facts();
-    let none = ResolvedMount { host_path: None };
-    facts.mounts = vec![
-        none.clone(),
-        ResolvedMount {
-            host_path: Some("/srv".into()),
-        },
-        none,
-    ];
+    let resolved = |path: Option<&str>| ResolvedMount {
+        host_path: path.map(Into::into),
+    };
+    facts.mounts = vec![resolved(None), resolved(Some("/srv")), resolved(None)];
     let spec = plan_spec(&config, &facts).unwrap();
     assert_eq!(mount_options(&spec, "/data"), ["rbind", "rslave", "ro"]);
-    assert_eq!(
-        mount_options(&spec, "/data/cache"),
-        ["nosuid", "nodev", "rw", "size=1024", "mode=1777", "exec"]
-    );
+    let expected = ["nosuid", "nodev", "rw", "size=1024", "mode=1777", "exec"];
+    assert_eq!(mount_options(&spec, "/data/cache"), expected);
     assert!(mount_options(&spec, "/dev/shm").contains(&"size=1024".to_owned()));
-    let order: Vec<_> = spec
-        .mounts()
-        .as_ref()
-        .unwrap()
-        .iter()
-        .map(|m| m.destination().clone())
-        .collect();
+    let mounts = spec.mounts().as_ref().unwrap();
     let at = |path: &str| {
-        order
-            .iter()
-            .position(|p| p == std::path::Path::new(path))
-            .unwrap()
+        let is_there =
+            |mount: &oci_spec::runtime::Mount| mount.destination() == std::path::Path::new(path);
+        mounts.iter().position(is_there).unwrap()
     };
     assert!(at("/data") < at("/data/cache"));
 }

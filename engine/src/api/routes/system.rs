@@ -73,42 +73,13 @@ pub(in crate::api) async fn info(engine: &Arc<Engine>) -> Result<Response<Body>>
 }
 
 fn collect(engine: &Engine) -> InfoResponse {
-    let all = engine.containers.all();
-    let count = |wanted: &[Status]| {
-        all.iter()
-            .filter(|c| wanted.contains(&c.state().status))
-            .count() as i64
-    };
-    let (running, paused) = (count(&[Status::Running]), count(&[Status::Paused]));
-    let kernel = rustix::system::uname();
-    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let mut answer = InfoResponse {
         id: engine.instance.root_hash().into(),
-        containers: all.len() as i64,
-        containers_running: running,
-        containers_paused: paused,
-        containers_stopped: all.len() as i64 - running - paused,
         images: engine.images.list().len() as i64,
         driver: "overlay2".into(),
         driver_status: vec![("Layers".into(), "directories".into())],
-        plugins: PluginsInfo {
-            volume: vec!["local".into()],
-            network: ["bridge", "host", "null"].map(str::to_owned).into(),
-            authorization: None,
-            log: ["json-file", "local", "none"].map(str::to_owned).into(),
-        },
-        system_time: base::Timestamp::now().to_string(),
         logging_driver: "json-file".into(),
-        cgroup_driver: "cgroupfs".into(),
-        cgroup_version: if unified { "2" } else { "1" }.into(),
-        kernel_version: kernel.release().to_string_lossy().into_owned(),
-        operating_system: operating_system(),
-        os_type: "linux".into(),
-        architecture: std::env::consts::ARCH.into(),
-        n_cpu: std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as i64,
-        mem_total: memory_bytes(),
         docker_root_dir: engine.instance.root().display().to_string(),
-        name: kernel.nodename().to_string_lossy().into_owned(),
         server_version: VERSION.into(),
         runtimes: runtimes(engine),
         default_runtime: "runc-rs".into(),
@@ -120,14 +91,48 @@ fn collect(engine: &Engine) -> InfoResponse {
         security_options: vec!["name=seccomp,profile=builtin".into()],
         ..InfoResponse::default()
     };
+    answer.plugins = PluginsInfo {
+        volume: vec!["local".into()],
+        network: ["bridge", "host", "null"].map(str::to_owned).into(),
+        authorization: None,
+        log: ["json-file", "local", "none"].map(str::to_owned).into(),
+    };
+    for commit in [
+        &mut answer.runc_commit,
+        &mut answer.containerd_commit,
+        &mut answer.init_commit,
+    ] {
+        *commit = Commit { id: VERSION.into() };
+    }
+    count_containers(engine, &mut answer);
+    describe_host(&mut answer);
     capabilities(&mut answer);
-    let commit = || Commit { id: VERSION.into() };
-    (
-        answer.runc_commit,
-        answer.containerd_commit,
-        answer.init_commit,
-    ) = (commit(), commit(), commit());
     answer
+}
+
+fn count_containers(engine: &Engine, answer: &mut InfoResponse) {
+    let all = engine.containers.all();
+    let count = |wanted: Status| all.iter().filter(|c| c.state().status == wanted).count() as i64;
+    answer.containers = all.len() as i64;
+    answer.containers_running = count(Status::Running);
+    answer.containers_paused = count(Status::Paused);
+    answer.containers_stopped =
+        answer.containers - answer.containers_running - answer.containers_paused;
+}
+
+fn describe_host(answer: &mut InfoResponse) {
+    let kernel = rustix::system::uname();
+    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    answer.system_time = base::Timestamp::now().to_string();
+    answer.cgroup_driver = "cgroupfs".into();
+    answer.cgroup_version = if unified { "2" } else { "1" }.into();
+    answer.kernel_version = kernel.release().to_string_lossy().into_owned();
+    answer.operating_system = operating_system();
+    answer.os_type = "linux".into();
+    answer.architecture = std::env::consts::ARCH.into();
+    answer.n_cpu = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as i64;
+    answer.mem_total = memory_bytes();
+    answer.name = kernel.nodename().to_string_lossy().into_owned();
 }
 
 fn capabilities(answer: &mut InfoResponse) {

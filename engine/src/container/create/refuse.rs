@@ -1,6 +1,7 @@
 //! Options that are not built: each is refused by its name, never ignored.
 
 use engine_api::container::ContainerCreateBody;
+use engine_api::host_config::HostConfig;
 
 use crate::error::{Result, unsupported};
 
@@ -10,8 +11,19 @@ use crate::error::{Result, unsupported};
 /// Unsupported, naming the option.
 pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
     let host = &body.host_config;
-    let asked = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let table = [
+    let asked = options(host)
+        .into_iter()
+        .chain(limits(host))
+        .find(|(_, is_asked)| *is_asked);
+    match asked {
+        Some((option, _)) => Err(unsupported(format!("{option} is not supported"))),
+        None => Ok(()),
+    }
+}
+
+/// Options that say what a container is.
+fn options(host: &HostConfig) -> [(&'static str, bool); 11] {
+    [
         ("--link", asked(&host.links)),
         ("--volumes-from", asked(&host.volumes_from)),
         (
@@ -19,6 +31,25 @@ pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
             !matches!(host.userns_mode.as_str(), "" | "host"),
         ),
         ("--cgroup-parent", !host.cgroup_parent.is_empty()),
+        ("--gpus", some(&host.device_requests)),
+        (
+            "--isolation",
+            !matches!(host.isolation.as_str(), "" | "default"),
+        ),
+        ("--storage-opt", !host.storage_opt.is_empty()),
+        (
+            "--volume-driver",
+            !matches!(host.volume_driver.as_str(), "" | "local"),
+        ),
+        ("--annotation", !host.annotations.is_empty()),
+        ("masked paths of one's own", asked(&host.masked_paths)),
+        ("read-only paths of one's own", asked(&host.readonly_paths)),
+    ]
+}
+
+/// Options that say what it may use.
+fn limits(host: &HostConfig) -> [(&'static str, bool); 12] {
+    [
         (
             "--blkio-weight",
             host.blkio_weight != 0 || some(&host.blkio_weight_device),
@@ -27,16 +58,10 @@ pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
         ("--device-write-bps", some(&host.blkio_device_write_bps)),
         ("--device-read-iops", some(&host.blkio_device_read_iops)),
         ("--device-write-iops", some(&host.blkio_device_write_iops)),
-        ("--gpus", some(&host.device_requests)),
         (
             "--kernel-memory",
             host.kernel_memory != 0 || host.kernel_memory_tcp != 0,
         ),
-        (
-            "--isolation",
-            !matches!(host.isolation.as_str(), "" | "default"),
-        ),
-        ("--storage-opt", !host.storage_opt.is_empty()),
         (
             "--cpu-rt-runtime",
             host.cpu_realtime_period != 0 || host.cpu_realtime_runtime != 0,
@@ -45,22 +70,15 @@ pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
             "--memory-swappiness",
             host.memory_swappiness.is_some_and(|value| value != -1),
         ),
-        (
-            "--volume-driver",
-            !matches!(host.volume_driver.as_str(), "" | "local"),
-        ),
-        ("--annotation", !host.annotations.is_empty()),
         ("--cpu-count", host.cpu_count != 0),
         ("--cpu-percent", host.cpu_percent != 0),
         ("--io-maxiops", host.io_maximum_iops != 0),
         ("--io-maxbandwidth", host.io_maximum_bandwidth != 0),
-        ("masked paths of one's own", asked(&host.masked_paths)),
-        ("read-only paths of one's own", asked(&host.readonly_paths)),
-    ];
-    match table.into_iter().find(|(_, is_asked)| *is_asked) {
-        Some((option, _)) => Err(unsupported(format!("{option} is not supported"))),
-        None => Ok(()),
-    }
+    ]
+}
+
+fn asked(list: &Option<Vec<String>>) -> bool {
+    some(list)
 }
 
 fn some<T>(list: &Option<Vec<T>>) -> bool {

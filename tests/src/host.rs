@@ -1,0 +1,64 @@
+//! What an installation shows on the host at the moment, in a form that two
+//! moments can be compared by.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::{Installation, leftovers};
+
+/// The programs that are started anew after a fault; `exe` is netd's for DNS.
+const RESTARTED: [&str; 4] = ["engine", "netd", "volumed", "exe"];
+
+impl Installation {
+    /// Returns everything of this installation that the kernel and the file
+    /// system show, sorted; daemons without their process ids, rules included.
+    pub fn traces(&self) -> Vec<String> {
+        let mut all = leftovers::all(&self.instance);
+        all.retain(|line| !line.starts_with("process "));
+        all.extend(self.processes().into_iter().map(process));
+        all.extend(lines(&["nft", "-s", "list", "ruleset"]));
+        all.extend(lines(&["ip", "-o", "address", "show"]));
+        all.extend(lines(&["ip", "route", "show", "table", "all"]));
+        all.sort();
+        all
+    }
+
+    /// Waits until the host looks as it did: removals end behind their answers.
+    pub fn wait_until_traces(&self, expected: &[String], context: &str) {
+        let begun = Instant::now();
+        loop {
+            let now = self.traces();
+            if now == expected {
+                return;
+            }
+            if begun.elapsed() > crate::WAIT_LIMIT {
+                let added: Vec<_> = now.iter().filter(|line| !expected.contains(line)).collect();
+                let lost: Vec<_> = expected.iter().filter(|line| !now.contains(line)).collect();
+                panic!(
+                    "{context}: more: {added:#?}, less: {lost:#?}\n{}",
+                    self.log()
+                );
+            }
+            std::thread::sleep(crate::POLL);
+        }
+    }
+}
+
+/// Leaves the process id away where a new one is expected.
+fn process((pid, program): (i32, String)) -> String {
+    if RESTARTED.contains(&program.as_str()) {
+        return format!("process {program}");
+    }
+    format!("process {program} {pid}")
+}
+
+fn lines(command: &[&str]) -> Vec<String> {
+    let said = crate::run(Command::new(command[0]).args(&command[1..]));
+    assert_eq!(said.code, 0, "{command:?}: {said:?}");
+    said.stdout
+        .lines()
+        // A bridge without members goes down a moment after the last has left.
+        .map(|line| line.trim().replace(" linkdown", ""))
+        .map(|line| format!("{}: {line}", command[0]))
+        .collect()
+}
