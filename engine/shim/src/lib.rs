@@ -10,6 +10,7 @@
 //! - [`start`]: from the command line to the loop.
 //! - [`phase`]: what a run goes through, pure; [`supervisor`]: the loop that acts.
 //! - [`stdio`], [`attach`], [`log`]: bytes; [`control`]: requests and notices.
+//! - [`init`]: another program, the init of `--init`, in the same file.
 //! - [`outbox`], [`oom`], [`runtime`]: events, the kernel's verdict, OCI commands.
 #![deny(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod attach;
 mod control;
 mod diagnostics;
 mod directory;
+pub mod init;
 mod log;
 mod oom;
 mod outbox;
@@ -29,7 +31,7 @@ mod stdio;
 mod supervisor;
 #[expect(
     unsafe_code,
-    reason = "signalfd, close_range, kill and posix_spawn have no safe wrapper in rustix"
+    reason = "signalfd, sigwaitinfo, close_range, kill, fork and posix_spawn have no safe wrapper in rustix"
 )]
 mod sys;
 

@@ -1,12 +1,22 @@
 //! `engine-shim <run>/shim/<id>.<run>`: supervises one run of one container.
 //!
-//! The engine starts it; it is of no use to people. It writes `ready` to its
+//! `docker-init -- COMMAND`, a link or mount of it: the init of a container.
+//!
+//! The engine starts the first; it is of no use to people. It writes `ready` to its
 //! standard output once its lock is held and its sockets listen.
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use engine_shim::init;
+
 fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(command) = init::command(&arguments) {
+        return init::run(command);
+    }
     engine_shim::close_inherited();
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = arguments.into_iter().skip(1);
     let (Some(directory), None) = (arguments.next(), arguments.next()) else {
         eprintln!("usage: engine-shim <directory of the run>");
         return ExitCode::from(2);

@@ -18,6 +18,10 @@ const FATAL: [i32; 6] = [
     libc::SIGTRAP,
 ];
 
+/// What shells say of a command that cannot be executed, and of one not found.
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
+
 /// Closes every descriptor but the standard three. To be called first in `main`.
 pub fn close_inherited() {
     // SAFETY: nothing in this process owns a descriptor above 2 yet. The result
@@ -33,25 +37,94 @@ pub fn close_inherited() {
 /// # Errors
 /// When the kernel has no signalfd or descriptors ran out.
 pub(crate) fn watch_children() -> io::Result<OwnedFd> {
-    let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
+    Signals::block()?;
     let mut child = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both sets are initialised by sigfillset and sigemptyset before use,
-    // the pointers are valid for the calls, and signalfd returns a new descriptor.
+    // SAFETY: the set is initialised by sigemptyset before use, the pointers are
+    // valid for the calls, and signalfd returns a new descriptor.
     unsafe {
-        libc::sigfillset(blocked.as_mut_ptr());
-        for signal in FATAL {
-            libc::sigdelset(blocked.as_mut_ptr(), signal);
-        }
         libc::sigemptyset(child.as_mut_ptr());
         libc::sigaddset(child.as_mut_ptr(), libc::SIGCHLD);
-        if libc::sigprocmask(libc::SIG_SETMASK, blocked.as_ptr(), ptr::null_mut()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
         match libc::signalfd(-1, child.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
             -1 => Err(io::Error::last_os_error()),
             descriptor => Ok(OwnedFd::from_raw_fd(descriptor)),
         }
     }
+}
+
+/// All signals but the fatal ones, blocked.
+pub(crate) struct Signals(libc::sigset_t);
+
+impl Signals {
+    /// Blocks them.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub(crate) fn block() -> io::Result<Self> {
+        let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the set is initialised by sigfillset before use and the pointers
+        // are valid for the calls.
+        unsafe {
+            libc::sigfillset(blocked.as_mut_ptr());
+            for signal in FATAL {
+                libc::sigdelset(blocked.as_mut_ptr(), signal);
+            }
+            match libc::sigprocmask(libc::SIG_SETMASK, blocked.as_ptr(), ptr::null_mut()) {
+                0 => Ok(Self(blocked.assume_init())),
+                _ => Err(io::Error::last_os_error()),
+            }
+        }
+    }
+
+    /// Waits for one of them and returns its number.
+    pub(crate) fn wait(&self) -> i32 {
+        loop {
+            // SAFETY: the set is initialised; no further information is asked for.
+            let signal = unsafe { libc::sigwaitinfo(&raw const self.0, ptr::null_mut()) };
+            // The call is cut short when the process is stopped and continued.
+            if signal > 0 {
+                return signal;
+            }
+        }
+    }
+}
+
+/// Starts a command as an init does: in a process group of its own, which the
+/// terminal, if there is one, belongs to; searched for in PATH; with no signal
+/// blocked. One that cannot be executed has told so and exits as shells say.
+///
+/// # Errors
+/// When there can be no further process.
+pub(crate) fn spawn_in_foreground(words: &[CString]) -> io::Result<Pid> {
+    let arguments = pointers(words);
+    // SAFETY: this process has one thread, so that the child may do anything.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let error = execute_in_foreground(&arguments);
+            eprintln!("cannot execute {:?}: {error}", words[0]);
+            let is_absent = error.kind() == io::ErrorKind::NotFound;
+            std::process::exit(if is_absent { NOT_FOUND } else { NOT_EXECUTABLE })
+        }
+        child => Ok(Pid::from_raw(child).expect("a child has a pid")),
+    }
+}
+
+/// Returns only when that failed. SIGTTOU is blocked: it would stop whoever
+/// gives a terminal away.
+fn execute_in_foreground(arguments: &[*mut libc::c_char]) -> io::Error {
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is initialised before use; the list ends with a null pointer
+    // and its strings live. Without a terminal there is nothing to give away. The
+    // standard library has set SIGPIPE to be ignored, which would be inherited.
+    unsafe {
+        libc::setpgid(0, 0);
+        libc::tcsetpgrp(libc::STDIN_FILENO, libc::getpid());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+        libc::execvp(arguments[0], arguments.as_ptr().cast());
+    }
+    io::Error::last_os_error()
 }
 
 /// Signals one process by number, real-time signals included.
