@@ -23,6 +23,8 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
 const DELETE_LIMIT: Duration = Duration::from_secs(30);
 /// The exit code of a process whose end nobody saw.
 const UNKNOWN_EXIT: i32 = 255;
+/// What became of a start that the engine did not live to finish.
+const CUT_SHORT: &str = "the engine ended while the container was being started";
 /// The back-off of a restart that was due when the engine went down.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
 
@@ -46,7 +48,8 @@ async fn try_adopt(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
     match container.state().status {
         Status::Removing => remove::finish(engine, container, volumes_of(container)),
         Status::Restarting => exit::schedule_restart(engine, container, RESTART_DELAY),
-        Status::Exited if container.config.auto_remove => {
+        // One that was never started waits for its client.
+        Status::Exited | Status::Created if container.config.auto_remove && run.run.0 > 0 => {
             remove::remove_after_exit(engine, container)?
         }
         Status::Exited if starts_with_engine(container, &container.state()) => {
@@ -92,16 +95,14 @@ async fn finish_start(engine: &Arc<Engine>, container: &Arc<Container>, run: &Ru
             adopt_live(engine, container, run).await
         }
         _ => {
-            engine.steps.reached("adopt.abandon");
-            shim::abandon(engine, run).await?;
+            let failure = start::undo(engine, container, run, internal(CUT_SHORT)).await;
             engine.steps.reached("adopt.failed");
-            fail_start(container, run)
+            fail_start(container, run, failure.message)
         }
     }
 }
 
-fn fail_start(container: &Container, run: &RunId) -> Result<()> {
-    let error = "the engine ended while the container was being started".to_owned();
+fn fail_start(container: &Container, run: &RunId, error: String) -> Result<()> {
     let event = ContainerEvent::StartFailed {
         run: run.run,
         error,

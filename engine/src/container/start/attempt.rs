@@ -160,9 +160,10 @@ fn bind_use(mount: &engine_model::MountConfig) -> Option<BindUse> {
     })
 }
 
-/// Takes back what the attempt did; each undo is safe where nothing was done.
-async fn undo(
-    engine: &Arc<Engine>,
+/// Takes back what an attempt did, and returns `failure`, with what could not
+/// be undone. Each undo is safe where nothing was done.
+pub(in crate::container) async fn undo(
+    engine: &Engine,
     container: &Container,
     run: &RunId,
     failure: Failure,

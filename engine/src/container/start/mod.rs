@@ -5,6 +5,7 @@
 mod attempt;
 mod spec;
 
+pub(super) use attempt::undo;
 pub(crate) use spec::cgroup_of;
 
 use std::sync::Arc;
