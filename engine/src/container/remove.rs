@@ -113,6 +113,8 @@ pub fn named(container: &Container) -> ContainerNamed {
 pub fn finish(engine: &Arc<Engine>, container: &Arc<Container>, volumes: AnonymousVolumes) {
     let (engine, container) = (engine.clone(), container.clone());
     tokio::spawn(async move {
+        // After a restart two may come to it.
+        let _operation = container.operation.lock().await;
         if let Err(error) = remove_files(&engine, &container, volumes).await {
             tracing::error!(container = %container.config.id, %error, "cannot remove the container's files");
         }

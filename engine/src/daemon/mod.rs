@@ -77,13 +77,14 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     let (engine, monitored) = open(&options, instance, steps)?;
     let mut helpers = helper::start_all(&engine, options.faults)?;
     load_containers(&engine)?;
+    let removing = engine.leaving.all();
     let (caught_up, monitor) = follow(&engine, monitored)?;
     engine.steps.reached("daemon.listen");
     let listener = api::server::bind(&engine, options.host.as_deref())?;
     caught_up
         .await
         .context("the event log cannot be followed")?;
-    adopt_all(&engine).await;
+    adopt_all(&engine, removing).await;
     let upkeep = tokio::spawn(upkeep::run(engine.clone()));
     notify::ready();
     let stop = wait_for_end();
@@ -238,9 +239,15 @@ fn follow(
     Ok((caught_up, monitor))
 }
 
-async fn adopt_all(engine: &Arc<Engine>) {
-    let leaving = engine.leaving.all();
-    for container in engine.containers.all().into_iter().chain(leaving) {
+/// The log may have told meanwhile that the last run of a container in
+/// `removing` is cleaned up; its removal is to be finished all the same.
+async fn adopt_all(engine: &Arc<Engine>, removing: Vec<Arc<Container>>) {
+    let mut all = engine.containers.all();
+    let mut leaving = engine.leaving.all();
+    leaving.retain(|it| !removing.iter().any(|other| Arc::ptr_eq(it, other)));
+    all.extend(removing);
+    all.extend(leaving);
+    for container in all {
         adopt::adopt(engine, &container).await;
     }
 }
