@@ -224,7 +224,7 @@ fn user_networks_resolve_names_and_are_apart() {
     ));
     for name in ["server", "www"] {
         let url = format!("http://{name}/");
-        let ask = words_and("run --rm --network front busybox:1 wget -qO- -T 5", &url);
+        let ask = words_and("run --rm --network front busybox:1 wget -qO-", &url);
         wait_until("the server answers by name", || {
             host.engine(&ask).stdout == "from the image\n"
         });
@@ -232,10 +232,11 @@ fn user_networks_resolve_names_and_are_apart() {
     let address = host.ok(&words(
         "inspect -f {{.NetworkSettings.Networks.front.IPAddress}} server",
     ));
-    let url = format!("http://{}/", address.trim());
+    // Not as pid 1, which a signal of `timeout` would not end.
+    let fetch = format!("timeout 2 wget -qO- http://{}/; exit $?", address.trim());
     let said = host.engine(&words_and(
-        "run --rm --network back busybox:1 wget -qO- -T 2",
-        &url,
+        "run --rm --network back busybox:1 sh -c",
+        &fetch,
     ));
     assert_ne!(said.code, 0, "another network must not reach it: {said:?}");
     host.fails(1, "in use", &["network", "rm", "front"]);
