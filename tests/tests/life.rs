@@ -239,7 +239,7 @@ fn user_networks_resolve_names_and_are_apart() {
         &fetch,
     ));
     assert_ne!(said.code, 0, "another network must not reach it: {said:?}");
-    host.fails(1, "in use", &["network", "rm", "front"]);
+    host.fails(1, "has active endpoints", &["network", "rm", "front"]);
     host.ok(&["rm", "-f", "server"]);
     host.ok(&words("network rm front back"));
     host.finish();
