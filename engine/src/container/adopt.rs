@@ -154,6 +154,33 @@ fn async_pidfd(pidfd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(pidfd, Interest::READABLE)
 }
 
+/// Forgets the runs that are nobody's latest: an engine that was killed may not
+/// have lived to see their shims end.
+///
+/// # Errors
+/// When a directory cannot be listed, looked at or removed.
+pub fn forget_old_runs(engine: &Arc<Engine>) -> Result<()> {
+    let shims = engine.instance.shims();
+    for entry in std::fs::read_dir(&shims).or_internal()? {
+        let path = entry.or_internal()?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Ok(run) = name.parse::<RunId>() else {
+            continue;
+        };
+        let container = engine.container_of(&run);
+        if container.is_some_and(|container| container.run() == run) {
+            continue;
+        }
+        engine.steps.reached("adopt.old_run");
+        if shim::is_alive(&path)? {
+            watch_adopted(engine, &run)?;
+        } else {
+            shim::forget(engine, &run)?;
+        }
+    }
+    Ok(())
+}
+
 /// Called when a shim has ended: forgets it, or finishes what it left.
 pub async fn shim_ended(engine: &Arc<Engine>, run: &RunId) {
     let Some(container) = engine.container_of(run) else {

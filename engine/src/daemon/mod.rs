@@ -247,6 +247,9 @@ async fn adopt_all(engine: &Arc<Engine>, removing: Vec<Arc<Container>>) {
     leaving.retain(|it| !removing.iter().any(|other| Arc::ptr_eq(it, other)));
     all.extend(removing);
     all.extend(leaving);
+    if let Err(error) = adopt::forget_old_runs(engine) {
+        tracing::error!(%error, "cannot forget old runs");
+    }
     for container in all {
         adopt::adopt(engine, &container).await;
     }
