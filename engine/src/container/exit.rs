@@ -145,28 +145,28 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: &ExitRecor
         time: exit.exited,
     };
     engine.steps.reached("exit.state");
-    let (before, after) = container.apply(event)?;
+    let mut restart = None;
+    let (before, after) = container.apply_then(event, |state| {
+        restart = restart_delay(container, state);
+        restart.map(|_| ContainerEvent::RestartScheduled)
+    })?;
     if before == after {
         return Ok(());
     }
     engine.steps.reached("exit.follow_up");
     health::end(container);
     engine.execs.container_ended(&container.config.id);
-    follow_up(engine, container, &after)
+    match restart {
+        Some(delay) => schedule_restart(engine, container, delay),
+        None if container.config.auto_remove => remove::remove_after_exit(engine, container)?,
+        None => {}
+    }
+    Ok(())
 }
 
-/// Decides what follows an exit: removal, a restart, or nothing.
-///
-/// # Errors
-/// When the state cannot be written.
-pub fn follow_up(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    state: &ContainerState,
-) -> Result<()> {
-    if container.config.auto_remove {
-        return remove::remove_after_exit(engine, container);
-    }
+/// Returns the back-off after which the policy starts a container again that
+/// has come to `state`, if it does.
+fn restart_delay(container: &Container, state: &ContainerState) -> Option<Duration> {
     let lasted = match (state.started, state.finished) {
         (Some(started), Some(finished)) => finished.since(started),
         _ => Duration::ZERO,
@@ -178,13 +178,8 @@ pub fn follow_up(
         lasted,
     };
     match container.config.restart.decide(exit) {
-        RestartDecision::Stay => Ok(()),
-        RestartDecision::RestartAfter(delay) => {
-            engine.steps.reached("restart.schedule");
-            container.apply(ContainerEvent::RestartScheduled)?;
-            schedule_restart(engine, container, delay);
-            Ok(())
-        }
+        RestartDecision::Stay => None,
+        RestartDecision::RestartAfter(delay) => Some(delay),
     }
 }
 
@@ -212,8 +207,15 @@ fn restart_failed(engine: &Arc<Engine>, container: &Arc<Container>) {
     let mut state = container.state();
     state.started = Some(Timestamp::now());
     state.finished = state.started;
-    if let Err(error) = follow_up(engine, container, &state) {
-        tracing::error!(container = %container.config.id, %error, "cannot follow up a failed restart");
+    let Some(delay) = restart_delay(container, &state) else {
+        return;
+    };
+    engine.steps.reached("restart.schedule");
+    match container.apply(ContainerEvent::RestartScheduled) {
+        Ok(_) => schedule_restart(engine, container, delay),
+        Err(error) => {
+            tracing::error!(container = %container.config.id, %error, "cannot follow up a failed restart");
+        }
     }
 }
 

@@ -124,10 +124,26 @@ impl Container {
     /// Conflict when the event cannot happen now; internal when the state
     /// cannot be written, and is then unchanged.
     pub fn apply(&self, event: ContainerEvent) -> Result<(ContainerState, ContainerState)> {
+        self.apply_then(event, |_| None)
+    }
+
+    /// The same, with what `then` says of a state that is new: both are written
+    /// at once, so that no crash comes between them.
+    ///
+    /// # Errors
+    /// As [`Container::apply`].
+    pub fn apply_then(
+        &self,
+        event: ContainerEvent,
+        then: impl FnOnce(&ContainerState) -> Option<ContainerEvent>,
+    ) -> Result<(ContainerState, ContainerState)> {
         let _writing = lock(&self.writing);
         let before = self.state();
-        let after = before.on(event).map_err(conflict)?;
+        let mut after = before.on(event).map_err(conflict)?;
         if after != before {
+            if let Some(next) = then(&after) {
+                after = after.on(next).map_err(conflict)?;
+            }
             store::write_state(&self.directory, &after).or_internal()?;
             self.snapshot
                 .send_modify(|snapshot| snapshot.state = after.clone());
