@@ -24,70 +24,71 @@ fn finish(host: Installation) {
     host.finish();
 }
 
+/// Options and image of a run, and what the message must contain.
+const RUNS: &[(&str, &str)] = &[
+    (
+        "localhost:1/nosuch:1",
+        "cannot connect to http://localhost:1",
+    ),
+    ("BAD", "must be lowercase"),
+    ("busybox:1:2", "invalid reference format"),
+    ("busybox@sha256:12", "invalid"),
+    ("--network nonsense busybox:1", "network nonsense not found"),
+    (
+        "--network container:nope busybox:1",
+        "No such container: nope",
+    ),
+    (
+        "-v relative/path:/x busybox:1",
+        "includes invalid characters",
+    ),
+    ("-v /tmp:relative busybox:1", "must be absolute"),
+    ("-v /tmp:/x:nonsense busybox:1", "invalid mode: nonsense"),
+    ("--mount type=nonsense,dst=/x busybox:1", "'nonsense'"),
+    (
+        "--mount type=bind,src=/no/such,dst=/x busybox:1",
+        "/no/such",
+    ),
+    (
+        "--mount type=bind,src=x,dst=/x busybox:1",
+        "must be an absolute path",
+    ),
+    ("--tmpfs relative busybox:1", "relative"),
+    ("-p 99999:80 busybox:1", "99999"),
+    ("-p 80:99999 busybox:1", "99999"),
+    ("-p x busybox:1", "invalid containerPort: x"),
+    ("-p 80:80/sctp6 busybox:1", "sctp6"),
+    ("-p 1-3:1-2 busybox:1", "1-3"),
+    ("-m nonsense busybox:1", "nonsense"),
+    ("-m 1k busybox:1", "Minimum memory limit allowed is 6MB"),
+    ("--cpus x busybox:1", "x"),
+    ("--cpus 1000 busybox:1", "CPUs"),
+    ("--pids-limit x busybox:1", "x"),
+    ("--restart nonsense busybox:1", "nonsense"),
+    ("--restart always busybox:1", "--restart and --rm"),
+    ("--name a/b busybox:1", "Invalid container name (a/b)"),
+    ("--name x busybox:1", "Invalid container name (x)"),
+    ("--stop-signal NOPE busybox:1", "invalid signal: NOPE"),
+    ("-w relative busybox:1", "'relative' is invalid"),
+    ("-u nobody2 busybox:1", "unable to find user nobody2"),
+    ("-u 1:nogroup2 busybox:1", "unable to find group nogroup2"),
+    ("--ulimit nofile=x busybox:1", "nofile=x"),
+    ("--ulimit nonsense=1 busybox:1", "nonsense"),
+    ("-e =x busybox:1", "=x"),
+    ("--env-file /no/such busybox:1", "/no/such"),
+    ("--add-host x busybox:1", "add-host"),
+    ("--add-host x:y busybox:1", "\"y\""),
+    ("--dns x busybox:1", "x is not a valid IP address"),
+    ("--nonsense busybox:1", "'--nonsense'"),
+    ("--log-driver nonsense busybox:1", "nonsense"),
+    ("--userns nonsense busybox:1", "userns"),
+];
+
 #[test]
 fn a_run_that_cannot_be_is_refused_with_125_and_its_reason() {
     let host = Installation::new();
-    // Options and image, and what the message must contain.
-    let cases: &[(&str, &str)] = &[
-        (
-            "localhost:1/nosuch:1",
-            "cannot connect to http://localhost:1",
-        ),
-        ("BAD", "must be lowercase"),
-        ("busybox:1:2", "invalid reference format"),
-        ("busybox@sha256:12", "invalid"),
-        ("--network nonsense busybox:1", "network nonsense not found"),
-        (
-            "--network container:nope busybox:1",
-            "No such container: nope",
-        ),
-        (
-            "-v relative/path:/x busybox:1",
-            "includes invalid characters",
-        ),
-        ("-v /tmp:relative busybox:1", "must be absolute"),
-        ("-v /tmp:/x:nonsense busybox:1", "invalid mode: nonsense"),
-        ("--mount type=nonsense,dst=/x busybox:1", "'nonsense'"),
-        (
-            "--mount type=bind,src=/no/such,dst=/x busybox:1",
-            "/no/such",
-        ),
-        (
-            "--mount type=bind,src=x,dst=/x busybox:1",
-            "must be an absolute path",
-        ),
-        ("--tmpfs relative busybox:1", "relative"),
-        ("-p 99999:80 busybox:1", "99999"),
-        ("-p 80:99999 busybox:1", "99999"),
-        ("-p x busybox:1", "invalid containerPort: x"),
-        ("-p 80:80/sctp6 busybox:1", "sctp6"),
-        ("-p 1-3:1-2 busybox:1", "1-3"),
-        ("-m nonsense busybox:1", "nonsense"),
-        ("-m 1k busybox:1", "Minimum memory limit allowed is 6MB"),
-        ("--cpus x busybox:1", "x"),
-        ("--cpus 1000 busybox:1", "CPUs"),
-        ("--pids-limit x busybox:1", "x"),
-        ("--restart nonsense busybox:1", "nonsense"),
-        ("--restart always busybox:1", "--restart and --rm"),
-        ("--name a/b busybox:1", "Invalid container name (a/b)"),
-        ("--name x busybox:1", "Invalid container name (x)"),
-        ("--stop-signal NOPE busybox:1", "invalid signal: NOPE"),
-        ("-w relative busybox:1", "'relative' is invalid"),
-        ("-u nobody2 busybox:1", "unable to find user nobody2"),
-        ("-u 1:nogroup2 busybox:1", "unable to find group nogroup2"),
-        ("--ulimit nofile=x busybox:1", "nofile=x"),
-        ("--ulimit nonsense=1 busybox:1", "nonsense"),
-        ("-e =x busybox:1", "=x"),
-        ("--env-file /no/such busybox:1", "/no/such"),
-        ("--add-host x busybox:1", "add-host"),
-        ("--add-host x:y busybox:1", "\"y\""),
-        ("--dns x busybox:1", "x is not a valid IP address"),
-        ("--nonsense busybox:1", "'--nonsense'"),
-        ("--log-driver nonsense busybox:1", "nonsense"),
-        ("--userns nonsense busybox:1", "userns"),
-    ];
     let mut wrong = Vec::new();
-    for (words, text) in cases {
+    for (words, text) in RUNS {
         let words: Vec<&str> = ["run", "--rm"]
             .into_iter()
             .chain(words.split(' '))
@@ -108,65 +109,67 @@ fn a_run_that_cannot_be_is_refused_with_125_and_its_reason() {
     finish(host);
 }
 
+/// Exit code, what the message must contain, and the command.
+const COMMANDS: &[(i32, &str, &str)] = &[
+    (
+        125,
+        "is already in use by container",
+        "run --name taken busybox:1 true",
+    ),
+    (
+        1,
+        "is already in use by container",
+        "create --name taken busybox:1 true",
+    ),
+    (1, "nonsense", "nonsense"),
+    (1, "Usage:", "run"),
+    (125, "--nonsense", "ps --nonsense"),
+    (125, "bad format of filter", "ps --filter nonsense"),
+    (1, "invalid filter 'nonsense'", "ps --filter nonsense=1"),
+    (
+        1,
+        "invalid filter 'nonsense'",
+        "volume ls --filter nonsense=1",
+    ),
+    (
+        1,
+        "invalid filter 'nonsense'",
+        "network ls --filter nonsense=1",
+    ),
+    (1, "invalid filter 'nonsense'", "images --filter nonsense=1"),
+    (1, "No such container: nope", "start nope"),
+    (1, "No such container: nope", "stop nope"),
+    (1, "No such container: nope", "kill nope"),
+    (1, "No such container: nope", "rm nope"),
+    (1, "No such container: nope", "logs nope"),
+    (1, "No such container: nope", "exec nope true"),
+    (1, "No such container: nope", "attach nope"),
+    (1, "No such container: nope", "wait nope"),
+    (1, "No such object: nope", "inspect nope"),
+    (1, "is not running", "exec taken true"),
+    (1, "is not running", "kill taken"),
+    (1, "invalid signal", "kill -s NOPE taken"),
+    (1, "Invalid container name", "rename taken a/b"),
+    (1, "No such image: nope:latest", "rmi nope"),
+    (1, "No such image: nope:latest", "tag nope x"),
+    (1, "must be lowercase", "tag busybox:1 X"),
+    (1, "No such image: nope:latest", "save -o /dev/null nope"),
+    (1, "already exists", "network create bridge"),
+    (1, "nonsense", "network create --subnet nonsense n1"),
+    (1, "network nope not found", "network rm nope"),
+    (1, "is a pre-defined network", "network rm bridge"),
+    (1, "no such volume", "volume rm nope"),
+    (1, "no such volume", "volume inspect nope"),
+    (1, "includes invalid characters", "volume create a/b"),
+    (1, "nonsense", "volume create -d nonsense v1"),
+];
+
 #[test]
 fn other_commands_fail_as_dockers_do() {
     let host = Installation::new();
     host.ok(&["create", "--name", "taken", "busybox:1", "true"]);
-    let cases: &[(i32, &str, &str)] = &[
-        (
-            125,
-            "is already in use by container",
-            "run --name taken busybox:1 true",
-        ),
-        (
-            1,
-            "is already in use by container",
-            "create --name taken busybox:1 true",
-        ),
-        (1, "nonsense", "nonsense"),
-        (1, "Usage:", "run"),
-        (125, "--nonsense", "ps --nonsense"),
-        (125, "bad format of filter", "ps --filter nonsense"),
-        (1, "invalid filter 'nonsense'", "ps --filter nonsense=1"),
-        (
-            1,
-            "invalid filter 'nonsense'",
-            "volume ls --filter nonsense=1",
-        ),
-        (
-            1,
-            "invalid filter 'nonsense'",
-            "network ls --filter nonsense=1",
-        ),
-        (1, "invalid filter 'nonsense'", "images --filter nonsense=1"),
-        (1, "No such container: nope", "start nope"),
-        (1, "No such container: nope", "stop nope"),
-        (1, "No such container: nope", "kill nope"),
-        (1, "No such container: nope", "rm nope"),
-        (1, "No such container: nope", "logs nope"),
-        (1, "No such container: nope", "exec nope true"),
-        (1, "No such container: nope", "attach nope"),
-        (1, "No such container: nope", "wait nope"),
-        (1, "No such object: nope", "inspect nope"),
-        (1, "is not running", "exec taken true"),
-        (1, "is not running", "kill taken"),
-        (1, "invalid signal", "kill -s NOPE taken"),
-        (1, "Invalid container name", "rename taken a/b"),
-        (1, "No such image: nope:latest", "rmi nope"),
-        (1, "No such image: nope:latest", "tag nope x"),
-        (1, "must be lowercase", "tag busybox:1 X"),
-        (1, "No such image: nope:latest", "save -o /dev/null nope"),
-        (1, "already exists", "network create bridge"),
-        (1, "nonsense", "network create --subnet nonsense n1"),
-        (1, "network nope not found", "network rm nope"),
-        (1, "is a pre-defined network", "network rm bridge"),
-        (1, "no such volume", "volume rm nope"),
-        (1, "no such volume", "volume inspect nope"),
-        (1, "includes invalid characters", "volume create a/b"),
-        (1, "nonsense", "volume create -d nonsense v1"),
-    ];
     let mut wrong = Vec::new();
-    for (code, text, words) in cases {
+    for (code, text, words) in COMMANDS {
         let said = host.engine(&words.split(' ').collect::<Vec<_>>());
         let is_short = said.stderr.len() < MESSAGE_LIMIT_BYTES;
         if said.code != *code || !said.stderr.contains(text) || !is_short {
@@ -245,84 +248,87 @@ fn refused(host: &Installation, line: &str, body: &str, expected: (u16, &str)) {
     assert!(message.contains(text), "{line}: {message}");
 }
 
+const CREATE: &str = "POST /v1.43/containers/create";
+
+/// Request line, body, and the status and message of the answer.
+const REQUESTS: &[(&str, &str, (u16, &str))] = &[
+    (CREATE, "", (400, "invalid JSON")),
+    (CREATE, "{\"Image\":", (400, "invalid JSON")),
+    (CREATE, "{\"Image\":5}", (400, "expected a string")),
+    (CREATE, "[]", (400, "invalid JSON")),
+    (CREATE, "{}", (400, "invalid reference format")),
+    (
+        CREATE,
+        "{\"Image\":\"nope\"}",
+        (404, "No such image: nope:latest"),
+    ),
+    (
+        CREATE,
+        "{\"Image\":\"busybox:1\"}",
+        (400, "no command specified"),
+    ),
+    ("POST /networks/create", "{}", (400, "name")),
+    (
+        "POST /volumes/create",
+        "{\"Name\":\"../x\"}",
+        (400, "invalid characters"),
+    ),
+    (
+        "POST /containers/nope/start",
+        "",
+        (404, "No such container: nope"),
+    ),
+    (
+        "POST /containers/..%2f..%2fetc/start",
+        "",
+        (404, "No such container"),
+    ),
+    ("GET /containers/%zz/json", "", (400, "invalid URL escape")),
+    ("GET /containers/json?limit=x", "", (400, "limit")),
+    (
+        "GET /v1.99/containers/json",
+        "",
+        (400, "client version 1.99 is too new"),
+    ),
+    (
+        "GET /v1.10/containers/json",
+        "",
+        (400, "client version 1.10 is too old"),
+    ),
+    ("GET /v9.1/containers/json", "", (404, "page not found")),
+    ("GET /nonsense", "", (404, "page not found")),
+    (
+        "GET /v1.43/containers/nonsense/nonsense",
+        "",
+        (404, "page not found"),
+    ),
+    ("PUT /containers/json", "", (404, "page not found")),
+    ("DELETE /version", "", (404, "page not found")),
+    (
+        "GET /containers/json?filters=nonsense",
+        "",
+        (400, "invalid filters"),
+    ),
+    (
+        "GET /containers/json?filters=%7B%22x%22%3A%5B%221%22%5D%7D",
+        "",
+        (400, "invalid filter 'x'"),
+    ),
+    (
+        "POST /containers/prune?filters=%7B%22lable%22%3A%5B%221%22%5D%7D",
+        "",
+        (400, "invalid filter 'lable'"),
+    ),
+    ("POST /build", "", (501, "not supported")),
+    ("GET /swarm", "", (501, "swarm")),
+];
+
 #[test]
 fn requests_that_make_no_sense_are_answered_with_their_reason() {
     let host = Installation::new();
-    let create = "POST /v1.43/containers/create";
     let deep = "[".repeat(100_000);
-    let cases: &[(&str, &str, (u16, &str))] = &[
-        (create, "", (400, "invalid JSON")),
-        (create, "{\"Image\":", (400, "invalid JSON")),
-        (create, "{\"Image\":5}", (400, "expected a string")),
-        (create, "[]", (400, "invalid JSON")),
-        (create, &deep, (400, "invalid JSON")),
-        (create, "{}", (400, "invalid reference format")),
-        (
-            create,
-            "{\"Image\":\"nope\"}",
-            (404, "No such image: nope:latest"),
-        ),
-        (
-            create,
-            "{\"Image\":\"busybox:1\"}",
-            (400, "no command specified"),
-        ),
-        ("POST /networks/create", "{}", (400, "name")),
-        (
-            "POST /volumes/create",
-            "{\"Name\":\"../x\"}",
-            (400, "invalid characters"),
-        ),
-        (
-            "POST /containers/nope/start",
-            "",
-            (404, "No such container: nope"),
-        ),
-        (
-            "POST /containers/..%2f..%2fetc/start",
-            "",
-            (404, "No such container"),
-        ),
-        ("GET /containers/%zz/json", "", (400, "invalid URL escape")),
-        ("GET /containers/json?limit=x", "", (400, "limit")),
-        (
-            "GET /v1.99/containers/json",
-            "",
-            (400, "client version 1.99 is too new"),
-        ),
-        (
-            "GET /v1.10/containers/json",
-            "",
-            (400, "client version 1.10 is too old"),
-        ),
-        ("GET /v9.1/containers/json", "", (404, "page not found")),
-        ("GET /nonsense", "", (404, "page not found")),
-        (
-            "GET /v1.43/containers/nonsense/nonsense",
-            "",
-            (404, "page not found"),
-        ),
-        ("PUT /containers/json", "", (404, "page not found")),
-        ("DELETE /version", "", (404, "page not found")),
-        (
-            "GET /containers/json?filters=nonsense",
-            "",
-            (400, "invalid filters"),
-        ),
-        (
-            "GET /containers/json?filters=%7B%22x%22%3A%5B%221%22%5D%7D",
-            "",
-            (400, "invalid filter 'x'"),
-        ),
-        (
-            "POST /containers/prune?filters=%7B%22lable%22%3A%5B%221%22%5D%7D",
-            "",
-            (400, "invalid filter 'lable'"),
-        ),
-        ("POST /build", "", (501, "not supported")),
-        ("GET /swarm", "", (501, "swarm")),
-    ];
-    for (line, body, expected) in cases {
+    refused(&host, CREATE, &deep, (400, "invalid JSON"));
+    for (line, body, expected) in REQUESTS {
         refused(&host, line, body, *expected);
     }
     finish(host);
