@@ -20,7 +20,7 @@ use crate::Engine;
 
 /// The pause before a helper that ended is started again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A helper that lived this long ended for a new reason.
 const LASTING: Duration = Duration::from_secs(10);
 /// How long a helper may take to end when told to.
