@@ -9,6 +9,7 @@ mod host;
 mod image;
 mod keeper;
 mod leftovers;
+mod registry;
 mod terminal;
 
 pub use doomed::{Doomed, Victim};
@@ -22,6 +23,7 @@ use base::Instance;
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountPropagationFlags, mount_change};
 
+pub use registry::Registry;
 pub use terminal::Terminal;
 
 /// No command takes longer.

@@ -1,0 +1,81 @@
+//! A real registry, Debian's `docker-registry`, on the loopback of the test's
+//! own network.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use base::file::{FileMode, replace};
+
+use crate::{run, wait_until};
+
+const ADDRESS: &str = "127.0.0.1:5000";
+
+/// A registry at `localhost:5000`, which ends with the value.
+#[derive(Debug)]
+pub struct Registry {
+    directory: PathBuf,
+    child: Child,
+}
+
+impl Registry {
+    /// Starts a registry that keeps its files in `directory`.
+    pub fn start(directory: &Path) -> Self {
+        let config = directory.join("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: false}}}}\n\
+             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{ADDRESS}\"}}\n",
+            directory.join("registry").display()
+        );
+        replace(&config, text.as_bytes(), FileMode::Private).expect("written");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(directory.join("registry.log"))
+            .expect("a log can be opened");
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdout(log)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is needed: apt-get install docker-registry");
+        wait_until("the registry answers", || {
+            TcpStream::connect(ADDRESS).is_ok()
+        });
+        let directory = directory.to_owned();
+        Self { directory, child }
+    }
+
+    /// Pushes an archive that `engine save` wrote as `localhost:5000/<name>`.
+    pub fn push(&self, archive: &Path, name: &str) {
+        let source = format!("docker-archive:{}", archive.display());
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["copy", "-q", "--insecure-policy", "--dest-tls-verify=false"]);
+        let said = run(skopeo
+            .arg(source)
+            .arg(format!("docker://localhost:5000/{name}")));
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+
+    /// Returns the file of a blob, given as `sha256:<hex>`.
+    pub fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        let blobs = self
+            .directory
+            .join("registry/docker/registry/v2/blobs/sha256");
+        blobs.join(&hex[..2]).join(hex).join("data")
+    }
+
+    /// Returns the requests that were answered.
+    pub fn requests(&self) -> String {
+        std::fs::read_to_string(self.directory.join("registry.log")).expect("there is a log")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(drop).unwrap_or_default();
+    }
+}
