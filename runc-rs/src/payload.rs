@@ -32,7 +32,7 @@ pub enum PayloadError {
     NoSuchFile(String),
     #[error("exec: {0:?}: permission denied")]
     PermissionDenied(String),
-    #[error("exec: {0:?}: is a directory")]
+    #[error("exec: {0:?}: is a directory: permission denied")]
     IsADirectory(String),
     #[error("process.args is empty")]
     NoArguments,

@@ -4,7 +4,7 @@
 
 use std::os::unix::net::UnixStream as StdStream;
 
-use engine_api::stdcopy::{MULTIPLEXED_STREAM, RAW_STREAM};
+use engine_api::stdcopy::{self, MULTIPLEXED_STREAM, RAW_STREAM};
 use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -25,15 +25,23 @@ pub fn adopt(stream: StdStream) -> Result<UnixStream> {
     UnixStream::from_std(stream).or_internal()
 }
 
-/// Returns a connection on which `text` has been said, and nothing follows.
+/// Returns a connection on which `text` has been said as output, and nothing
+/// follows.
 ///
 /// # Errors
 /// When the kernel refuses; the text is far smaller than its buffer.
-pub fn said(text: &str) -> Result<StdStream> {
+pub fn said(text: &str, framing: Framing) -> Result<StdStream> {
     use std::io::Write as _;
     let (mut speaker, listener) = StdStream::pair().or_internal()?;
     speaker.set_nonblocking(true).or_internal()?;
-    speaker.write_all(text.as_bytes()).or_internal()?;
+    let mut bytes = Vec::new();
+    match framing {
+        Framing::Raw => bytes.extend_from_slice(text.as_bytes()),
+        Framing::Multiplexed => {
+            stdcopy::encode(stdcopy::Stream::Stdout, text.as_bytes(), &mut bytes)
+        }
+    }
+    speaker.write_all(&bytes).or_internal()?;
     Ok(listener)
 }
 

@@ -64,8 +64,8 @@ pub(in crate::api) async fn start(
         // The client is told as Docker tells it: as output, with an exit code
         // that inspecting the exec shows.
         Err(failure) if !body.detach && exec.status().exit_code.is_some() => {
-            let said = stream::said(&format!("{}\r\n", failure.message))?;
-            return stream::hijack(request, Attachment::Connected(said), Framing::Raw);
+            let said = stream::said(&format!("{}\r\n", failure.message), framing)?;
+            return stream::hijack(request, Attachment::Connected(said), framing);
         }
         other => other?,
     };
