@@ -16,9 +16,13 @@ pub(crate) const BUILD_PACKAGES: &[&str] = &["gcc", "git", "libc6-dev", "libsecc
 /// What the tests start or read.
 pub(crate) const TEST_PACKAGES: &[&str] = &[
     "busybox-static",
+    "curl",
+    "docker-registry",
     "iproute2",
     "nftables",
     "procps",
+    "skopeo",
+    "strace",
     "util-linux",
 ];
 
