@@ -43,10 +43,12 @@ pub struct Doomed {
 }
 
 impl Doomed {
-    /// Starts it in place of a daemon that runs, and returns when it answers or
-    /// is dead.
+    /// Starts it in place of daemons that run, which are killed too, and returns
+    /// when it answers or is dead.
     pub fn start(host: &Installation, victim: Victim, step: u64) -> Self {
-        host.ok(&["daemon", "stop"]);
+        for other in [Victim::Engine, Victim::Netd, Victim::Volumed] {
+            host.kill_daemon(other);
+        }
         let log = host.scratch().join("doomed.log");
         let file = File::create(&log).expect("the log can be made");
         let step = step.to_string();

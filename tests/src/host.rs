@@ -17,10 +17,24 @@ impl Installation {
         all.retain(|line| !line.starts_with("process "));
         all.extend(self.processes().into_iter().map(process));
         all.extend(lines(&["nft", "-s", "list", "ruleset"]));
-        all.extend(lines(&["ip", "-o", "address", "show"]));
-        all.extend(lines(&["ip", "route", "show", "table", "all"]));
+        // The kernel's own IPv6 addresses come and go with carriers.
+        all.extend(lines(&["ip", "-4", "-o", "address", "show"]));
+        all.extend(lines(&["ip", "-4", "route", "show", "table", "all"]));
         all.sort();
         all
+    }
+
+    /// Returns the files of containers and runs, sorted.
+    pub fn files(&self) -> Vec<String> {
+        let mut all = leftovers::files(&self.instance);
+        all.sort();
+        all
+    }
+
+    /// Returns the traces once no other files than these are left.
+    pub fn settled_traces(&self, files: &[String]) -> Vec<String> {
+        crate::wait_until("removals are done", || self.files() == files);
+        self.traces()
     }
 
     /// Waits until the host looks as it did: removals end behind their answers.

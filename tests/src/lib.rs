@@ -10,6 +10,7 @@ mod image;
 mod keeper;
 mod leftovers;
 mod registry;
+mod static_shim;
 mod terminal;
 
 pub use doomed::{Doomed, Victim};
@@ -40,6 +41,8 @@ pub struct Installation {
     directory: tempfile::TempDir,
     pub instance: Instance,
     programs: PathBuf,
+    /// Removed with the installation.
+    _static_shim: Option<tempfile::TempDir>,
 }
 
 /// What a command said.
@@ -53,6 +56,16 @@ pub struct Said {
 impl Installation {
     /// Returns a fresh installation with the image `busybox:1`.
     pub fn new() -> Self {
+        Self::of(programs(), None)
+    }
+
+    /// The same with a static shim, which can be the init of a container.
+    pub fn with_static_shim() -> Self {
+        let directory = static_shim::beside(&programs());
+        Self::of(directory.path().to_owned(), Some(directory))
+    }
+
+    fn of(programs: PathBuf, static_shim: Option<tempfile::TempDir>) -> Self {
         enter_namespaces();
         let directory = tempfile::Builder::new()
             .prefix("engine-test-")
@@ -67,7 +80,8 @@ impl Installation {
         let installation = Self {
             directory,
             instance,
-            programs: programs(),
+            programs,
+            _static_shim: static_shim,
         };
         let archive = image::busybox(installation.directory.path());
         installation.ok(&["import", &archive.display().to_string(), "busybox:1"]);
@@ -150,6 +164,18 @@ impl Installation {
         wait_until(&format!("{program} is gone"), || {
             !self.processes().iter().any(|(other, _)| *other == pid)
         });
+    }
+
+    /// Kills a daemon with SIGKILL if it runs, and returns once it is gone.
+    pub fn kill_daemon(&self, victim: Victim) {
+        let lock = self.instance.daemon_lock(victim.program());
+        let holder = || base::lock::holder(&lock).ok().flatten();
+        let Some(pid) = holder() else { return };
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            // It may end by itself in this moment.
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
+        }
+        wait_until("a killed daemon is gone", || holder() != Some(pid));
     }
 
     /// Stops everything and fails if anything is left on the host.

@@ -37,11 +37,12 @@ fn volumed_is_killed_at_every_step() {
 fn kill_at_every_step(victim: Victim) {
     let host = Installation::new();
     let keeper = Keeper::start(&host);
+    let files = host.files();
     let begun = Instant::now();
     // The first round of all makes what then stays, as the default bridge.
     round(&host, &keeper, victim, NEVER);
     let steps = round(&host, &keeper, victim, NEVER).steps;
-    let still = host.traces();
+    let still = host.settled_traces(&files);
     let mut kills = Kills::default();
     let mut planned = plan(&steps);
     for turn in 0..TRIES {
