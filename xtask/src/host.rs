@@ -20,9 +20,12 @@ pub(crate) const TEST_PACKAGES: &[&str] = &[
     "docker-registry",
     "iproute2",
     "nftables",
+    "openssl",
     "procps",
+    "runc",
     "skopeo",
     "strace",
+    "tar",
     "util-linux",
 ];
 
