@@ -13,12 +13,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use base::lock::FileLock;
 use base::{Instance, Timestamp};
 use engine_cli::DaemonOptions;
-use engine_image::ImageStore;
+use engine_image::{ImageStore, StoreError};
 use events::{Log, LogOptions, Verify};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,9 +28,13 @@ use crate::container::registry::Registry;
 use crate::container::{Container, adopt, exit, store};
 use crate::steps::Steps;
 use crate::{Binaries, Engine, Leaving, api, config};
+use run_dir::Prepared;
 
 /// Threads that run tasks: the daemon waits much and computes little.
 const WORKER_THREADS: usize = 2;
+/// How long a daemon that was killed may take to let go of the image store.
+const IMAGES_LIMIT: Duration = Duration::from_secs(5);
+const IMAGES_POLL: Duration = Duration::from_millis(2);
 /// Threads for blocking work; they end when idle.
 const BLOCKING_THREADS: usize = 64;
 
@@ -61,16 +66,14 @@ fn log_to_stderr(level: &str) -> anyhow::Result<()> {
 
 async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     let instance = open_instance(&options)?;
-    let lock_path = instance.daemon_lock("engine");
-    let lock = FileLock::try_acquire(&lock_path)?.with_context(|| {
-        format!(
-            "another daemon runs on {:?}: it holds {lock_path:?}",
-            instance.root()
-        )
-    })?;
+    let lock = take_lock(&instance)?;
     let steps = Steps::new(options.faults.engine);
     steps.reached("daemon.run_directory");
-    run_dir::prepare(&instance)?;
+    // A new mount hides the file that the lock is on: others see another one.
+    let locks = match run_dir::prepare(&instance)? {
+        Prepared::Mounted => (lock, Some(take_lock(&instance)?)),
+        Prepared::Found => (lock, None),
+    };
     steps.reached("daemon.cgroup");
     cgroup::enter(&instance);
     steps.reached("daemon.open");
@@ -94,8 +97,21 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     upkeep.abort();
     release::release(&engine);
     drop(monitor);
-    drop(lock);
+    drop(locks);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the lock that makes the daemon the only one of its installation.
+fn take_lock(instance: &Instance) -> anyhow::Result<FileLock> {
+    let path = instance.daemon_lock("engine");
+    let lock = FileLock::try_acquire(&path)?.with_context(|| {
+        format!(
+            "another daemon runs on {:?}: it holds {path:?}",
+            instance.root()
+        )
+    })?;
+    lock.record_holder(&path, env!("CARGO_PKG_VERSION"))?;
+    Ok(lock)
 }
 
 fn open_instance(options: &DaemonOptions) -> anyhow::Result<Instance> {
@@ -148,13 +164,12 @@ fn open(
         ..LogOptions::default()
     };
     let log = Log::open_with(&instance.events(), &options).context("cannot open the event log")?;
-    let images =
-        Arc::new(ImageStore::open(&instance.images()).context("cannot open the image store")?);
+    let images = open_images(&instance).context("cannot open the image store")?;
     let engine = Engine {
         config,
         binaries: find_binaries()?,
         bus: Bus::new(log.clone()),
-        images,
+        images: Arc::new(images),
         containers: Registry::default(),
         execs: Default::default(),
         leaving: Leaving::default(),
@@ -164,6 +179,20 @@ fn open(
         instance,
     };
     Ok((Arc::new(engine), Monitored { log }))
+}
+
+/// A daemon that was killed a moment ago lets go of its files one by one: its
+/// own lock may be free before the store's.
+fn open_images(instance: &Instance) -> Result<ImageStore, StoreError> {
+    let begun = Instant::now();
+    loop {
+        match ImageStore::open(&instance.images()) {
+            Err(StoreError::Locked(_)) if begun.elapsed() < IMAGES_LIMIT => {
+                std::thread::sleep(IMAGES_POLL);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// All programs are installed in one directory, and are of one build.

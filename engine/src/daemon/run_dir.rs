@@ -15,9 +15,19 @@ const OVERLAY_MAGIC: u64 = 0x794c_7630;
 /// What a tmpfs of ours may hold.
 const TMPFS_OPTIONS: &std::ffi::CStr = c"size=64m,mode=0711";
 
+/// What [`prepare`] came upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prepared {
+    /// A tmpfs, which may be of an earlier daemon of ours.
+    Found,
+    /// Another file system, over which one was mounted.
+    Mounted,
+}
+
 /// Makes the run directory ready: a tmpfs, emptied if it is of another boot.
-pub(super) fn prepare(instance: &Instance) -> anyhow::Result<()> {
+pub(super) fn prepare(instance: &Instance) -> anyhow::Result<Prepared> {
     let run = instance.run();
+    let mut prepared = Prepared::Found;
     if file_system(run)? != TMPFS_MAGIC {
         mount(
             MOUNT_SOURCE,
@@ -27,6 +37,7 @@ pub(super) fn prepare(instance: &Instance) -> anyhow::Result<()> {
             TMPFS_OPTIONS,
         )
         .at("mount a tmpfs on", run)?;
+        prepared = Prepared::Mounted;
     }
     let boot = BootId::current()?.to_string();
     let path = run.join("boot-id");
@@ -35,7 +46,8 @@ pub(super) fn prepare(instance: &Instance) -> anyhow::Result<()> {
     if recorded.as_ref().is_ok_and(|recorded| *recorded != boot) {
         empty(run)?;
     }
-    Ok(replace(&path, boot.as_bytes(), FileMode::Private)?)
+    replace(&path, boot.as_bytes(), FileMode::Private)?;
+    Ok(prepared)
 }
 
 /// Returns whether the run directory is a tmpfs that [`prepare`] mounted.
