@@ -27,6 +27,8 @@ use plan::{Facts, PlanError, UpperState};
 /// How long a run that is over may take to be gone: its shim has appended its
 /// last event and is about to end.
 const OVER_WITHIN: Duration = Duration::from_secs(5);
+/// How long the release of a run may take whose end is in the log.
+const RELEASED_WITHIN: Duration = Duration::from_secs(1);
 const OVER_POLL: Duration = Duration::from_millis(2);
 
 /// Why a root filesystem cannot be mounted, released or removed.
@@ -149,20 +151,28 @@ fn release_others(
 }
 
 /// Releases the runs that hold a volume and are over, as those of a container
-/// that was removed a moment ago. The engine asks for no removal of a volume
-/// that a container has, so none of them is about to begin.
+/// that was removed a moment ago. One whose shim was forgotten has its release
+/// in the log, which is waited for; one that has no shim yet is not over.
 ///
 /// # Errors
 /// What could not be released.
 pub fn release_users_over(storage: &Storage, volume: &VolumeName) -> Result<(), RootfsError> {
     for run in storage.holders.of_volume(volume) {
         let shim = storage.instance.shim(&run);
-        let ends = shim.join(EXIT_FILE).exists() || !FileLock::is_held(&shim.join("lock"))?;
-        if ends && is_over(storage, &run)? {
+        if !shim.exists() {
+            wait_released(storage, &run);
+        } else if shim.join(EXIT_FILE).exists() && is_over(storage, &run)? {
             release(storage, &run)?;
         }
     }
     Ok(())
+}
+
+fn wait_released(storage: &Storage, run: &RunId) {
+    let started = Instant::now();
+    while storage.holders.get(run).is_some() && started.elapsed() < RELEASED_WITHIN {
+        thread::sleep(OVER_POLL);
+    }
 }
 
 /// Returns whether a run's shim is gone, after waiting a little for it.
