@@ -46,9 +46,7 @@ impl Doomed {
     /// Starts it in place of daemons that run, which are killed too, and returns
     /// when it answers or is dead.
     pub fn start(host: &Installation, victim: Victim, step: u64) -> Self {
-        for other in [Victim::Engine, Victim::Netd, Victim::Volumed] {
-            host.kill_daemon(other);
-        }
+        kill_all(host);
         let log = host.scratch().join("doomed.log");
         let file = File::create(&log).expect("the log can be made");
         let step = step.to_string();
@@ -73,6 +71,12 @@ impl Doomed {
         };
         doomed.wait_up(host);
         doomed
+    }
+
+    /// Ends it and its helpers, so that nothing dies at its step any more.
+    pub fn disarm(mut self, host: &Installation) {
+        kill_all(host);
+        self.engine.wait().expect("a child can be waited for");
     }
 
     fn wait_up(&mut self, host: &Installation) {
@@ -114,6 +118,12 @@ impl Doomed {
     /// Returns what the engine and its helpers logged.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+fn kill_all(host: &Installation) {
+    for victim in [Victim::Engine, Victim::Netd, Victim::Volumed] {
+        host.kill_daemon(victim);
     }
 }
 

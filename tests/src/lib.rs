@@ -170,7 +170,9 @@ impl Installation {
     pub fn kill_daemon(&self, victim: Victim) {
         let lock = self.instance.daemon_lock(victim.program());
         let holder = || base::lock::holder(&lock).ok().flatten();
-        let Some(pid) = holder() else { return };
+        let Some(pid) = holder() else {
+            return;
+        };
         if let Some(pid) = rustix::process::Pid::from_raw(pid) {
             // It may end by itself in this moment.
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();

@@ -134,17 +134,18 @@ fn round(host: &Installation, keeper: &Keeper, victim: Victim, step: u64) -> Out
         }
         client.perform(act, &mut doomed);
     }
-    if doomed.killed_at().is_some() {
-        keeper.check_new_run(host);
+    let outcome = Outcome {
+        killed_at: doomed.killed_at(),
+        steps: doomed.steps(),
+    };
+    if outcome.killed_at.is_none() {
+        doomed.disarm(host);
     }
+    keeper.check_new_run(host);
     keeper.check(host);
     client.check();
     clear(host);
-    // What clearing up reached counts too.
-    Outcome {
-        killed_at: doomed.killed_at(),
-        steps: doomed.steps(),
-    }
+    outcome
 }
 
 /// One command of the scenario.
