@@ -94,10 +94,13 @@ impl MountWay {
         let Ok(context) = fsopen(SOURCE, FsOpenFlags::FSOPEN_CLOEXEC) else {
             return Self::Classic;
         };
-        // Nothing is mounted: an option is looked up when it is set.
-        match fsconfig_set_string(context.as_fd(), "lowerdir+", "/") {
-            Ok(()) => Self::Append,
-            Err(_) => Self::List,
+        // Nothing is mounted: an option is looked up when it is set. Before Linux
+        // 6.5 overlayfs took every option then and refused it at the mount; such a
+        // kernel also takes one that does not exist.
+        let takes = |option| fsconfig_set_string(context.as_fd(), option, "/").is_ok();
+        match takes("lowerdir+") && !takes("no-such-option") {
+            true => Self::Append,
+            false => Self::List,
         }
     }
 }
