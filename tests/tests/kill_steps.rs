@@ -11,7 +11,9 @@ use tests::{Doomed, Installation, Keeper, Said, Victim, wait_until};
 /// How often a daemon is killed at steps of one name.
 const KILLS_OF_EACH: usize = 3;
 /// A step that another round reaches at another number is tried this often.
-const TRIES: usize = 8;
+const TRIES: usize = 2 * SHIFTS.len();
+/// So far from its number a step is looked for.
+const SHIFTS: [i64; 7] = [0, 1, -1, 2, -2, 3, -3];
 /// A step that is not reached.
 const NEVER: u64 = u64::MAX;
 /// Ends by itself when told to, with a word and a code of its own.
@@ -106,6 +108,11 @@ impl Kills {
         let numbers = numbers_by_name(steps).into_iter();
         let rare = numbers.filter(|(name, _)| had(name) < KILLS_OF_EACH);
         rare.map(|(_, numbers)| numbers[turn % numbers.len()])
+            .map(|number| {
+                number
+                    .saturating_add_signed(SHIFTS[turn % SHIFTS.len()])
+                    .max(1)
+            })
             .collect()
     }
 }
