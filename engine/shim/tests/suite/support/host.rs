@@ -79,13 +79,13 @@ pub(crate) fn end_container(fixture: &Fixture) {
     remove_cgroups(&config.cgroup);
 }
 
-/// Removes the cgroup in every hierarchy, and the tests' common parent with the last.
+/// Removes the cgroup in every hierarchy. It has no parent in common with other
+/// tests: removing that could meet the moment in which another test fills it.
 fn remove_cgroups(cgroup: &str) {
     let cgroup = Path::new(cgroup.trim_start_matches('/'));
     for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
         let path = hierarchy.unwrap().path().join(cgroup);
-        // Most are not there, and the parent serves other tests that run now.
+        // Most are not there.
         std::fs::remove_dir(&path).ok();
-        std::fs::remove_dir(path.parent().unwrap()).ok();
     }
 }

@@ -62,7 +62,7 @@ impl Fixture {
                 max_files: 3,
             }),
             events: at("events"),
-            cgroup: format!("/shim-test/{}", run.container.short()),
+            cgroup: format!("/shim-test-{}", run.container.short()),
             run,
         };
         Self {
