@@ -1,5 +1,5 @@
 //! What two or more crates need and nobody else defines: ids, digests, atomic
-//! files, locks, path errors, sizes, the directories of an installation.
+//! files, locks, path errors, sizes, named steps, the directories of an installation.
 //!
 //! It knows nothing of containers' life, networks or images. A new item comes
 //! here only when a second crate needs it.
@@ -13,6 +13,7 @@ pub mod id;
 pub mod instance;
 pub mod lock;
 pub mod size;
+pub mod steps;
 pub mod time;
 
 pub use digest::Digest;
@@ -20,4 +21,5 @@ pub use failure::{Failure, FailureKind};
 pub use file::{PathContext, PathError};
 pub use id::{ContainerId, NetworkId, RequestId, RunId, RunNumber, VolumeName};
 pub use instance::Instance;
+pub use steps::{FaultStep, Steps};
 pub use time::Timestamp;

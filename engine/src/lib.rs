@@ -17,7 +17,6 @@ pub mod error;
 pub mod event;
 pub mod image;
 pub mod names;
-pub mod steps;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -54,7 +53,7 @@ pub struct Engine {
     /// Containers that are gone for clients while their last run ends.
     pub leaving: Leaving,
     pub started: Timestamp,
-    pub steps: steps::Steps,
+    pub steps: base::Steps,
     stopping: Arc<AtomicBool>,
 }
 

@@ -7,12 +7,12 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
+use base::Steps;
 use base::id::RunNumber;
 use base::{ContainerId, Instance, NetworkId, RunId};
 use netd::config::NetworkSection;
 use netd::controller::Controller;
 use netd::dns::Names;
-use netd::steps::Steps;
 use netd_api::{Attach, Dns, EndpointRequest, HostPorts, PortRequest, Protocol};
 use nix::sched::CloneFlags;
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
     let names = Names::default();
     let controller = Controller::new(
         instance.clone(),
-        Steps::default(),
+        Steps::harmless(),
         NetworkSection::default(),
         names,
     )?;

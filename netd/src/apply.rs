@@ -12,8 +12,8 @@ use crate::namespace::{self, Namespace, NamespaceError};
 use crate::netlink::NetlinkError;
 use crate::netlink::route::{RouteSocket, VethSpec};
 use crate::plan::{Bridge, Interface, Operation};
-use crate::steps::Steps;
 use crate::sysctl;
+use base::Steps;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]

@@ -25,9 +25,9 @@ use crate::plan::network::plan_create;
 use crate::ports::{PortError, Reservation};
 use crate::resolver;
 use crate::state::{LeaseError, Phase, Run, State};
-use crate::steps::Steps;
 use crate::store::{Store, StoreError};
 use crate::teardown::Teardown;
+use base::Steps;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// A run may publish this many ports.

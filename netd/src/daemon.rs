@@ -20,8 +20,8 @@ use crate::firewall::{self, foreign};
 use crate::namespace;
 use crate::netlink::NetlinkError;
 use crate::service::NetworkService;
-use crate::steps::Steps;
 use crate::store::StoreError;
+use base::Steps;
 
 /// Why the daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]

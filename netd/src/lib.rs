@@ -27,7 +27,6 @@ pub mod reconcile;
 pub mod resolver;
 pub mod service;
 pub mod state;
-pub mod steps;
 pub mod store;
 pub mod sys;
 pub mod sysctl;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use base::Instance;
 use base::instance::{DEFAULT_ROOT, DEFAULT_RUN, InstanceName};
+use base::{FaultStep, Instance, Steps};
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -34,8 +34,8 @@ struct Arguments {
     #[arg(long, env = "ENGINE_LOG", default_value = "info")]
     log_level: String,
     /// Ends the process by SIGKILL at this step, for tests of crashes.
-    #[arg(long, hide = true, default_value_t = 0)]
-    fault_step: u64,
+    #[arg(long, value_name = "[NAME#]N", hide = true)]
+    fault_step: Option<FaultStep>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -75,7 +75,7 @@ fn run() -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
     let config = netd::config::read(arguments.config.as_deref())?;
     let instance = Instance::open(&arguments.root, &arguments.run_dir, arguments.instance)?;
-    let steps = netd::steps::Steps::new(arguments.fault_step);
+    let steps = Steps::new("netd", arguments.fault_step);
     netd::daemon::run(instance, config, steps, &stop)?;
     Ok(())
 }

@@ -44,18 +44,17 @@ pub struct Doomed {
 
 impl Doomed {
     /// Starts it in place of daemons that run, which are killed too, and returns
-    /// when it answers or is dead.
-    pub fn start(host: &Installation, victim: Victim, step: u64) -> Self {
+    /// when it answers or is dead. A step is `N`, or `NAME#N` as daemons take it.
+    pub fn start(host: &Installation, victim: Victim, fault: &str) -> Self {
         kill_all(host);
         let log = host.scratch().join("doomed.log");
         let file = File::create(&log).expect("the log can be made");
-        let step = step.to_string();
         let arguments = [
             "daemon",
             "--foreground",
             "--own-session",
             victim.option(),
-            &step,
+            fault,
         ];
         let engine = host
             .command(&arguments)
@@ -109,7 +108,7 @@ impl Doomed {
 
     /// Returns the names of the steps that the victim has reached.
     pub fn steps(&self) -> Vec<String> {
-        let mark = format!(" {}::steps: step ", self.victim.program());
+        let mark = format!(" step daemon=\"{}\"", self.victim.program());
         let log = self.said();
         let lines = log.lines().filter(|line| line.contains(&mark));
         lines.filter_map(name_in).collect()

@@ -4,18 +4,18 @@
 //! nothing stays behind.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
 use tests::{Doomed, Installation, Keeper, Said, Victim, wait_until};
 
 /// How often a daemon is killed at steps of one name.
 const KILLS_OF_EACH: usize = 3;
-/// A step that another round reaches at another number is tried this often.
-const TRIES: usize = 2 * SHIFTS.len();
-/// So far from its number a step is looked for.
-const SHIFTS: [i64; 7] = [0, 1, -1, 2, -2, 3, -3];
+/// A step that a round has not reached, as it depends on who was first, is tried
+/// this often.
+const TRIES: usize = 8;
 /// A step that is not reached.
-const NEVER: u64 = u64::MAX;
+const NEVER: &str = "18446744073709551615";
 /// Ends by itself when told to, with a word and a code of its own.
 const WORKER: &str = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.02; done";
 
@@ -47,12 +47,12 @@ fn kill_at_every_step(victim: Victim) {
     let still = host.settled_traces(&files);
     let mut kills = Kills::default();
     let mut planned = plan(&steps);
-    for turn in 0..TRIES {
+    for turn in 1..=TRIES {
         for step in std::mem::take(&mut planned) {
-            if let Some(name) = round(&host, &keeper, victim, step).killed_at {
-                let context = format!("{victim:?} at step {step}, {name}");
-                host.wait_until_traces(&still, &context);
-                kills.add(name, step);
+            let fault = step.to_string();
+            if round(&host, &keeper, victim, &fault).killed_at.is_some() {
+                host.wait_until_traces(&still, &format!("{victim:?} at step {fault}"));
+                kills.add(step);
             }
         }
         planned = kills.missing(&steps, turn);
@@ -64,56 +64,70 @@ fn kill_at_every_step(victim: Victim) {
     );
     assert_eq!(
         kills.missing(&steps, 0),
-        [0; 0],
+        [],
         "not killed often enough: {kills:#?}"
     );
     host.finish();
 }
 
-/// Returns the numbers of the steps to kill at.
-fn plan(steps: &[String]) -> Vec<u64> {
-    let chosen = numbers_by_name(steps).into_values().flat_map(|numbers| {
-        let last = numbers.len() - 1;
-        [0, last / 2, last].map(|index| numbers[index])
-    });
-    let mut chosen: Vec<u64> = chosen.collect();
-    chosen.sort_unstable();
-    chosen
+/// A step by its name and how often that was reached before it: tasks side by
+/// side change the order of all steps, but hardly ever that of one name's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Step {
+    name: String,
+    occurrence: usize,
 }
 
-/// Returns at which numbers, counted from 1, each name is reached.
-fn numbers_by_name(steps: &[String]) -> BTreeMap<&str, Vec<u64>> {
-    let mut by_name: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for (number, name) in (1..).zip(steps) {
-        by_name.entry(name).or_default().push(number);
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.name, self.occurrence)
+    }
+}
+
+/// Returns the steps to kill at.
+fn plan(steps: &[String]) -> Vec<Step> {
+    let counts = count_by_name(steps).into_iter();
+    let chosen = counts.flat_map(|(name, count)| {
+        [1, count.div_ceil(2), count].map(|occurrence| Step {
+            name: name.to_owned(),
+            occurrence,
+        })
+    });
+    chosen.collect()
+}
+
+/// Returns how often each name is reached.
+fn count_by_name(steps: &[String]) -> BTreeMap<&str, usize> {
+    let mut by_name = BTreeMap::new();
+    for name in steps {
+        *by_name.entry(name.as_str()).or_default() += 1;
     }
     by_name
 }
 
-/// The numbers of the steps a daemon was killed at, by their names.
+/// At which of its occurrences a daemon was killed, by the name of the step.
 #[derive(Debug, Default)]
 struct Kills {
-    by_name: BTreeMap<String, Vec<u64>>,
+    by_name: BTreeMap<String, Vec<usize>>,
 }
 
 impl Kills {
-    fn add(&mut self, name: String, step: u64) {
-        self.by_name.entry(name).or_default().push(step);
+    fn add(&mut self, step: Step) {
+        let had = self.by_name.entry(step.name).or_default();
+        had.push(step.occurrence);
     }
 
     /// Returns a step of each name that has not been had often enough, another
-    /// one each turn: another interleaving reaches it at another number.
-    fn missing(&self, steps: &[String], turn: usize) -> Vec<u64> {
+    /// one each turn.
+    fn missing(&self, steps: &[String], turn: usize) -> Vec<Step> {
         let had = |name: &str| self.by_name.get(name).map_or(0, Vec::len);
-        let numbers = numbers_by_name(steps).into_iter();
-        let rare = numbers.filter(|(name, _)| had(name) < KILLS_OF_EACH);
-        rare.map(|(_, numbers)| numbers[turn % numbers.len()])
-            .map(|number| {
-                number
-                    .saturating_add_signed(SHIFTS[turn % SHIFTS.len()])
-                    .max(1)
-            })
-            .collect()
+        let counts = count_by_name(steps).into_iter();
+        let rare = counts.filter(|(name, _)| had(name) < KILLS_OF_EACH);
+        rare.map(|(name, count)| Step {
+            name: name.to_owned(),
+            occurrence: turn % count + 1,
+        })
+        .collect()
     }
 }
 
@@ -127,9 +141,9 @@ struct Outcome {
 
 /// Runs the scenario until the victim is dead, looks at what is left, and
 /// clears up.
-fn round(host: &Installation, keeper: &Keeper, victim: Victim, step: u64) -> Outcome {
-    println!("{victim:?} dies at step {step}");
-    let mut doomed = Doomed::start(host, victim, step);
+fn round(host: &Installation, keeper: &Keeper, victim: Victim, fault: &str) -> Outcome {
+    println!("{victim:?} dies at step {fault}");
+    let mut doomed = Doomed::start(host, victim, fault);
     let mut client = Client {
         host,
         victim,

@@ -14,8 +14,8 @@ use crate::config::StorageSection;
 use crate::overlay::MountWay;
 use crate::reconcile;
 use crate::service::VolumeService;
-use crate::steps::Steps;
 use crate::storage::Storage;
+use base::Steps;
 
 /// Why the daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -26,7 +26,6 @@ pub mod purge;
 pub mod reconcile;
 pub mod rootfs;
 pub mod service;
-pub mod steps;
 pub mod storage;
 pub mod trash;
 pub mod volume;

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Context as _;
-use base::Instance;
 use base::instance::{DEFAULT_ROOT, DEFAULT_RUN, InstanceName};
+use base::{FaultStep, Instance, Steps};
 use clap::{Parser, ValueEnum};
 use nix::sys::signal::{SigSet, Signal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -19,7 +19,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use volumed::daemon::Daemon;
 use volumed::overlay::MountWay;
-use volumed::steps::Steps;
 
 /// The storage daemon of the engine: volumes and root filesystems.
 #[derive(Debug, Parser)]
@@ -37,9 +36,9 @@ struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Kill the daemon at its N-th step, for tests
-    #[arg(long, value_name = "N", hide = true)]
-    fault_step: Option<u64>,
+    /// Kill the daemon at a step, for tests
+    #[arg(long, value_name = "[NAME#]N", hide = true)]
+    fault_step: Option<FaultStep>,
     /// Force a way to mount, for tests
     #[arg(long, value_name = "WAY", hide = true)]
     mount_way: Option<Way>,
@@ -77,7 +76,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let daemon = Daemon {
         config: volumed::config::read(arguments.config.as_deref())?,
         instance: Instance::open(&arguments.root, &arguments.run_dir, arguments.instance)?,
-        steps: Steps::new(arguments.fault_step),
+        steps: Steps::new("volumed", arguments.fault_step),
         mount_way: arguments.mount_way.map(|way| match way {
             Way::Append => MountWay::Append,
             Way::List => MountWay::List,

@@ -9,9 +9,9 @@ use crate::holders::Holders;
 use crate::keyed::KeyedLocks;
 use crate::mounts;
 use crate::overlay::MountWay;
-use crate::steps::Steps;
 use crate::trash::Trash;
 use crate::volume::{Volumes, backing};
+use base::Steps;
 
 /// The storage of one installation. Lock order: container, then volume.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use base::Instance;
+use base::{FaultStep, Instance};
 use engine_cli::FaultSteps;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -45,17 +45,17 @@ impl Helpers {
 }
 
 /// Starts netd and volumed and keeps them running.
-pub(super) fn start_all(engine: &Arc<Engine>, faults: FaultSteps) -> anyhow::Result<Helpers> {
+pub(super) fn start_all(engine: &Arc<Engine>, faults: &FaultSteps) -> anyhow::Result<Helpers> {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = Vec::new();
     for (name, program, fault) in [
-        ("netd", &engine.binaries.netd, faults.netd),
-        ("volumed", &engine.binaries.volumed, faults.volumed),
+        ("netd", &engine.binaries.netd, &faults.netd),
+        ("volumed", &engine.binaries.volumed, &faults.volumed),
     ] {
         engine.steps.reached("helper.replace");
         replace(&engine.instance.daemon_lock(name))?;
         engine.steps.reached("helper.start");
-        let child = start(engine, program, fault)?;
+        let child = start(engine, program, fault.as_ref())?;
         tasks.push(tokio::spawn(supervise(
             engine.clone(),
             program.clone(),
@@ -109,7 +109,7 @@ fn arguments(instance: &Instance, config: Option<&Path>) -> Vec<OsString> {
     words
 }
 
-fn start(engine: &Engine, program: &Path, fault: Option<u64>) -> anyhow::Result<Child> {
+fn start(engine: &Engine, program: &Path, fault: Option<&FaultStep>) -> anyhow::Result<Child> {
     Command::new(program)
         .args(arguments(&engine.instance, engine.config.file.as_deref()))
         .args(fault.map(|step| format!("--fault-step={step}")))

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use base::lock::FileLock;
-use base::{Instance, Timestamp};
+use base::{Instance, Steps, Timestamp};
 use engine_cli::DaemonOptions;
 use engine_image::{ImageStore, StoreError};
 use events::{Log, LogOptions, Verify};
@@ -26,7 +26,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::bus::Bus;
 use crate::container::registry::Registry;
 use crate::container::{Container, adopt, exit, store};
-use crate::steps::Steps;
 use crate::{Binaries, Engine, Leaving, api, config};
 use run_dir::Prepared;
 
@@ -67,7 +66,7 @@ fn log_to_stderr(level: &str) -> anyhow::Result<()> {
 async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     let instance = open_instance(&options)?;
     let lock = take_lock(&instance)?;
-    let steps = Steps::new(options.faults.engine);
+    let steps = Steps::new("engine", options.faults.engine.clone());
     steps.reached("daemon.run_directory");
     // A new mount hides the file that the lock is on: others see another one.
     let locks = match run_dir::prepare(&instance)? {
@@ -78,7 +77,7 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     cgroup::enter(&instance);
     steps.reached("daemon.open");
     let (engine, monitored) = open(&options, instance, steps)?;
-    let mut helpers = helper::start_all(&engine, options.faults)?;
+    let mut helpers = helper::start_all(&engine, &options.faults)?;
     load_containers(&engine)?;
     let removing = engine.leaving.all();
     let (caught_up, monitor) = follow(&engine, monitored)?;

@@ -21,8 +21,8 @@ use rustix::io::Errno;
 
 use crate::copy::{self, CopyError};
 use crate::rootfs::plan::Operation;
-use crate::steps::Steps;
 use crate::{metadata, mounts, purge};
+use base::Steps;
 
 // In a backing store these stand among a user's files: names nobody else uses.
 const PARTIAL: &str = ".engine-copy-up.partial";

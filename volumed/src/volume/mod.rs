@@ -21,8 +21,8 @@ use volumed_api::query::{self, QueryError};
 use volumed_api::{CreateVolume, VolumeConfig};
 
 use crate::keyed::KeyedLocks;
-use crate::steps::Steps;
 use crate::trash::Trash;
+use base::Steps;
 use driver::DriverError;
 
 /// The only driver there is.

@@ -1,6 +1,7 @@
 //! `engine daemon`: in the foreground it is the binary's hook, here it is
 //! started behind and stopped.
 
+use base::FaultStep;
 use clap::{Args, Subcommand};
 use engine_api::client::Call;
 use engine_api::container::ContainerSummary;
@@ -26,26 +27,31 @@ pub(crate) struct DaemonArguments {
     action: Option<Action>,
 }
 
-/// The steps at which daemons kill themselves, counted from 1, for tests of
-/// crashes; a helper that is started again has none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+/// The steps at which daemons kill themselves, for tests of crashes; a helper that
+/// is started again has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct FaultSteps {
-    #[arg(id = "fault_step", long = "fault-step", value_name = "N", hide = true)]
-    pub engine: Option<u64>,
+    #[arg(
+        id = "fault_step",
+        long = "fault-step",
+        value_name = "[NAME#]N",
+        hide = true
+    )]
+    pub engine: Option<FaultStep>,
     #[arg(
         id = "netd_fault_step",
         long = "netd-fault-step",
-        value_name = "N",
+        value_name = "[NAME#]N",
         hide = true
     )]
-    pub netd: Option<u64>,
+    pub netd: Option<FaultStep>,
     #[arg(
         id = "volumed_fault_step",
         long = "volumed-fault-step",
-        value_name = "N",
+        value_name = "[NAME#]N",
         hide = true
     )]
-    pub volumed: Option<u64>,
+    pub volumed: Option<FaultStep>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -71,7 +71,7 @@ pub(crate) fn run_hook(
         eprint_line(&format!("engine: cannot begin a session: {error}"));
         return ExitCode::FAILURE;
     }
-    options.faults = arguments.faults;
+    options.faults = arguments.faults.clone();
     hook(options).unwrap_or_else(|error| {
         eprint_line(&format!("engine: {error:#}"));
         ExitCode::FAILURE
