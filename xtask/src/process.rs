@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open,
@@ -50,6 +51,7 @@ pub(crate) struct Finished {
 /// What a measured program took and printed.
 #[derive(Debug)]
 pub(crate) struct Timed {
+    pub(crate) begun: Timestamp,
     pub(crate) elapsed: Duration,
     pub(crate) code: i32,
     pub(crate) output: String,
@@ -219,7 +221,7 @@ impl Cmd {
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("duplicate a descriptor")?);
         command.stderr(file);
-        let started = Instant::now();
+        let (begun, started) = (Timestamp::now(), Instant::now());
         let mut child = command.spawn().with_context(|| format!("start `{self}`"))?;
         let status = wait_for(&mut child, self.timeout)?;
         let elapsed = started.elapsed();
@@ -230,6 +232,7 @@ impl Cmd {
         let bytes = std::fs::read(output).with_context(|| format!("read {}", output.display()))?;
         let output = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Timed {
+            begun,
             elapsed,
             code: exit_code(status),
             output,

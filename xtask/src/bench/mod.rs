@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod memory;
 pub(crate) mod pull;
 pub(crate) mod start;
+pub(crate) mod trace;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) name: Name,
     pub(crate) rounds: usize,
     pub(crate) contenders: Vec<Who>,
+    /// Containers of ours that are up meanwhile, for `start`.
+    pub(crate) up: usize,
 }
 
 /// A benchmark.

@@ -2,7 +2,8 @@
 //!
 //! Every run prints a token made for it, its IPv4 addresses and its Seccomp line;
 //! token, addresses, seccomp mode and exit code are checked. Contenders take
-//! turns within a round, starting with another one each round.
+//! turns within a round, starting with another one each round. Of ours it is
+//! also shown where the time goes.
 
 use std::path::Path;
 
@@ -10,11 +11,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::daemons::{self, Daemons, REGISTRY_PORT, command, folder};
+use super::trace::{self, Window};
 use super::{Plan, Series, Who};
 use crate::images;
 use crate::process::{Cmd, Timed};
 use crate::workspace::{read_text, write_file};
 
+/// Our event log, by the engine's root folder.
+const EVENTS: &str = "/data/engine/events";
 const WARM_UP_ROUNDS: usize = 2;
 /// Runs in the container: the token and the exit code are its arguments.
 const SCRIPT: &str = "echo token=$1; ip -4 -o addr; grep ^Seccomp: /proc/self/status; exit $2";
@@ -38,26 +42,52 @@ pub(crate) fn run(plan: &Plan) -> Result<String> {
         daemons::pull(*who, &image)?;
     }
     make_bundles(plan, &image)?;
+    keep_up(plan.up, &image)?;
     let lanes = lanes(plan);
     let mut series = [
         Series::new("start", &contenders(&lanes, Net::Bridge)),
         Series::new("start-nonet", &contenders(&lanes, Net::None)),
     ];
+    let mut windows = [Vec::new(), Vec::new()];
     for round in 0..plan.rounds + WARM_UP_ROUNDS {
         for turn in 0..lanes.len() {
             let (who, net) = lanes[(turn + round) % lanes.len()];
-            let milliseconds = measure(who, net, &image, round)?;
-            if round >= WARM_UP_ROUNDS {
-                series[usize::from(net == Net::None)].add(who, milliseconds);
+            let timed = measure(who, net, &image, round)?;
+            if round < WARM_UP_ROUNDS {
+                continue;
+            }
+            let index = usize::from(net == Net::None);
+            series[index].add(who, timed.elapsed.as_secs_f64() * 1e3);
+            if who == Who::Ours {
+                windows[index].push(window(&timed));
             }
         }
     }
     daemons.stop()?;
-    Ok(format!(
-        "{}{}",
-        series[0].report("ms")?,
-        series[1].report("ms")?
-    ))
+    let mut text = String::new();
+    for (series, windows) in series.iter().zip(&windows) {
+        text += &series.report("ms")?;
+        if !windows.is_empty() {
+            text += &trace::table(series.what, Path::new(EVENTS), windows)?;
+        }
+    }
+    Ok(text)
+}
+
+fn window(timed: &Timed) -> Window {
+    Window {
+        begun: timed.begun,
+        ended: timed.begun + timed.elapsed,
+    }
+}
+
+/// Starts containers that are there while others are measured.
+fn keep_up(count: usize, image: &str) -> Result<()> {
+    for _ in 0..count {
+        let run = ["run", "--detach", image, "sleep", "7200"];
+        command(Who::Ours).args(run).read()?;
+    }
+    Ok(())
 }
 
 /// Returns who runs on which network, in their order within a round.
@@ -129,7 +159,7 @@ fn seccomp_of_docker(image: &str) -> Result<Value> {
     Ok(seccomp)
 }
 
-fn measure(who: Who, net: Net, image: &str, round: usize) -> Result<f64> {
+fn measure(who: Who, net: Net, image: &str, round: usize) -> Result<Timed> {
     let token = fresh_token()?;
     // Never 0, so that a contender which loses the status is noticed; below the codes of shells.
     let code = round % 100 + 1;
@@ -137,7 +167,7 @@ fn measure(who: Who, net: Net, image: &str, round: usize) -> Result<f64> {
     let timed = command.timed(Path::new("/tmp/bench-output"))?;
     check(&timed, who, net, &token, code as i32)
         .with_context(|| format!("`{command}` printed:\n{}", timed.output))?;
-    Ok(timed.elapsed.as_secs_f64() * 1e3)
+    Ok(timed)
 }
 
 fn prepare(who: Who, net: Net, image: &str, args: &[String]) -> Result<Cmd> {
@@ -211,6 +241,7 @@ mod tests {
 
     fn timed(output: &str) -> Timed {
         Timed {
+            begun: jiff::Timestamp::UNIX_EPOCH,
             elapsed: Duration::ZERO,
             code: 3,
             output: output.into(),
@@ -249,6 +280,7 @@ mod tests {
             name: super::super::Name::Start,
             rounds: 1,
             contenders,
+            up: 0,
         };
         assert_eq!(
             lanes(&plan),

@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Who takes part; by default everybody who can
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<Who>,
+    /// How many containers of ours are up while starts are measured
+    #[arg(long, default_value_t = 0)]
+    up: usize,
     /// Appends the tables to docs/BENCHMARKS.md
     #[arg(long)]
     record: bool,
@@ -101,6 +104,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         name: arguments.name,
         rounds,
         contenders,
+        up: arguments.up,
     })
 }
 
@@ -141,7 +145,10 @@ fn section(plan: &Plan, result: &str) -> Result<String> {
         .read()?;
     let kernel = Cmd::new("uname").arg("--kernel-release").read()?;
     let versions = peers::versions()?.replace('\n', ", ");
-    let name = format!("{:?}", plan.name).to_lowercase();
+    let mut name = format!("{:?}", plan.name).to_lowercase();
+    if plan.up > 0 {
+        name += &format!(" with {} containers up", plan.up);
+    }
     Ok(format!(
         "## {name}, {date}, commit {commit}\n\nLinux {kernel}; {versions}.\n\n{}\n",
         result.trim_end()
