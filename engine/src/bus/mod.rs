@@ -4,6 +4,8 @@
 //! Every record goes, in order, to the waiting calls, to API clients (who may
 //! lag and re-read the files) and to the monitor (which may not).
 
+mod late;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,6 +37,9 @@ impl Bus {
     /// Returns a bus on `log` that nobody feeds yet.
     pub fn new(log: Log) -> Self {
         let requester = Requester::new(log.clone(), SOURCE);
+        // Lives as long as the process, as the circle does that it closes.
+        let undoing = requester.clone();
+        requester.on_late_reply(move |record| late::undo(&undoing, record));
         let (records, _) = broadcast::channel(BROADCAST_LIMIT);
         Self {
             log,
