@@ -2,9 +2,15 @@
 //! file system, never from the installation's own state.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base::Instance;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long the end of a failed test waits for its processes to end.
+const CLEAR_LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns everything that is left: mounts, interfaces, rules, cgroups,
 /// processes and files.
@@ -95,10 +101,35 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
     found.push(directory.to_owned());
 }
 
-/// Removes an installation's cgroups as far as they are empty.
-pub(crate) fn remove_cgroups(instance: &Instance) {
-    for directory in cgroups(instance) {
-        fs::remove_dir(directory).unwrap_or_default();
+/// Ends whatever is in an installation's cgroups, frozen or not, and removes them.
+pub(crate) fn clear_cgroups(instance: &Instance) {
+    let begun = Instant::now();
+    let mut groups = cgroups(instance);
+    while !groups.is_empty() && begun.elapsed() < CLEAR_LIMIT {
+        for group in &groups {
+            for pid in members(group) {
+                kill_process(pid, Signal::KILL).unwrap_or_default();
+            }
+            thaw(group);
+        }
+        std::thread::sleep(crate::POLL);
+        groups.retain(|group| fs::remove_dir(group).is_err());
+    }
+}
+
+fn members(group: &Path) -> Vec<Pid> {
+    let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let numbers = listed.lines().filter_map(|line| line.parse().ok());
+    numbers.filter_map(Pid::from_raw).collect()
+}
+
+/// What is frozen does not die; groups without a freezer have neither file.
+fn thaw(group: &Path) {
+    for (file, word) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        let file = fs::OpenOptions::new().write(true).open(group.join(file));
+        if let Ok(mut file) = file {
+            file.write_all(word.as_bytes()).unwrap_or_default();
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod doomed;
 mod host;
 mod image;
 mod keeper;
+pub mod layout;
 mod leftovers;
 mod registry;
 mod static_shim;
@@ -16,13 +17,14 @@ mod terminal;
 pub use doomed::{Doomed, Victim};
 pub use keeper::{KEEPER, Keeper};
 
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use base::Instance;
 use nix::sched::{CloneFlags, unshare};
-use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 pub use registry::Registry;
 pub use terminal::Terminal;
@@ -56,21 +58,30 @@ pub struct Said {
 impl Installation {
     /// Returns a fresh installation with the image `busybox:1`.
     pub fn new() -> Self {
-        Self::of(programs(), None)
+        Self::of(programs(), None, place())
+    }
+
+    /// The same with everything that lasts on a file system of so many MiB.
+    pub fn on_small_disk(mebibytes: u64) -> Self {
+        let directory = place();
+        let root = directory.path().join("root");
+        std::fs::create_dir(&root).expect("a directory can be made");
+        let size = CString::new(format!("size={mebibytes}m")).expect("no zero byte");
+        mount("tmpfs", &root, "tmpfs", MountFlags::empty(), &*size).expect("tests run as root");
+        Self::of(programs(), None, directory)
     }
 
     /// The same with a static shim, which can be the init of a container.
     pub fn with_static_shim() -> Self {
         let directory = static_shim::beside(&programs());
-        Self::of(directory.path().to_owned(), Some(directory))
+        Self::of(directory.path().to_owned(), Some(directory), place())
     }
 
-    fn of(programs: PathBuf, static_shim: Option<tempfile::TempDir>) -> Self {
-        enter_namespaces();
-        let directory = tempfile::Builder::new()
-            .prefix("engine-test-")
-            .tempdir()
-            .expect("a temporary directory");
+    fn of(
+        programs: PathBuf,
+        static_shim: Option<tempfile::TempDir>,
+        directory: tempfile::TempDir,
+    ) -> Self {
         let path = directory
             .path()
             .canonicalize()
@@ -209,9 +220,19 @@ impl Drop for Installation {
                     .unwrap_or_default();
             }
         }
-        leftovers::remove_cgroups(&self.instance);
+        leftovers::clear_cgroups(&self.instance);
         leftovers::unmount(self.instance.run());
+        leftovers::unmount(self.instance.root());
     }
+}
+
+/// Returns a directory for an installation, in namespaces of its own.
+fn place() -> tempfile::TempDir {
+    enter_namespaces();
+    tempfile::Builder::new()
+        .prefix("engine-test-")
+        .tempdir()
+        .expect("a temporary directory")
 }
 
 /// Moves the thread to mount and network namespaces of its own, loopback up.

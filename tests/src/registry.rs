@@ -49,13 +49,12 @@ impl Registry {
 
     /// Pushes an archive that `engine save` wrote as `localhost:5000/<name>`.
     pub fn push(&self, archive: &Path, name: &str) {
-        let source = format!("docker-archive:{}", archive.display());
-        let mut skopeo = Command::new("skopeo");
-        skopeo.args(["copy", "-q", "--insecure-policy", "--dest-tls-verify=false"]);
-        let said = run(skopeo
-            .arg(source)
-            .arg(format!("docker://localhost:5000/{name}")));
-        assert_eq!(said.code, 0, "{said:?}");
+        copy(&format!("docker-archive:{}", archive.display()), name);
+    }
+
+    /// Pushes the only image of an OCI layout as it is, whatever is wrong with it.
+    pub fn push_layout(&self, layout: &Path, name: &str) {
+        copy(&format!("oci:{}", layout.display()), name);
     }
 
     /// Returns the file of a blob, given as `sha256:<hex>`.
@@ -78,4 +77,15 @@ impl Drop for Registry {
         self.child.kill().unwrap_or_default();
         self.child.wait().map(drop).unwrap_or_default();
     }
+}
+
+fn copy(source: &str, name: &str) {
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["copy", "-q", "--insecure-policy", "--dest-tls-verify=false"]);
+    // Else it would compress the layers that are not.
+    skopeo.args(source.starts_with("oci:").then_some("--preserve-digests"));
+    let said = run(skopeo
+        .arg(source)
+        .arg(format!("docker://localhost:5000/{name}")));
+    assert_eq!(said.code, 0, "{said:?}");
 }

@@ -244,3 +244,27 @@ fn user_networks_resolve_names_and_are_apart() {
     host.ok(&words("network rm front back"));
     host.finish();
 }
+
+#[test]
+fn an_installation_that_a_failed_test_drops_leaves_nothing() {
+    let host = Installation::new();
+    host.ok(&words("run -d --name frozen busybox:1 sleep 600"));
+    host.ok(&["pause", "frozen"]);
+    let pid = host.ok(&["inspect", "-f", "{{.State.Pid}}", "frozen"]);
+    // Whoever inherits its remains reaps them in its own time.
+    let runs = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        status.is_ok_and(|status| !status.contains(") Z "))
+    };
+    assert!(runs());
+    let group = host.instance.cgroup_parent();
+    drop(host);
+    let groups = std::fs::read_dir("/sys/fs/cgroup").expect("it is mounted");
+    let groups = groups.flatten().map(|entry| entry.path());
+    let left: Vec<_> = groups
+        .map(|mount| mount.join(group.trim_start_matches('/')))
+        .filter(|group| group.exists())
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(!runs());
+}
