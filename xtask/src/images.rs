@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::process::{Background, Cmd};
@@ -73,7 +74,7 @@ pub(crate) fn write_layout(
         )?);
     }
     let config = json!({
-        "architecture": "amd64", "os": "linux",
+        "architecture": "amd64", "os": "linux", "created": Timestamp::now().to_string(),
         "config": {"Cmd": command, "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });

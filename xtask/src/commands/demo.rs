@@ -141,7 +141,7 @@ fn look_around() -> Result<()> {
     engine(&["ps", "-a"])?.expect("web")?;
     engine(&["volume", "ls"])?.expect("site")?;
     engine(&["network", "ls"])?.expect("bridge")?;
-    engine(&["events", "--since", "1h"])?.expect("container")?;
+    engine(&["events", "--since", "1h", "--no-follow"])?.expect("container")?;
     engine(&["logs", "web"]).map(|_| ())
 }
 
