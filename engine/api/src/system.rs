@@ -8,6 +8,15 @@ use serde_json::Value;
 use crate::config::StringMap;
 use crate::wire::{is_zero, null_is_default, wire};
 
+/// Returns Docker's name of the architecture this was built for.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 wire! {
     /// The answer to `GET /version`.
     pub struct VersionResponse {

@@ -37,7 +37,7 @@ impl Version {
             "Version": env!("CARGO_PKG_VERSION"),
             "ApiVersion": MAX_VERSION.to_string(),
             "Os": std::env::consts::OS,
-            "Arch": std::env::consts::ARCH,
+            "Arch": engine_api::system::architecture(),
         });
         let both = json!({"Client": client, "Server": server});
         match self.format.as_deref() {
@@ -53,7 +53,7 @@ fn lines(server: Option<&Value>) -> Result<String, CliError> {
         "Client:\n Version:           {}\n API version:       {MAX_VERSION}\n OS/Arch:           {}/{}\n",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::OS,
-        std::env::consts::ARCH,
+        engine_api::system::architecture(),
     );
     let Some(server) = server else {
         return Ok(text);

@@ -49,20 +49,11 @@ pub(in crate::api) fn version() -> Result<Response<Body>> {
         api_version: NEWEST.to_string(),
         min_api_version: OLDEST.to_string(),
         os: "linux".into(),
-        arch: architecture().into(),
+        arch: engine_api::system::architecture().into(),
         kernel_version: kernel.release().to_string_lossy().into_owned(),
         ..VersionResponse::default()
     };
     response::json(StatusCode::OK, &answer)
-}
-
-/// Docker's name of the architecture this was built for.
-pub(in crate::api) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 /// `GET /info`.
