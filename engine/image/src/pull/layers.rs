@@ -27,8 +27,8 @@ pub(super) struct LayerContext {
     pub(super) repository: Arc<Repository>,
     pub(super) progress: Arc<dyn Progress>,
     cancel: Arc<AtomicBool>,
-    /// Read-held by each thread that unpacks.
-    unpacking: Arc<RwLock<()>>,
+    /// Read-held by each task and thread that fetches or unpacks.
+    working: Arc<RwLock<()>>,
 }
 
 /// Stops the threads of a pull that is given up.
@@ -54,7 +54,7 @@ impl LayerContext {
                 repository,
                 progress,
                 cancel,
-                unpacking: Arc::default(),
+                working: Arc::default(),
             },
             guard,
         )
@@ -64,7 +64,7 @@ impl LayerContext {
     async fn stop(&self, mut tasks: LayerTasks) {
         self.cancel.store(true, Ordering::Relaxed);
         tasks.shutdown().await;
-        drop(self.unpacking.write().await);
+        drop(self.working.write().await);
     }
 }
 
@@ -120,7 +120,8 @@ async fn fetch_layer(
     blob: Descriptor,
 ) -> Result<Installed, PullError> {
     let store = &context.store;
-    let turn = store.workers().turn(blob.digest).await;
+    let work = Arc::clone(&context.working).read_owned().await;
+    let turn = store.workers().turn(blob.digest, work).await;
     let progress = LayerProgress::new(&*context.progress, blob.digest);
     if let Some(record) = store.layer(&diff_id) {
         progress.step(LayerStep::Exists);
@@ -165,11 +166,10 @@ async fn extract(
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
-    let unpacking = Arc::clone(&context.unpacking).read_owned().await;
     let (context, blob, turn) = (context.clone(), blob.clone(), Arc::clone(turn));
     blocking(move || {
         // Held by the thread, which may outlive the pull.
-        let _held = (slot, unpacking, turn);
+        let _held = (slot, turn);
         extract_now(&context, diff_id, blob)
     })
     .await

@@ -1,8 +1,9 @@
 //! Pulling an image: resolve, choose, fetch, verify, unpack, name.
 //!
 //! Nothing is visible before the last step, one write of the references. A
-//! pull that ends anywhere before leaves verified blobs, whole layers and
-//! beginnings of downloads, which the next pull of the same content uses.
+//! pull that is broken off before leaves verified blobs, whole layers and
+//! beginnings of downloads, which the next pull of the same content uses. One
+//! that was refused for its content, or found no room, leaves nothing.
 
 mod download;
 pub(crate) mod ingest;
@@ -194,6 +195,15 @@ impl PullError {
         }
     }
 
+    /// Returns whether a later attempt could go on with what this one has fetched.
+    fn is_interruption(&self) -> bool {
+        match self {
+            Self::Registry(_) | Self::BlobShort { .. } | Self::Task(_) => true,
+            Self::Layer { source, .. } => matches!(source, LayerError::Cancelled),
+            _ => false,
+        }
+    }
+
     /// Gives what the registry refused the name that was asked for.
     fn about(self, reference: &Reference) -> Self {
         match self {
@@ -217,6 +227,15 @@ struct Chosen {
     digest: Digest,
     bytes: Vec<u8>,
     manifest: ImageManifest,
+}
+
+/// What an image consists of, and its names to be.
+struct Content {
+    /// Diff ids and blobs, lowest first.
+    layers: Vec<(Digest, Descriptor)>,
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+    names: Vec<Reference>,
 }
 
 impl ImageStore {
@@ -283,7 +302,7 @@ impl ImageStore {
         let manifest = &chosen.manifest;
         let mut held: Vec<Digest> = manifest.layers.iter().map(|layer| layer.digest).collect();
         held.extend([chosen.digest, manifest.config.digest]);
-        let _blobs = self.lease(held);
+        let blobs_lease = self.lease(held.clone());
         let config = self.fetch_config(&repository, &manifest.config).await?;
         let config_digest = manifest.config.digest;
         let parsed = parse_config(&config).map_err(|source| PullError::Config {
@@ -296,22 +315,40 @@ impl ImageStore {
             let (manifest, config) = (manifest.layers.len(), diff_ids.len());
             return Err(PullError::LayerCount { manifest, config });
         }
-        let _layers = self.lease(diff_ids.clone());
-        let pairs: Vec<(Digest, Descriptor)> = diff_ids
-            .into_iter()
-            .zip(manifest.layers.iter().cloned())
-            .collect();
+        let layers_lease = self.lease(diff_ids.clone());
+        held.extend(&diff_ids);
+        let content = Content {
+            layers: diff_ids.into_iter().zip(chosen.manifest.layers).collect(),
+            config,
+            manifest: chosen.bytes,
+            names,
+        };
+        let fetched = self.fetch_content(repository, content, progress).await;
+        drop((blobs_lease, layers_lease));
+        fetched.inspect_err(|error| {
+            if !error.is_interruption() {
+                self.abandon(&held);
+            }
+        })
+    }
+
+    async fn fetch_content(
+        &self,
+        repository: Repository,
+        content: Content,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Image, PullError> {
         let (context, _cancel) = LayerContext::new(self.clone(), Arc::new(repository), progress);
-        let layers = fetch_layers(&context, &pairs).await?;
+        let layers = fetch_layers(&context, &content.layers).await?;
         let store = self.clone();
         download::blocking(move || {
-            let config = store.put_blob(&config)?;
-            let manifest = store.put_blob(&chosen.bytes)?;
+            let config = store.put_blob(&content.config)?;
+            let manifest = store.put_blob(&content.manifest)?;
             store.add_image(NewImage {
                 config,
                 manifest,
                 layers,
-                names,
+                names: content.names,
             })
         })
         .await

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base::Digest;
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, Semaphore};
 
 use super::ImageStore;
 
@@ -47,9 +47,9 @@ impl Drop for Lease {
     }
 }
 
-/// The right to fetch and unpack one blob; threads that outlive the pull that
-/// started them hold a clone.
-pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
+/// The right to fetch and unpack one blob, and the sign that its pull is at work;
+/// threads that outlive the task that started them hold a clone.
+pub(crate) type Turn = Arc<(OwnedMutexGuard<()>, OwnedRwLockReadGuard<()>)>;
 
 /// Bounds on work, and one turn per blob.
 #[derive(Debug)]
@@ -69,8 +69,9 @@ impl Workers {
         }
     }
 
-    /// Waits until nobody else fetches or unpacks the blob `digest`.
-    pub(crate) async fn turn(&self, digest: Digest) -> Turn {
+    /// Waits until nobody else fetches or unpacks the blob `digest`; `work` lasts
+    /// as long as the turn.
+    pub(crate) async fn turn(&self, digest: Digest, work: OwnedRwLockReadGuard<()>) -> Turn {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| turn.strong_count() > 0);
@@ -81,6 +82,6 @@ impl Workers {
                 turn
             })
         };
-        Arc::new(turn.lock_owned().await)
+        Arc::new((turn.lock_owned().await, work))
     }
 }

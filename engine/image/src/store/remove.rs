@@ -173,12 +173,13 @@ impl ImageStore {
         for blob in blobs {
             if !kept.contains(blob) && !is_leased(blob) {
                 self.inner.trash.take(&self.inner.layout.blob(blob))?;
+                self.inner.trash.take(&self.inner.layout.ingest(blob))?;
             }
         }
         Ok(gone)
     }
 
-    /// Throws away what a failed load or import brought, unless others use it.
+    /// Throws away what a failed pull, load or import brought, unless others use it.
     pub(crate) fn abandon(&self, digests: &[Digest]) {
         let state = self.state();
         if let Err(error) = self.discard_unused(&state, digests, digests) {

@@ -588,6 +588,9 @@ async fn hostile_layers_leave_nothing_behind() {
             "{what}: {error:?}"
         );
         place.assert_nothing_visible(&store);
+        for part in ["layers", "blobs/sha256", "ingest"] {
+            assert!(place.names(part).is_empty(), "{what}: {part}");
+        }
         assert!(
             !place
                 .directory
