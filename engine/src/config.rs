@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base::PathError;
 use base::file::read_bounded;
+use engine_image::Limits;
 use netd_api::config::{NetworkSection, NetworkSectionError};
 use serde::Deserialize;
 use volumed_api::config::{StorageSection, StorageSectionError};
@@ -18,6 +19,8 @@ use volumed_api::config::{StorageSection, StorageSectionError};
 const DEFAULT_FILE: &str = "/etc/engine/config.toml";
 /// The file is not expected to be larger.
 const LIMIT_BYTES: u64 = 1 << 20;
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
 /// The runtime that is there without being configured.
 const OWN_RUNTIME: &str = "runc-rs";
 
@@ -44,6 +47,8 @@ pub enum ValueError {
     OwnRuntime,
     #[error("{key} in table events is 0: nothing would be kept")]
     NothingKept { key: &'static str },
+    #[error("{key} in table images is 0: no layer could be unpacked")]
+    NothingUnpacked { key: &'static str },
     #[error(transparent)]
     Network(#[from] NetworkSectionError),
     #[error(transparent)]
@@ -59,6 +64,7 @@ pub struct EngineConfig {
     /// Other OCI runtimes, by name.
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
+    pub images: ImageLimits,
     /// netd's table.
     pub network: NetworkSection,
     /// volumed's table.
@@ -90,6 +96,48 @@ impl Default for EventLimits {
         Self {
             days: 90,
             size_mib: 256,
+        }
+    }
+}
+
+/// What one layer of an image may use at most.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct ImageLimits {
+    /// MiB of the uncompressed archive.
+    pub layer_size_mib: u64,
+    /// Files, directories and other entries of the archive.
+    pub layer_entries: u64,
+}
+
+impl Default for ImageLimits {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            layer_size_mib: limits.layer_bytes / MIB,
+            layer_entries: limits.layer_entries,
+        }
+    }
+}
+
+impl ImageLimits {
+    /// Returns the image store's limits; what the file says nothing of stays.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            layer_bytes: self.layer_size_mib.saturating_mul(MIB),
+            layer_entries: self.layer_entries,
+            ..Limits::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), ValueError> {
+        let limits = [
+            ("layer-size-mib", self.layer_size_mib),
+            ("layer-entries", self.layer_entries),
+        ];
+        match limits.iter().find(|(_, value)| *value == 0) {
+            Some(&(key, _)) => Err(ValueError::NothingUnpacked { key }),
+            None => Ok(()),
         }
     }
 }
@@ -149,6 +197,7 @@ impl EngineConfig {
         if let Some(&(key, _)) = kept.iter().find(|(_, value)| *value == 0) {
             return Err(ValueError::NothingKept { key });
         }
+        self.images.check()?;
         self.network.check()?;
         Ok(self.storage.check()?)
     }
@@ -185,11 +234,16 @@ mod tests {
     #[test]
     fn the_keys_of_every_daemon_are_read() {
         let text = "insecure-registries = [\"r:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\n\
-            [events]\ndays = 3\n[[network.address-pools]]\nbase = \"10.9.0.0/16\"\nsize = 24\n\
+            [events]\ndays = 3\n[images]\nlayer-size-mib = 5\n[[network.address-pools]]\nbase = \"10.9.0.0/16\"\nsize = 24\n\
             [storage]\nteardown-workers = 7\n";
         let config = load(text).unwrap();
         assert_eq!(config.runtime("crun"), Some("/usr/bin/crun".into()));
         assert_eq!((config.events.days, config.events.size_mib), (3, 256));
+        let limits = config.images.limits();
+        let default = Limits::default();
+        assert_eq!(limits.layer_bytes, 5 << 20);
+        assert_eq!(limits.layer_entries, default.layer_entries);
+        assert_eq!(limits.archive_bytes, default.archive_bytes);
         assert_eq!(config.network.address_pools[0].size, 24);
         assert_eq!(config.storage.teardown_workers, 7);
     }
@@ -201,6 +255,7 @@ mod tests {
         refused("[network]\naddress_pools = []", "address_pools");
         refused("[storage]\nwrokers = 1", "wrokers");
         refused("[events]\nday = 1", "day");
+        refused("[images]\nlayer-mib = 1", "layer-mib");
         refused("[runtimes.x]\nprogram = \"/x\"", "program");
         refused("file = \"/x\"", "file");
     }
@@ -211,6 +266,9 @@ mod tests {
         refused("[runtimes.runc-rs]\npath = \"/x\"", "own runtime");
         refused("[events]\ndays = 0", "days");
         refused("[events]\nsize-mib = 0", "size-mib");
+        refused("[images]\nlayer-size-mib = 0", "layer-size-mib");
+        refused("[images]\nlayer-entries = 0", "layer-entries");
+        refused("[images]\nlayer-size-mib = -1", "layer-size-mib");
         refused("[storage]\nworkers = 0", "workers = 0");
         refused("[network]\naddress-pools = []", "address-pools");
     }
@@ -238,6 +296,7 @@ mod tests {
         let keys: Vec<_> = table.keys().map(String::as_str).collect();
         let known = [
             "events",
+            "images",
             "insecure-registries",
             "network",
             "runtimes",

@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use base::lock::FileLock;
 use base::{Instance, Steps, Timestamp};
 use engine_cli::DaemonOptions;
-use engine_image::{ImageStore, StoreError};
+use engine_image::{ImageStore, Limits, StoreError};
 use events::{Log, LogOptions, Verify};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -163,7 +163,8 @@ fn open(
         ..LogOptions::default()
     };
     let log = Log::open_with(&instance.events(), &options).context("cannot open the event log")?;
-    let images = open_images(&instance).context("cannot open the image store")?;
+    let images =
+        open_images(&instance, config.images.limits()).context("cannot open the image store")?;
     let engine = Engine {
         config,
         binaries: find_binaries()?,
@@ -182,10 +183,10 @@ fn open(
 
 /// A daemon that was killed a moment ago lets go of its files one by one: its
 /// own lock may be free before the store's.
-fn open_images(instance: &Instance) -> Result<ImageStore, StoreError> {
+fn open_images(instance: &Instance, limits: Limits) -> Result<ImageStore, StoreError> {
     let begun = Instant::now();
     loop {
-        match ImageStore::open(&instance.images()) {
+        match ImageStore::open_with(&instance.images(), limits) {
             Err(StoreError::Locked(_)) if begun.elapsed() < IMAGES_LIMIT => {
                 std::thread::sleep(IMAGES_POLL);
             }
