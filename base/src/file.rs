@@ -26,6 +26,12 @@ impl PathError {
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
+
+    /// Returns whether there was no room on the file system, or in a quota.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind as E;
+        matches!(self.kind(), E::StorageFull | E::QuotaExceeded)
+    }
 }
 
 /// Adds the path to an I/O error.

@@ -273,7 +273,11 @@ impl<'a> Follower<'a> {
     fn store_cursor(&mut self) -> Result<(), ReadError> {
         let mark = guard(&self.shared.mark).low_water();
         if mark != self.cursor.position() {
-            self.cursor.store(mark)?;
+            match self.cursor.store(mark) {
+                // Facts come again after a crash, which is better than one now.
+                Err(error) if error.is_full() => tracing::warn!(%error, "no room for the cursor"),
+                stored => stored?,
+            }
         }
         self.stored_at = Instant::now();
         Ok(())

@@ -1,11 +1,17 @@
 //! What is kept of a container: `config.json`, written once and durably, and
 //! `state.json`, which the event log could rebuild.
+//!
+//! Beside them `state.reserve` holds the space of one more state, since on a
+//! full disk a container must be able to end: it may be the one that fills it.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use base::file::{FileMode, read_bounded, replace, write_durable};
 use base::{ContainerId, PathContext as _, PathError};
 use engine_model::{ContainerConfig, ContainerState};
+use rustix::fs::{CWD, RenameFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +19,10 @@ use super::Requested;
 
 /// No file of a container's is larger.
 const FILE_LIMIT_BYTES: u64 = 16 << 20;
+const STATE: &str = "state.json";
+const RESERVE: &str = "state.reserve";
+/// A block of most file systems; a state is some hundred bytes.
+const RESERVE_BYTES: usize = 4096;
 
 /// `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,14 +59,45 @@ pub fn write_config(directory: &Path, stored: &StoredContainer) -> Result<(), St
     Ok(write_durable(&path, &content, FileMode::Private)?)
 }
 
+/// Writes the state of a container to be, and takes the reserve of later ones.
+///
+/// # Errors
+/// When either cannot be written.
+pub fn prepare_state(directory: &Path) -> Result<(), StoreError> {
+    let reserve = directory.join(RESERVE);
+    replace(&reserve, &[b' '; RESERVE_BYTES], FileMode::Private)?;
+    write_state(directory, &ContainerState::created())
+}
+
 /// Writes `state.json`.
 ///
 /// # Errors
 /// When it cannot be written; the old one stays.
 pub fn write_state(directory: &Path, state: &ContainerState) -> Result<(), StoreError> {
-    let path = directory.join("state.json");
+    let path = directory.join(STATE);
     let content = encode(&path, state)?;
-    Ok(replace(&path, &content, FileMode::Private)?)
+    match replace(&path, &content, FileMode::Private) {
+        Err(full) if full.is_full() => {
+            let written = write_in_reserve(directory, &content);
+            // What can be done about is the full disk.
+            Ok(written.map_err(|_| full)?)
+        }
+        written => Ok(written?),
+    }
+}
+
+/// Writes into the space of the reserve, which then changes places with the old
+/// state. Both have a block of their own, so that this can go on for ever; only
+/// a file system that copies on write needs a new one all the same.
+fn write_in_reserve(directory: &Path, content: &[u8]) -> Result<(), PathError> {
+    let (reserve, path) = (directory.join(RESERVE), directory.join(STATE));
+    let file = OpenOptions::new().write(true).open(&reserve);
+    let file = file.at("open", &reserve)?;
+    file.write_all_at(content, 0).at("write", &reserve)?;
+    let length = content.len() as u64;
+    file.set_len(length).at("cut", &reserve)?;
+    rustix::fs::renameat_with(CWD, &reserve, CWD, &path, RenameFlags::EXCHANGE)
+        .at("exchange with the reserve", &path)
 }
 
 /// A container's directory as it was found.
@@ -77,7 +118,7 @@ pub fn read(directory: &Path) -> Result<Found, StoreError> {
     };
     // The state is written after the configuration and never synced: without
     // one, the container has been created and nothing more is known.
-    let state = decode(&directory.join("state.json"))?.unwrap_or_else(ContainerState::created);
+    let state = decode(&directory.join(STATE))?.unwrap_or_else(ContainerState::created);
     Ok(Found::Whole(Box::new(stored), state))
 }
 
@@ -114,4 +155,26 @@ fn decode<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_written_into_the_reserve_again_and_again() {
+        let directory = tempfile::tempdir().unwrap();
+        prepare_state(directory.path()).unwrap();
+        for error in ["", "a longer text than before", "short"] {
+            let state = ContainerState {
+                error: error.to_owned(),
+                ..ContainerState::created()
+            };
+            let content = encode(Path::new(STATE), &state).unwrap();
+            write_in_reserve(directory.path(), &content).unwrap();
+            let found: Option<ContainerState> = decode(&directory.path().join(STATE)).unwrap();
+            assert_eq!(found, Some(state));
+        }
+        assert!(directory.path().join(RESERVE).exists());
+    }
 }

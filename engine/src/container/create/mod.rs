@@ -76,7 +76,8 @@ pub async fn create(
 async fn write_down(stored: store::StoredContainer, directory: std::path::PathBuf) -> Result<()> {
     crate::blocking(move || {
         make_directories(&directory, 0o700).or_internal()?;
-        store::write_config(&directory, &stored)
+        store::prepare_state(&directory)
+            .and_then(|()| store::write_config(&directory, &stored))
             .or_internal()
             .inspect_err(|_| {
                 // The write's own error is the one to report; what stays is
