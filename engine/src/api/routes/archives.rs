@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use engine_api::progress::ProgressMessage;
-use engine_image::{ImportRequest, Loaded, Platform, Reference};
+use engine_image::{ImportRequest, Limits, Loaded, Platform, Reference};
 use http_body_util::BodyExt as _;
 use hyper::Response;
 use hyper::body::Incoming;
@@ -51,6 +51,18 @@ impl BodyReader {
             piece: Bytes::new(),
         }
     }
+
+    /// Takes what is left of the body, as much as an archive may have. A client
+    /// that is cut off while it sends would not look at the answer.
+    fn drain(mut self) {
+        let mut left = Limits::default().archive_bytes;
+        while let Some(Ok(piece)) = self.pieces.blocking_recv() {
+            left = left.saturating_sub(piece.len() as u64);
+            if left == 0 {
+                return;
+            }
+        }
+    }
 }
 
 impl Read for BodyReader {
@@ -70,11 +82,11 @@ impl Read for BodyReader {
 /// `POST /images/load`.
 pub(in crate::api) async fn load(engine: &Arc<Engine>, request: Request) -> Result<Response<Body>> {
     let quiet = request.flag("quiet");
-    let reader = BodyReader::new(request.inner.into_body());
+    let mut reader = BodyReader::new(request.inner.into_body());
     let (feed, answer) = response::stream("application/json")?;
     let engine = engine.clone();
     tokio::task::spawn_blocking(move || {
-        let lines = match engine.images.load(reader).or_invalid() {
+        let lines = match engine.images.load(&mut reader).or_invalid() {
             Ok(loaded) => loaded
                 .iter()
                 .flat_map(|one| loaded_lines(&engine, one, quiet))
@@ -85,6 +97,7 @@ pub(in crate::api) async fn load(engine: &Arc<Engine>, request: Request) -> Resu
             // A client that has gone does not want to know.
             feed.send_blocking(line.to_line()).unwrap_or_default();
         }
+        reader.drain();
     });
     Ok(answer)
 }
@@ -186,11 +199,11 @@ pub(in crate::api) async fn import(
         }
     }
     let wanted = import_request(&request)?;
-    let reader = BodyReader::new(request.inner.into_body());
+    let mut reader = BodyReader::new(request.inner.into_body());
     let (feed, answer) = response::stream("application/json")?;
     let engine = engine.clone();
     tokio::task::spawn_blocking(move || {
-        let line = match engine.images.import(reader, &wanted).or_invalid() {
+        let line = match engine.images.import(&mut reader, &wanted).or_invalid() {
             Ok(image) => {
                 let id = image.id.to_string();
                 let name = wanted
@@ -209,6 +222,7 @@ pub(in crate::api) async fn import(
         };
         // A client that has gone does not want to know.
         feed.send_blocking(line.to_line()).unwrap_or_default();
+        reader.drain();
     });
     Ok(answer)
 }
