@@ -264,24 +264,15 @@ async fn tell_steps(
             return;
         }
     }
-    let mut digest = None;
     while let Some(step) = steps.recv().await {
         let message = match step {
-            PullEvent::Resolved { digest: resolved } => {
-                digest = Some(resolved);
-                continue;
-            }
+            // Told with the outcome: a pull that fails has brought nothing.
+            PullEvent::Resolved { .. } => continue,
             PullEvent::Layer { blob, step } => layer_message(&blob.hex()[..12], step),
         };
         if feed.send(message.to_line()).await.is_err() {
             return;
         }
-    }
-    if let Some(digest) = digest {
-        // The client has gone: whoever tells the outcome will notice.
-        feed.send(ProgressMessage::status(format!("Digest: {digest}")).to_line())
-            .await
-            .unwrap_or_default();
     }
 }
 
@@ -314,13 +305,20 @@ async fn tell_outcome(
     reference: &str,
     outcome: tokio::task::JoinHandle<Result<engine_image::PullOutcome>>,
 ) {
-    let message = match outcome.await {
-        Ok(Ok(outcome)) => ProgressMessage::status(image::outcome_text(reference, &outcome)),
-        Ok(Err(failure)) => ProgressMessage::error(failure.message),
-        Err(error) => ProgressMessage::error(format!("the pull was cut short: {error}")),
+    let messages = match outcome.await {
+        Ok(Ok(outcome)) => vec![
+            ProgressMessage::status(format!("Digest: {}", outcome.digest)),
+            ProgressMessage::status(image::outcome_text(reference, &outcome)),
+        ],
+        Ok(Err(failure)) => vec![ProgressMessage::error(failure.message)],
+        Err(error) => vec![ProgressMessage::error(format!(
+            "the pull was cut short: {error}"
+        ))],
     };
-    // A client that has gone does not want the outcome.
-    feed.send(message.to_line()).await.unwrap_or_default();
+    for message in messages {
+        // A client that has gone does not want the outcome.
+        feed.send(message.to_line()).await.unwrap_or_default();
+    }
 }
 
 /// `POST /images/{name}/tag`.
