@@ -86,7 +86,8 @@ pub struct Layer {
 impl Layer {
     /// Returns a layer of these entries, not compressed.
     pub fn of(entries: &[Entry]) -> Self {
-        let mut archive: Vec<u8> = entries.iter().flat_map(Entry::bytes).collect();
+        let bytes: Vec<Vec<u8>> = entries.iter().map(Entry::bytes).collect();
+        let mut archive = bytes.concat();
         archive.resize(archive.len() + END_BYTES, 0);
         Self::plain(archive)
     }
