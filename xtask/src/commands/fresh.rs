@@ -20,7 +20,10 @@ use crate::workspace;
 const PACKAGES: &[&str] = &["ca-certificates", "gcc", "libc6-dev"];
 const CHECKOUT: &str = "checkout";
 const COPY_LIMIT: Duration = Duration::from_secs(600);
-const SCRIPT: &str = "cd /checkout && PATH=/root/.cargo/bin:$PATH exec \"$@\"";
+const SCRIPT: &str = "update-ca-certificates >/dev/null \
+    && cd /checkout && PATH=/root/.cargo/bin:$PATH exec \"$@\"";
+/// Authorities that this host trusts beside Debian's, as behind a proxy.
+const AUTHORITIES: &str = "usr/local/share/ca-certificates";
 
 /// What to run in the fresh tree.
 #[derive(Debug, clap::Args)]
@@ -59,6 +62,10 @@ fn prepare(tree: &Path) -> Result<()> {
         .is_empty()
     {
         eprintln!("what is not committed does not come along");
+    }
+    let authorities = Path::new("/").join(AUTHORITIES);
+    if authorities.is_dir() {
+        copy(&authorities, &tree.join("usr/local/share"))?;
     }
     // cargo writes into its own folder; the compiler's is only read.
     copy(&home().join(".cargo"), &tree.join("root"))
