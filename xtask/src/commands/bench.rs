@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// How many containers of ours are up while starts are measured
     #[arg(long, default_value_t = 0)]
     up: usize,
+    /// Measure the programs in dist/ as they are, without building
+    #[arg(long)]
+    as_built: bool,
     /// Appends the tables to docs/BENCHMARKS.md
     #[arg(long)]
     record: bool,
@@ -50,7 +53,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .to_vec();
     let mut entry = peers::entry(DATA, command)?;
     if plan.has(Who::Ours) {
-        dist::programs()?;
+        if !arguments.as_built {
+            dist::programs()?;
+        }
         let to = daemons::OURS.trim_start_matches('/');
         entry = entry.bind(Bind::new(dist::folder(), to, Access::ReadOnly));
     }
