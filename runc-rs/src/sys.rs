@@ -5,6 +5,8 @@
     reason = "raw system calls without a safe wrapper elsewhere"
 )]
 
+pub mod mounts;
+
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
