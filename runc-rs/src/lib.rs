@@ -18,6 +18,7 @@ pub mod payload;
 pub mod proc;
 pub mod rootfs;
 pub mod seal;
+pub mod seccomp;
 pub mod signals;
 pub mod spec;
 pub mod state;

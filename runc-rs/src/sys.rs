@@ -6,6 +6,7 @@
 )]
 
 pub mod mounts;
+pub mod seccomp;
 
 use std::ffi::CStr;
 use std::io;
