@@ -17,7 +17,8 @@ const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 const SLAVE_MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
 
 /// Binds `slave`, a terminal of the container's own devpts, onto
-/// `/dev/console`. The root must be the container's.
+/// `/dev/console`. The root must be the container's; the working directory may
+/// become `/`.
 ///
 /// Nothing there is opened but for its place: it may be a link, or the host's
 /// console (CVE-2025-52565).

@@ -30,14 +30,15 @@ pub(super) const LOCKABLE: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 /// The attributes, without times, that are on or off.
-pub(super) const SWITCHES: MountAttrFlags = LOCKABLE.union(MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW);
+pub(super) const SWITCHES: MountAttrFlags = LOCKABLE.union(NO_SYMLINK);
 /// Read-only, and nothing else changed.
 pub(super) const READ_ONLY: Change = Change {
     set: MountAttrFlags::MOUNT_ATTR_RDONLY,
     clear: MountAttrFlags::empty(),
 };
+const NO_SYMLINK: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW;
 /// `ST_NOSYMFOLLOW`, which `rustix` does not name.
-const NO_SYMLINK: StatVfsMountFlags = StatVfsMountFlags::from_bits_retain(0x2000);
+const NO_SYMLINK_STATUS: StatVfsMountFlags = StatVfsMountFlags::from_bits_retain(0x2000);
 
 /// The attributes of a mount as the different calls name them.
 const NAMES: [(MountAttrFlags, MountFlags, StatVfsMountFlags, &str); 6] = [
@@ -72,9 +73,9 @@ const NAMES: [(MountAttrFlags, MountFlags, StatVfsMountFlags, &str); 6] = [
         "nodiratime",
     ),
     (
-        MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW,
-        MountFlags::NOSYMFOLLOW,
         NO_SYMLINK,
+        MountFlags::NOSYMFOLLOW,
+        NO_SYMLINK_STATUS,
         "nosymfollow",
     ),
 ];
@@ -146,12 +147,14 @@ impl Kernel {
         reach: Reach,
     ) -> Result<(), Errno> {
         if self.has_attributes {
-            let change = MountChange {
-                set: u64::from(change.set.bits()),
-                clear: u64::from(change.clear.bits()),
-                ..MountChange::default()
+            return match set_attributes(mount, change, reach) {
+                // Linux 5.12 and 5.13 do not know this one.
+                Err(Errno::INVAL) if change.clear.contains(NO_SYMLINK) => {
+                    let clear = change.clear.difference(NO_SYMLINK);
+                    set_attributes(mount, Change { clear, ..change }, reach)
+                }
+                set => set,
             };
-            return to_errno(mounts::change_mount(mount, flags_of(reach), &change));
         }
         match reach {
             Reach::Mount => self.remount(mount, change),
@@ -242,6 +245,15 @@ pub(super) fn mount_of(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
     rustix::mount::fsmount(filesystem, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+fn set_attributes(mount: BorrowedFd<'_>, change: Change, reach: Reach) -> Result<(), Errno> {
+    let change = MountChange {
+        set: u64::from(change.set.bits()),
+        clear: u64::from(change.clear.bits()),
+        ..MountChange::default()
+    };
+    to_errno(mounts::change_mount(mount, flags_of(reach), &change))
 }
 
 /// Shows the owners of files in the tree as `user_namespace` maps them.

@@ -42,13 +42,10 @@ fn bound_locked(flags: MountFlags, asked: &[&str], kernel: Kernel) -> String {
     let mut build = Build::new(&image, json!([outside, bind(asked)]));
     build.linux = json!({"namespaces": [{"type": "user"}]});
     build.kernel = kernel;
-    let seen = in_user_namespace(
-        || match build.build() {
-            Ok(()) => options("/mnt"),
-            Err(error) => error,
-        },
-        |_| (),
-    );
+    let seen = in_user_namespace(|| match build.build() {
+        Ok(()) => options("/mnt"),
+        Err(error) => error,
+    });
     drop(mount);
     seen
 }

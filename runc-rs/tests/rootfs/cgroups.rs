@@ -192,6 +192,38 @@ fn hierarchies_mounted_together_have_all_their_names() {
     assert_eq!(seen, "cpu,cpuacct cpu,cpuacct groups");
 }
 
+/// Where hierarchies of v1 are mounted anew by root of a user namespace, as
+/// engines that remap users ask for it.
+#[test]
+fn hierarchies_are_mounted_in_a_user_namespace_with_its_own_groups() {
+    for kernel in KERNELS {
+        let image = Image::new();
+        image.give();
+        let groups = Groups::new();
+        let outside = json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]});
+        let mut build = Build::new(&image, json!([outside, mount(&["ro", "nosuid"])]));
+        build.kernel = kernel;
+        build.cgroups = Some(groups.mounts.clone());
+        build.linux = json!({"namespaces": [{"type": "user"}, {"type": "cgroup"}]});
+        build.cgroup_ready = Box::new(|| unshare(CloneFlags::CLONE_NEWCGROUP).unwrap());
+        let seen = crate::child::in_user_namespace_of(
+            || groups.enter(),
+            || {
+                build.build().unwrap();
+                for point in hierarchies() {
+                    let options = options(point.to_str().unwrap());
+                    assert!(options.starts_with("ro,nosuid"), "{point:?} {options}");
+                }
+                read("/sys/fs/cgroup/memory/cgroup.procs").trim().to_owned()
+                    + &std::process::id().to_string()
+            },
+            |_| (),
+        );
+        let half = seen.len() / 2;
+        assert_eq!(seen[..half], seen[half..], "{kernel:?}");
+    }
+}
+
 /// The hierarchy of v2 on this machine, alone or beside v1's.
 fn unified() -> PathBuf {
     let root = PathBuf::from("/sys/fs/cgroup");
@@ -241,15 +273,12 @@ fn v2_is_bound_where_it_cannot_be_mounted() {
             };
             let names: Vec<_> = names.iter().map(|name| json!({"type": name})).collect();
             build.linux = json!({"namespaces": names});
-            let seen = crate::child::in_user_namespace(
-                || {
-                    build.build().unwrap();
-                    let whole = Path::new("/sys/fs/cgroup/cgroup.procs").exists();
-                    let group = read("/sys/fs/cgroup/file");
-                    format!("{} {whole} {group}", options("/sys/fs/cgroup"))
-                },
-                |_| (),
-            );
+            let seen = crate::child::in_user_namespace(|| {
+                build.build().unwrap();
+                let whole = Path::new("/sys/fs/cgroup/cgroup.procs").exists();
+                let group = read("/sys/fs/cgroup/file");
+                format!("{} {whole} {group}", options("/sys/fs/cgroup"))
+            });
             let shown = if own {
                 "false groups"
             } else {

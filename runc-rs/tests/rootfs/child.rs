@@ -30,10 +30,17 @@ pub(crate) fn in_child(work: impl FnOnce() -> String) -> String {
     }
 }
 
-/// The same in a new user namespace, as its root. `beside` runs in the caller
-/// once there is such a child, whose pidfd it gets.
+/// The same in a new user namespace, as its root.
 #[track_caller]
-pub(crate) fn in_user_namespace(
+pub(crate) fn in_user_namespace(work: impl FnOnce() -> String) -> String {
+    in_user_namespace_of(|| (), work, |_| ())
+}
+
+/// The same; `before` runs in the child, still as root of the host, `beside` in
+/// the caller, with the child's pidfd, once its namespace is complete.
+#[track_caller]
+pub(crate) fn in_user_namespace_of(
+    before: impl FnOnce(),
     work: impl FnOnce() -> String,
     beside: impl FnOnce(OwnedFd) + Send,
 ) -> String {
@@ -44,6 +51,7 @@ pub(crate) fn in_user_namespace(
         Fork::Child => {
             drop((read, ready, is_mapped));
             end(write, || {
+                before();
                 unshare(CloneFlags::CLONE_NEWUSER).unwrap();
                 drop(is_ready);
                 wait(mapped);

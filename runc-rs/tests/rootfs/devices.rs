@@ -121,14 +121,11 @@ fn in_a_user_namespace_devices_are_the_hosts() {
         build.linux = json!({"namespaces": [{"type": "user"}], "devices": [
             {"path": "/dev/pipe", "type": "p", "fileMode": 0o600},
             {"path": "/dev/other", "type": "c", "major": 1, "minor": 5}]});
-        let said = in_user_namespace(
-            || {
-                build
-                    .build()
-                    .map_or_else(|error| error, |()| "built".to_owned())
-            },
-            |_| (),
-        );
+        let said = in_user_namespace(|| {
+            build
+                .build()
+                .map_or_else(|error| error, |()| "built".to_owned())
+        });
         let has_list = fs::exists("/dev/char/1:5").unwrap();
         let expected = match has_list {
             true => "built",
@@ -138,16 +135,37 @@ fn in_a_user_namespace_devices_are_the_hosts() {
         let mut build = Build::new(&image, json!([tmpfs]));
         build.kernel = kernel;
         build.linux = json!({"namespaces": [{"type": "user"}]});
-        let seen = in_user_namespace(
-            || {
-                build.build().unwrap();
-                let null = fs::symlink_metadata("/dev/null").unwrap();
-                let link = fs::read_link("/dev/ptmx").unwrap();
-                format!("{} {} {}", null.rdev(), link.display(), write("/dev/null"))
-            },
-            |_| (),
-        );
+        let seen = in_user_namespace(|| {
+            build.build().unwrap();
+            let null = fs::symlink_metadata("/dev/null").unwrap();
+            let link = fs::read_link("/dev/ptmx").unwrap();
+            format!("{} {} {}", null.rdev(), link.display(), write("/dev/null"))
+        });
         assert_eq!(seen, "259 pts/ptmx written", "{kernel:?}");
+    }
+}
+
+#[test]
+fn devices_that_must_not_be_made_are_the_hosts() {
+    for kernel in KERNELS {
+        let image = Image::new();
+        let mut build = Build::new(&image, json!([]));
+        build.kernel = kernel;
+        build.linux = json!({"devices": [
+            {"path": "/dev/zero", "type": "c", "major": 1, "minor": 3}]});
+        build.prepare = Box::new(|| {
+            let mut sets = rustix::thread::capabilities(None).unwrap();
+            sets.effective.remove(rustix::thread::CapabilitySet::MKNOD);
+            rustix::thread::set_capabilities(None, sets).unwrap();
+        });
+        let has_list = fs::exists("/dev/char/1:3").unwrap();
+        let said = crate::child::in_child(|| match build.build() {
+            Ok(()) => fs::metadata("/dev/zero").unwrap().rdev().to_string(),
+            Err(error) => error,
+        });
+        // The host's node there is another device.
+        let other = "cannot make \"/dev/zero\": the host has no such device there";
+        assert_eq!(said, if has_list { "259" } else { other }, "{kernel:?}");
     }
 }
 

@@ -288,6 +288,13 @@ fn masks_are_made_of_the_null_device() {
         let mut build = Build::new(&image, json!([proc()]));
         build.kernel = kernel;
         build.fails("\"/dev/null\": something else is in its place");
+        let image = Image::new();
+        put(&image.path("etc/masked"), "secret");
+        let mut build = Build::new(&image, json!([proc()]));
+        build.kernel = kernel;
+        build.linux = json!({"maskedPaths": ["/etc/masked"]});
+        build.prepare = Box::new(|| rustix::mount::mount_bind("/dev/zero", "/dev/null").unwrap());
+        build.fails("the host's /dev/null is not the null device");
     }
 }
 

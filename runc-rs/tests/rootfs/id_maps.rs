@@ -11,7 +11,7 @@ use rustix::mount::MountFlags;
 use serde_json::{Value, json};
 
 use crate::build::{Build, Image, Kernel, give, options, owned, put, read, tmpfs};
-use crate::child::{HOST_ID, IDS, in_user_namespace, send, user_namespace};
+use crate::child::{HOST_ID, IDS, in_user_namespace, in_user_namespace_of, send, user_namespace};
 
 /// Users 100 to 102 on the disk are 1000 to 1002 in the mount.
 const MAP: &str = "100 1000 3";
@@ -134,7 +134,8 @@ fn with_parent(
         (&child).write_all(&[index]).unwrap();
         runc_rs::terminal::receive_over(child.as_fd()).map_err(|error| error.to_string())
     });
-    in_user_namespace(
+    in_user_namespace_of(
+        || (),
         || match build.build() {
             Ok(()) => look(),
             Err(error) => error,
@@ -205,14 +206,11 @@ fn in_a_user_namespace_the_parent_opens_what_is_out_of_reach() {
     );
     let mut build = Build::new(&image, json!([mount]));
     build.linux = user_linux();
-    let said = in_user_namespace(
-        || {
-            build
-                .build()
-                .map_or_else(|error| error, |()| "built".to_owned())
-        },
-        |_| (),
-    );
+    let said = in_user_namespace(|| {
+        build
+            .build()
+            .map_or_else(|error| error, |()| "built".to_owned())
+    });
     assert!(said.contains("not in this test"), "{said}");
 }
 

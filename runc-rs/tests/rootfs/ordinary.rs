@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Mutex;
 
+use nix::sched::{CloneFlags, unshare};
 use runc_rs::create::RootSwitch;
 use rustix::mount::MountFlags;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::build::{
     Build, Image, KERNELS, Kernel, mounted, options, proc, put, read, tmpfs, write,
 };
-use crate::child::in_child;
+use crate::child::{in_child, in_user_namespace};
 
 fn usual_mounts() -> Value {
     json!([
@@ -143,14 +144,85 @@ fn a_root_that_cannot_be_pivoted_to_is_moved() {
         let mut build = Build::new(&image, json!([proc()]));
         build.root_switch = RootSwitch::MoveMount;
         build.kernel = kernel;
+        let outside = image.outside();
         let seen = build.see(|| {
-            assert!(!std::path::Path::new("/work").exists());
+            assert!(!outside.exists());
             let table = read("/proc/self/mountinfo");
             let full = |line: &&str| line.contains(" - proc ") || line.contains(" - sysfs ");
             let lines: Vec<_> = table.lines().filter(full).collect();
             format!("{}", lines.len())
         });
         assert_eq!(seen, "1", "{kernel:?}");
+    }
+}
+
+/// With the host's proc still in the namespace, the kernel would let a process
+/// of the container mount one without masks, in a user namespace of its own.
+#[test]
+fn a_moved_root_lets_nobody_mount_a_proc_without_masks() {
+    for kernel in KERNELS {
+        let image = Image::new();
+        let mut build = Build::new(&image, json!([proc()]));
+        build.root_switch = RootSwitch::MoveMount;
+        build.kernel = kernel;
+        build.linux = json!({"maskedPaths": ["/proc/version"]});
+        let seen = build.see(|| {
+            let all =
+                CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+            unshare(all).unwrap();
+            // A process of the new namespace; this one only makes them.
+            in_child(|| {
+                let flags = MountFlags::empty();
+                format!(
+                    "{:?}",
+                    rustix::mount::mount("proc", "/proc", "proc", flags, c"")
+                )
+            })
+        });
+        assert!(
+            seen.contains(&format!("{:?}", rustix::io::Errno::PERM)),
+            "{kernel:?}: {seen}"
+        );
+    }
+}
+
+#[test]
+fn root_of_a_user_namespace_can_build_as_well() {
+    for kernel in KERNELS {
+        for root_switch in [RootSwitch::PivotRoot, RootSwitch::MoveMount] {
+            let image = Image::new();
+            put(&image.path("etc/secret"), "secret");
+            for name in ["masked", "masked2"] {
+                fs::create_dir(image.path(name)).unwrap();
+            }
+            image.give();
+            let outside = json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]});
+            let mut build = Build::new(
+                &image,
+                json!([outside, {"destination": "/dev", "type": "tmpfs", "options": ["ro"]},
+                    {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+                     "options": ["newinstance", "ptmxmode=0666"]}]),
+            );
+            build.kernel = kernel;
+            build.root_switch = root_switch;
+            build.read_only = true;
+            build.linux = json!({"namespaces": [{"type": "user"}],
+                "maskedPaths": ["/etc/secret", "/masked", "/masked2", "/proc/version"],
+                "readonlyPaths": ["/proc/sys", "/tmp"]});
+            let host = image.outside();
+            let seen = in_user_namespace(|| {
+                build.build().unwrap();
+                assert!(!host.exists());
+                assert!(options("/").starts_with("ro,"));
+                assert!(options("/dev").starts_with("ro,"));
+                assert!(options("/proc/sys").starts_with("ro,"));
+                assert!(options("/masked2").starts_with("ro,"));
+                assert!(write("/tmp/x").contains("Read-only"));
+                assert_eq!(read("/proc/version"), "");
+                read("/etc/secret") + &write("/dev/null")
+            });
+            assert_eq!(seen, "written", "{kernel:?} {root_switch:?}");
+        }
     }
 }
 
