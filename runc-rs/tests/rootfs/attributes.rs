@@ -6,7 +6,7 @@ use rustix::mount::MountFlags;
 use serde_json::{Value, json};
 
 use crate::build::{Build, Image, KERNELS, Kernel, give, options, proc, put, tmpfs, write};
-use crate::child::in_user_namespace;
+use crate::child::{in_child, in_user_namespace};
 
 /// A tmpfs on the host, whose mount has these options.
 fn host_mount(path: PathBuf, flags: MountFlags) -> Box<dyn FnMut()> {
@@ -159,7 +159,7 @@ fn what_is_locked_cannot_be_asked_away() {
 
 #[test]
 fn a_tree_is_read_only_to_the_bottom_when_asked() {
-    let tree = |asked: &'static [&'static str], kernel| {
+    let seen = |asked: &[&str], kernel| {
         let image = Image::new();
         let source = image.bundle().join("source");
         let mut build = Build::new(&image, json!([proc(), bind(asked)]));
@@ -168,12 +168,11 @@ fn a_tree_is_read_only_to_the_bottom_when_asked() {
             tmpfs(&source, MountFlags::empty());
             tmpfs(&source.join("below"), MountFlags::empty());
         });
-        build.build().map_or_else(
-            |error| error,
-            |()| format!("{} {}", write("/mnt/x"), write("/mnt/below/x")),
-        )
+        in_child(|| match build.build() {
+            Ok(()) => format!("{} {}", write("/mnt/x"), write("/mnt/below/x")),
+            Err(error) => error,
+        })
     };
-    let seen = |asked, kernel| crate::child::in_child(|| tree(asked, kernel));
     let read_only = "Read-only file system (os error 30)";
     for asked in [&["rbind", "rro"][..], &["rbind", "ro", "rro"]] {
         assert_eq!(
