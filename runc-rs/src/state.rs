@@ -8,6 +8,7 @@
 //!     console.sock        while a foreground run waits for its terminal
 //!     init/<id>/          libcontainer's own files; its notify.sock exists
 //!                         from creation until start
+//! <root>/@seccomp/        programs of filters, see seccomp::cache; no id is so
 //! ```
 //! The record never holds a status: that is derived from the kernel and from
 //! the presence of notify.sock each time it is asked, so that no command and
@@ -185,6 +186,11 @@ impl ContainerDirectory {
     /// Returns the directory itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the directory of all containers of the store this one is in.
+    pub fn state_root(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
     }
 
     /// Returns the lock that whoever is creating the container holds, every

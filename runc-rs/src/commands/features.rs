@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Failure, print};
+use crate::seccomp::{self, plan};
 
 /// Mount options that have their effect. libcontainer also parses, and then
 /// loses, propagation of single mounts and the flags of superblocks.
@@ -87,33 +88,16 @@ fn features() -> serde_json::Value {
     })
 }
 
+/// The words that filters are made from, each as the specification spells it;
+/// only of the flags it matters what the running kernel knows.
 fn seccomp() -> serde_json::Value {
     json!({
         "enabled": true,
-        "actions": [
-            "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-            "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE",
-            "SCMP_ACT_TRAP",
-        ],
-        "operators": [
-            "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
-            "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
-        ],
-        "archs": [
-            "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64",
-            "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64",
-            "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE",
-            "SCMP_ARCH_RISCV64", "SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_X32",
-            "SCMP_ARCH_X86", "SCMP_ARCH_X86_64",
-        ],
-        "knownFlags": [
-            "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-            "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-        ],
-        "supportedFlags": [
-            "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-            "SECCOMP_FILTER_FLAG_TSYNC",
-        ],
+        "actions": plan::ACTIONS,
+        "operators": plan::OPERATORS,
+        "archs": seccomp::architectures(),
+        "knownFlags": plan::FLAGS,
+        "supportedFlags": seccomp::supported_flags(),
     })
 }
 

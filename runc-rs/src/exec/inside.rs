@@ -8,7 +8,7 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use pathrs::flags::OpenFlags;
 use pathrs::procfs::{ProcfsBase, ProcfsHandle};
@@ -24,12 +24,14 @@ use crate::{payload, sys, terminal};
 const CAPABILITY_BITS: u32 = 64;
 
 /// Becomes the planned program, and returns what failed if it did not.
+/// `hand_over` gets the listener of a filter that has one.
 pub(super) fn become_process(
     plan: &ExecPlan,
     console: Option<BorrowedFd<'_>>,
     joined_user_namespace: bool,
+    hand_over: impl Fn(OwnedFd) -> Result<(), String>,
 ) -> String {
-    match confine(plan, console, joined_user_namespace) {
+    match confine(plan, console, joined_user_namespace, hand_over) {
         Err(message) => message,
         Ok(()) => {
             let error = payload::execute(&plan.process, &payload::socket_activation());
@@ -47,6 +49,7 @@ fn confine(
     plan: &ExecPlan,
     console: Option<BorrowedFd<'_>>,
     joined_user_namespace: bool,
+    hand_over: impl Fn(OwnedFd) -> Result<(), String>,
 ) -> Result<(), String> {
     if joined_user_namespace {
         become_namespace_root()?;
@@ -69,13 +72,16 @@ fn confine(
         sys::set_personality(personality).map_err(failed("set the personality"))?;
     }
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
-    take_privileges(plan)
+    take_privileges(plan, hand_over)
 }
 
 /// The order matters: without no_new_privs, loading the filter needs the
 /// capabilities that are dropped after it; with it, the filter comes last, so
 /// that it need not allow what drops them.
-fn take_privileges(plan: &ExecPlan) -> Result<(), String> {
+fn take_privileges(
+    plan: &ExecPlan,
+    hand_over: impl Fn(OwnedFd) -> Result<(), String>,
+) -> Result<(), String> {
     let process = &plan.process;
     let no_new_privileges = process.no_new_privileges() == Some(true);
     if no_new_privileges {
@@ -94,7 +100,7 @@ fn take_privileges(plan: &ExecPlan) -> Result<(), String> {
     sys::close_on_exec_from(first.saturating_add(3)).map_err(failed("close descriptors"))?;
     let entered = enter_working_directory(plan);
     if !no_new_privileges {
-        load_filter(plan)?;
+        load_filter(plan, &hand_over)?;
     }
     if let Some(masks) = &plan.capabilities {
         limit_capabilities(masks)?;
@@ -109,7 +115,7 @@ fn take_privileges(plan: &ExecPlan) -> Result<(), String> {
     }
     verify_working_directory()?;
     if no_new_privileges {
-        load_filter(plan)?;
+        load_filter(plan, &hand_over)?;
     }
     Ok(())
 }
@@ -179,14 +185,17 @@ fn verify_working_directory() -> Result<(), String> {
     }
 }
 
-fn load_filter(plan: &ExecPlan) -> Result<(), String> {
-    let Some(filter) = &plan.seccomp else {
+fn load_filter(
+    plan: &ExecPlan,
+    hand_over: impl Fn(OwnedFd) -> Result<(), String>,
+) -> Result<(), String> {
+    let Some(filter) = &plan.filter else {
         return Ok(());
     };
-    // The same translation as for init, so the two filters are one.
-    libcontainer::seccomp::initialize_seccomp(filter)
-        .map(drop)
-        .map_err(|error| failed("load the seccomp filter")(base::failure::chain(&error)))
+    match filter.load().map_err(failed("load the seccomp filter"))? {
+        Some(listener) => hand_over(listener),
+        None => Ok(()),
+    }
 }
 
 /// Drops what is not in the bounding set, while that is still allowed, and

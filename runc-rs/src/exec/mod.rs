@@ -20,12 +20,14 @@ use rustix::thread::ThreadNameSpaceType;
 
 use crate::passwd;
 use crate::proc::LiveProcess;
-use crate::spec::SpecError;
+use crate::seccomp::notify::NotifyError;
+use crate::seccomp::{self, Filter, SeccompError};
+use crate::spec::{self, SpecError};
 use crate::state::{ContainerDirectory, Record, StateError};
 use crate::terminal::TerminalError;
 
 pub use perform::{Started, perform};
-pub use plan::{ExecPlan, ExecRequest, Overrides, plan};
+pub use plan::{Container, ExecPlan, ExecRequest, Overrides, plan};
 pub use user::UserRequest;
 
 /// Says why a process could not be run in a container.
@@ -39,6 +41,10 @@ pub enum ExecError {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Terminal(#[from] TerminalError),
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     #[error("cannot run in container {id}: it is {status}")]
     NotRunning { id: String, status: &'static str },
     #[error("cannot exec in a paused container (use --ignore-paused)")]
@@ -140,5 +146,24 @@ pub fn prepare(
         None => None,
     };
     let home = |uid| passwd::home_of(root.as_fd(), uid);
-    plan(&spec, record, request, user, home)
+    let container = Container {
+        spec: &spec,
+        record,
+        status: directory.status(record),
+        filter: filter(directory, &spec)?,
+    };
+    plan(container, request, user, home)
+}
+
+/// Makes the container's filter, or takes it from the cache. It is done here,
+/// outside of the container, so that it is only loaded inside.
+fn filter(
+    directory: &ContainerDirectory,
+    spec: &oci_spec::runtime::Spec,
+) -> Result<Option<Filter>, ExecError> {
+    let Some(section) = spec::seccomp_as_written(spec) else {
+        return Ok(None);
+    };
+    let plan = seccomp::plan(&section)?;
+    Ok(Some(seccomp::prepare(directory.state_root(), plan)?))
 }

@@ -7,22 +7,29 @@
 //! namespace, and that becomes the process. It is made a sibling, so that it
 //! is this process's child and can be waited for. What goes wrong in either is
 //! told through a socket that `execve` closes.
+//!
+//! Under a filter with a listener the second child says on that socket which
+//! descriptor it is, and waits until this process has given it to the agent.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::inside::{self, failed};
 use super::{ExecError, ExecPlan, Target};
 use crate::cgroup::write_control;
+use crate::seccomp::notify;
 use crate::sys::{self, Fork};
 
 const REPORT_LIMIT_BYTES: usize = 16 * 1024;
 const PID: u8 = b'P';
+const LISTENER: u8 = b'L';
+const TAKEN: u8 = b'T';
 const ERROR: u8 = b'E';
 
 /// A process that runs in the container.
@@ -57,16 +64,20 @@ pub fn perform(
         }
     };
     drop(theirs);
-    let report = read_report(&ours);
+    let report = read_report(&ours, plan);
     // The helper ends as soon as it has forked; its status is in the report.
     rustix::process::waitpid(Some(helper), WaitOptions::empty()).ok();
-    match (report?.into_parts(), target) {
-        ((Some(pid), None), _) => Ok(Started { pid }),
-        ((pid, error), _) => {
+    match report? {
+        Report {
+            pid: Some(pid),
+            error: None,
+            ..
+        } => Ok(Started { pid }),
+        Report { pid, error, .. } => {
             if let Some(pid) = pid {
                 rustix::process::waitpid(Some(pid), WaitOptions::empty()).ok();
             }
-            Err(error.map_or(ExecError::EndedEarly, ExecError::Inside))
+            Err(error.unwrap_or(ExecError::EndedEarly))
         }
     }
 }
@@ -77,7 +88,7 @@ fn run_child(report: &OwnedFd, step: impl FnOnce() -> Result<(), String>) -> ! {
         let mut packet = vec![ERROR];
         packet.extend(message.bytes().take(REPORT_LIMIT_BYTES - 1));
         // Without the socket there is nobody to tell; the status says it too.
-        rustix::net::send(report, &packet, SendFlags::NOSIGNAL).ok();
+        say(report, &packet).ok();
         sys::exit_now(1);
     }
     sys::exit_now(0)
@@ -111,13 +122,13 @@ fn enter(
         Fork::Parent(pid) => {
             let mut packet = vec![PID];
             packet.extend(pid.as_raw_nonzero().get().to_ne_bytes());
-            rustix::net::send(report, &packet, SendFlags::NOSIGNAL)
-                .map_err(failed("report the pid"))?;
-            Ok(())
+            say(report, &packet).map_err(failed("report the pid"))
         }
         Fork::Child => run_child(report, || {
             let user_namespace = target.namespaces.contains(ThreadNameSpaceType::USER);
-            Err(inside::become_process(plan, console, user_namespace))
+            let hand_over = |listener| hand_over(listener, report);
+            let ended = inside::become_process(plan, console, user_namespace, hand_over);
+            Err(ended)
         }),
     }
 }
@@ -166,42 +177,77 @@ fn resource(kind: PosixRlimitType) -> Resource {
     }
 }
 
+/// Says a packet; with a plain write, which is allowed under every filter that
+/// allows anything.
+fn say(socket: &OwnedFd, packet: &[u8]) -> rustix::io::Result<()> {
+    retry_on_intr(|| rustix::io::write(socket, packet)).map(drop)
+}
+
+/// Tells which descriptor the listener is, and waits until it has been taken:
+/// whoever answers must be there before there is a call to answer.
+fn hand_over(listener: OwnedFd, report: &OwnedFd) -> Result<(), String> {
+    let mut packet = vec![LISTENER];
+    packet.extend(notify::announced(listener).to_ne_bytes());
+    say(report, &packet).map_err(failed("announce the seccomp listener"))?;
+    let mut answer = [0];
+    let read = retry_on_intr(|| rustix::io::read(report, &mut answer));
+    match read.map_err(failed("wait for the seccomp agent"))? {
+        1 if answer == [TAKEN] => Ok(()),
+        _ => Err("the seccomp listener was not taken".to_owned()),
+    }
+}
+
 /// What the children told before the socket was closed.
 #[derive(Debug, Default)]
 struct Report {
     pid: Option<Pid>,
-    error: Option<String>,
+    listener: Option<RawFd>,
+    error: Option<ExecError>,
 }
 
-impl Report {
-    fn into_parts(self) -> (Option<Pid>, Option<String>) {
-        (self.pid, self.error)
-    }
-}
-
-fn read_report(socket: &OwnedFd) -> Result<Report, ExecError> {
+fn read_report(socket: &OwnedFd, plan: &ExecPlan) -> Result<Report, ExecError> {
     let mut report = Report::default();
     let mut packet = [0; REPORT_LIMIT_BYTES];
     loop {
-        let received = rustix::net::recv(socket, &mut packet, RecvFlags::empty());
-        let length = match received {
-            Err(rustix::io::Errno::INTR) => continue,
-            received => {
-                received
-                    .map_err(|error| ExecError::Kernel("read the report", error.into()))?
-                    .1
-            }
+        let length = match retry_on_intr(|| rustix::io::read(socket, &mut packet)) {
+            // Closed with an answer unread in it.
+            Err(Errno::CONNRESET) => 0,
+            read => read.map_err(|error| ExecError::Kernel("read the report", error.into()))?,
         };
-        match packet[..length].split_first() {
-            None => return Ok(report),
-            Some((&PID, pid)) => {
-                report.pid = pid
-                    .try_into()
-                    .ok()
-                    .map(i32::from_ne_bytes)
-                    .and_then(Pid::from_raw)
+        let Some((letter, rest)) = packet[..length].split_first() else {
+            return Ok(report);
+        };
+        let number = rest.try_into().ok().map(i32::from_ne_bytes);
+        match *letter {
+            PID => report.pid = number.and_then(Pid::from_raw),
+            LISTENER => report.listener = number,
+            _ => {
+                let text = String::from_utf8_lossy(rest).into_owned();
+                // What this process did to it comes before what it says of that.
+                report.error.get_or_insert(ExecError::Inside(text));
             }
-            Some((_, text)) => report.error = Some(String::from_utf8_lossy(text).into_owned()),
+        }
+        // They come in any order, from two processes.
+        if let (Some(pid), Some(listener)) = (report.pid, report.listener) {
+            report.listener = None;
+            if let Err(error) = give_to_agent(socket, plan, pid, listener) {
+                report.error = Some(error);
+                // It waits for the answer, and may not be allowed to give up.
+                rustix::process::kill_process(pid, Signal::KILL).ok();
+            }
         }
     }
+}
+
+fn give_to_agent(
+    socket: &OwnedFd,
+    plan: &ExecPlan,
+    pid: Pid,
+    listener: RawFd,
+) -> Result<(), ExecError> {
+    if let Some(agent) = plan.filter.as_ref().and_then(|filter| filter.agent()) {
+        let listener = notify::take(pid, listener)?;
+        agent.tell(listener.as_fd(), pid, &plan.state)?;
+    }
+    say(socket, &[TAKEN]).map_err(|error| ExecError::Kernel("answer the process", error.into()))
 }

@@ -9,14 +9,25 @@ use std::path::PathBuf;
 
 use libcontainer::capabilities::CapabilityExt as _;
 use oci_spec::runtime::{
-    BoxBuilder, Capabilities, Capability, LinuxCapabilities, LinuxPersonalityDomain, LinuxSeccomp,
-    LinuxSeccompAction, Process, Spec,
+    BoxBuilder, Capabilities, Capability, LinuxCapabilities, LinuxPersonalityDomain, Process, Spec,
 };
 
 use super::ExecError;
 use super::user::{ResolvedUser, UserRequest};
+use crate::seccomp::Filter;
+use crate::seccomp::notify::ContainerState;
 use crate::spec::{DEFAULT_UMASK, SpecError, normalise_process, validate_process};
-use crate::state::{KeyringMode, Record};
+use crate::state::{KeyringMode, Record, Status};
+
+/// The container that is entered.
+#[derive(Debug)]
+pub struct Container<'a> {
+    pub spec: &'a Spec,
+    pub record: &'a Record,
+    pub status: Status,
+    /// The filter of its specification, made.
+    pub filter: Option<Filter>,
+}
 
 /// What to run: a process of its own, or the container's with changes.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +71,9 @@ pub struct ExecPlan {
     pub process: Process,
     /// `None` leaves them untouched, as an absent object means.
     pub capabilities: Option<CapabilityMasks>,
-    pub seccomp: Option<LinuxSeccomp>,
+    pub filter: Option<Filter>,
+    /// What the agent of the filter is told of the container.
+    pub state: ContainerState,
     pub personality: Option<u64>,
     pub umask: u32,
     /// The name of the session keyring to join.
@@ -85,18 +98,18 @@ impl ExecPlan {
     }
 }
 
-/// Returns what `request` comes to in the container of `spec`. `home` says
-/// what HOME is for a user.
+/// Returns what `request` comes to in `container`. `home` says what HOME is for
+/// a user.
 ///
 /// # Errors
 /// When the request is invalid or asks for what is not supported.
 pub fn plan(
-    spec: &Spec,
-    record: &Record,
+    container: Container<'_>,
     request: ExecRequest,
     user: Option<ResolvedUser>,
     home: impl Fn(u32) -> String,
 ) -> Result<ExecPlan, ExecError> {
+    let Container { spec, record, .. } = container;
     let own = spec
         .process()
         .as_ref()
@@ -111,18 +124,14 @@ pub fn plan(
     let home = home(process.user().uid());
     normalise_process(&mut process, &home);
     let linux = spec.linux().as_ref().ok_or(SpecError::Missing("linux"))?;
-    let seccomp = linux.seccomp().clone();
-    if seccomp.as_ref().is_some_and(notifies) {
-        return Err(
-            SpecError::Unsupported("exec under a seccomp filter with SCMP_ACT_NOTIFY").into(),
-        );
-    }
+    let init = record.init.map_or(0, |init| init.pid);
     let name = format!("_ses.{}", record.id);
     let keyring = CString::new(name).expect("an id has no NUL byte");
     Ok(ExecPlan {
         capabilities: process.capabilities().as_ref().map(masks),
         umask: process.user().umask().unwrap_or(DEFAULT_UMASK),
-        seccomp,
+        filter: container.filter,
+        state: ContainerState::new(record, container.status, init),
         personality: linux
             .personality()
             .as_ref()
@@ -276,11 +285,6 @@ fn refuse_unsupported(process: &Process) -> Result<(), ExecError> {
         Some((_, what)) => Err(SpecError::Unsupported(what).into()),
         None => Ok(()),
     }
-}
-
-fn notifies(filter: &LinuxSeccomp) -> bool {
-    let mut rules = filter.syscalls().iter().flatten();
-    rules.any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
 }
 
 fn masks(sets: &LinuxCapabilities) -> CapabilityMasks {

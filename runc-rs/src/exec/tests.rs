@@ -1,8 +1,11 @@
 //! Planning an exec: where the request is silent, the container decides.
 
+use std::path::Path;
+
 use super::*;
 use crate::cgroup::{Cgroup, Directories};
 use crate::proc::ProcessIdentity;
+use crate::seccomp;
 
 fn container(process: serde_json::Value) -> (Spec, Record) {
     let spec = serde_json::from_value(serde_json::json!({
@@ -47,7 +50,16 @@ fn own_process() -> serde_json::Value {
 
 fn planned(request: ExecRequest, user: Option<ResolvedUser>) -> Result<ExecPlan, ExecError> {
     let (spec, record) = container(own_process());
-    plan(&spec, &record, request, user, |uid| format!("/home/{uid}"))
+    let section = spec.linux().as_ref().unwrap().seccomp().clone().unwrap();
+    let filter = seccomp::plan(&section).unwrap();
+    let nowhere = Path::new("/proc/nowhere");
+    let container = Container {
+        spec: &spec,
+        record: &record,
+        status: Status::Running,
+        filter: Some(seccomp::prepare(nowhere, filter).unwrap()),
+    };
+    plan(container, request, user, |uid| format!("/home/{uid}"))
 }
 
 #[test]
@@ -66,7 +78,7 @@ fn a_bare_command_gets_all_of_inits_confinement() {
     assert_eq!(plan.process.no_new_privileges(), Some(true));
     assert_eq!(plan.process.oom_score_adj(), Some(5));
     assert_eq!(plan.umask, 63);
-    assert!(plan.seccomp.is_some());
+    assert!(plan.filter.is_some());
     let masks = plan.capabilities.unwrap();
     assert_eq!((masks.bounding, masks.effective, masks.ambient), (1, 1, 0));
     assert_eq!(plan.keyring.unwrap().to_str().unwrap(), "_ses.c");

@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use base::file::{PathError, read_bounded};
 use oci_spec::runtime::Spec;
 
+use crate::seccomp::SeccompError;
+
 pub use facts::HostFacts;
-pub(crate) use normalise::{DEFAULT_UMASK, normalise_process};
+pub(crate) use normalise::{DEFAULT_UMASK, normalise_process, seccomp_as_written};
 pub use normalise::{Normalised, normalise};
 pub use validate::validate;
 pub(crate) use validate::validate_process;
@@ -49,6 +51,8 @@ pub enum SpecError {
     DevIsNotADirectory,
     #[error("a bind mount on {0} is not supported: the runtime would change the host's directory")]
     BindOnDev(PathBuf),
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
 }
 
 /// Reads a specification.

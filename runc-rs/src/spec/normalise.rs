@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxCapabilities, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    Capabilities, LinuxCapabilities, LinuxSeccomp, LinuxSeccompArg, LinuxSeccompArgBuilder,
     LinuxSeccompOperator, Mount, Process, Root, Spec,
 };
 
@@ -46,7 +46,9 @@ pub fn normalise(mut spec: Spec, facts: &HostFacts, cgroup: &Cgroup) -> Normalis
     let sealed = read_only_hierarchies(&spec, cgroup);
     if let Some(linux) = spec.linux_mut() {
         linux.set_cgroups_path(Some(cgroup.path.clone()));
-        exchange_masks(linux);
+        if let Some(filter) = linux.seccomp_mut() {
+            exchange_masks(filter);
+        }
         let mut paths = linux.readonly_paths().clone().unwrap_or_default();
         paths.extend(sealed);
         linux.set_readonly_paths(Some(paths));
@@ -57,12 +59,18 @@ pub fn normalise(mut spec: Spec, facts: &HostFacts, cgroup: &Cgroup) -> Normalis
     }
 }
 
+/// Returns the seccomp section of a normalised specification as its author
+/// wrote it, for who reads it rightly: exchanging twice changes nothing.
+pub(crate) fn seccomp_as_written(spec: &Spec) -> Option<LinuxSeccomp> {
+    let mut filter = spec.linux().as_ref()?.seccomp().clone()?;
+    exchange_masks(&mut filter);
+    Some(filter)
+}
+
 /// The specification's `value` is the mask and `valueTwo` what is compared;
 /// libcontainer takes them the other way round, which lets every call through.
-fn exchange_masks(linux: &mut Linux) {
-    let Some(filter) = linux.seccomp_mut() else {
-        return;
-    };
+/// This and [`seccomp_as_written`] go when it makes no filter any more.
+fn exchange_masks(filter: &mut LinuxSeccomp) {
     let mut rules = filter.syscalls().clone().unwrap_or_default();
     for rule in &mut rules {
         if let Some(arguments) = rule.args() {

@@ -196,4 +196,8 @@ fn masks_of_seccomp_are_handed_over_the_way_libcontainer_reads_them() {
     let of = |index: usize| (arguments[index].value(), arguments[index].value_two());
     assert_eq!((of(0), of(1)), ((0, Some(8)), (7, None)));
     assert!(rules[1].args().is_none());
+    let written = seccomp_as_written(&done.spec).unwrap();
+    let arguments = written.syscalls().as_ref().unwrap()[0].args().clone();
+    let clone = arguments.unwrap()[0];
+    assert_eq!((clone.value(), clone.value_two()), (8, Some(0)));
 }

@@ -8,6 +8,7 @@ use std::path::{Component, Path};
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
 
 use super::{HostFacts, SpecError};
+use crate::seccomp;
 
 /// Refuses what this runtime cannot do rightly.
 ///
@@ -36,6 +37,9 @@ pub fn validate(spec: &Spec, facts: &HostFacts) -> Result<(), SpecError> {
         .is_some_and(|label| !label.is_empty())
     {
         return Err(SpecError::Unsupported("linux.mountLabel (SELinux)"));
+    }
+    if let Some(section) = linux.seccomp() {
+        seccomp::plan(section)?;
     }
     if facts.dev_is_not_a_directory {
         return Err(SpecError::DevIsNotADirectory);

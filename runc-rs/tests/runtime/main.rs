@@ -14,4 +14,6 @@ mod exec;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod seccomp;
+#[cfg(test)]
 mod terminals;
