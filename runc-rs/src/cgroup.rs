@@ -19,7 +19,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// The v1 controllers whose hierarchies a container joins, by the name of the
 /// directory they are mounted on. The tree `unified` and named hierarchies
 /// such as `systemd` hold no limits and are left alone.
-const V1_CONTROLLERS: [&str; 12] = [
+const V1_CONTROLLERS: [&str; 13] = [
     "blkio",
     "cpu",
     "cpuacct",
@@ -32,6 +32,7 @@ const V1_CONTROLLERS: [&str; 12] = [
     "net_prio",
     "perf_event",
     "pids",
+    "rdma",
 ];
 const PROCS_LIMIT_BYTES: u64 = 16 << 20;
 const MOUNTS_LIMIT_BYTES: u64 = 64 << 20;

@@ -16,6 +16,7 @@ pub mod log;
 pub mod passwd;
 pub mod payload;
 pub mod proc;
+pub mod resources;
 pub mod rootfs;
 pub mod seal;
 pub mod seccomp;

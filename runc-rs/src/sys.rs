@@ -5,6 +5,7 @@
     reason = "raw system calls without a safe wrapper elsewhere"
 )]
 
+pub mod bpf;
 pub mod mounts;
 pub mod seccomp;
 

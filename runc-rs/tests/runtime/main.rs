@@ -14,6 +14,8 @@ mod exec;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod resources;
+#[cfg(test)]
 mod seccomp;
 #[cfg(test)]
 mod terminals;
