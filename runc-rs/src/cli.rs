@@ -87,6 +87,8 @@ enum Command {
     Start(commands::start::Args),
     /// Print the state of a container
     State(commands::state::Args),
+    /// Change limits of a container
+    Update(commands::update::Args),
 }
 
 /// Runs the program with the arguments of a process.
@@ -170,5 +172,6 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
         Command::Spec(args) => commands::spec::run(&args),
         Command::Start(args) => commands::start::run(&context, &args),
         Command::State(args) => commands::state::run(&context, &args),
+        Command::Update(args) => commands::update::run(&context, &args),
     }
 }

@@ -5,6 +5,7 @@
 //!     state.json          0600, replaced by rename: this module's Record
 //!     config.json         the specification as normalised, what exec reads
 //!     creating.lock       held by every process of an unfinished creation
+//!     update.lock         held while limits are changed
 //!     console.sock        while a foreground run waits for its terminal
 //!     init/<id>/          libcontainer's own files; its notify.sock exists
 //!                         from creation until start
@@ -197,6 +198,11 @@ impl ContainerDirectory {
     /// process forked for it included, until init executes its program.
     pub fn creation_lock(&self) -> PathBuf {
         self.path.join("creating.lock")
+    }
+
+    /// Returns the lock that whoever changes the container's limits holds.
+    pub fn update_lock(&self) -> PathBuf {
+        self.path.join("update.lock")
     }
 
     /// Returns the bundle libcontainer is given: it reads `config.json` there.

@@ -14,6 +14,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 
 mod oci_state;
 
@@ -28,6 +29,8 @@ use crate::cgroup::CgroupError;
 use crate::create::{CreateError, StartError};
 use crate::exec::ExecError;
 use crate::log::Logger;
+use crate::resources::ResourceError;
+use crate::resources::rdt::RdtError;
 use crate::seal::SealError;
 use crate::signals::WaitError;
 use crate::spec::SpecError;
@@ -55,6 +58,10 @@ pub enum CommandError {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    #[error(transparent)]
+    Rdt(#[from] RdtError),
     #[error(transparent)]
     Create(#[from] CreateError),
     #[error(transparent)]

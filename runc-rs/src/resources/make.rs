@@ -47,6 +47,19 @@ pub fn make(cgroup: &mut Cgroup, resources: &LinuxResources) -> Result<(), Resou
     Ok(result?)
 }
 
+/// Makes one group of v1.
+pub(super) fn make_split(controller: &str, group: &Path, levels: usize) -> Result<(), PathError> {
+    let mut made = Made::default();
+    let result = made.make(group).and_then(|()| match controller {
+        CPUSET => fill_cpuset(group, levels).map(drop),
+        _ => Ok(()),
+    });
+    if result.is_err() {
+        made.remove();
+    }
+    result
+}
+
 /// The groups made so far, those above first.
 #[derive(Default)]
 struct Made(Vec<PathBuf>);

@@ -19,3 +19,5 @@ mod resources;
 mod seccomp;
 #[cfg(test)]
 mod terminals;
+#[cfg(test)]
+mod update;
