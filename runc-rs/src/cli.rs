@@ -62,6 +62,8 @@ enum Command {
     Create(commands::create::Args),
     /// Remove a container and what belongs to it
     Delete(commands::delete::Args),
+    /// Print what a container uses, and when it runs out of memory
+    Events(commands::events::Args),
     /// Run another process in a container
     Exec(commands::exec::Args),
     /// Print what this runtime can do
@@ -160,6 +162,7 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Create(args) => commands::create::run(&context, args),
         Command::Delete(args) => commands::delete::run(&context, &args),
+        Command::Events(args) => commands::events::run(&context, &args),
         Command::Exec(args) => commands::exec::run(&context, args),
         Command::Features => commands::features::run(),
         Command::Hook(args) => commands::hook::run(&args),

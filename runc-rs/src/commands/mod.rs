@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod hook;
@@ -80,6 +81,10 @@ pub enum CommandError {
     File(#[from] PathError),
     #[error("container not running")]
     NotRunning,
+    #[error("container with id {0} is not running")]
+    NotRunningById(ContainerName),
+    #[error("cannot wait for events of the container")]
+    Poll(#[source] io::Error),
     #[error("cannot {action} container {id}: it is {status}")]
     WrongStatus {
         action: &'static str,

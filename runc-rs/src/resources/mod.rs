@@ -1,5 +1,5 @@
 //! The limits of a container: making its control groups, putting limits into
-//! force and changing them.
+//! force, changing and measuring them.
 //!
 //! `plan/` and `devices/` say what to write, pure; `make.rs`, `apply.rs` and
 //! `join.rs` act, on the directories the container's record names, in this
@@ -8,8 +8,10 @@
 //! was created without (`widen.rs`).
 
 pub mod devices;
+pub mod events;
 pub mod plan;
 pub mod rdt;
+pub mod stats;
 pub mod update;
 
 mod apply;

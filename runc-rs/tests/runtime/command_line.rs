@@ -53,7 +53,7 @@ fn a_failed_start_is_explained_in_the_log() {
 #[test]
 fn what_is_not_built_is_an_unknown_command() {
     let bundle = Bundle::idle();
-    for command in ["events", "checkpoint", "restore", "nope"] {
+    for command in ["checkpoint", "restore", "nope"] {
         bundle
             .runc(&[command, "c"])
             .fails(1, "unrecognized subcommand");

@@ -10,6 +10,8 @@ mod command_line;
 #[cfg(test)]
 mod confinement;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod exec;
 #[cfg(test)]
 mod lifecycle;
