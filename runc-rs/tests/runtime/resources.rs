@@ -131,6 +131,11 @@ fn groups_are_made_limited_and_entered() {
         );
     }
     assert!(!devices.contains("a *:*"), "{devices}");
+    assert_entered(&groups);
+}
+
+/// Moves a process into the groups and asserts that it is in all.
+fn assert_entered(groups: &Groups) {
     let mut child = idle();
     let pid = i32::try_from(child.id()).unwrap();
     resources::join(&groups.0, pid).unwrap();
@@ -316,10 +321,5 @@ fn limits_of_v2_are_put_into_force() {
     for (file, value) in expected {
         assert_eq!(groups.read("", file), value, "{file}");
     }
-    let mut child = idle();
-    let pid = i32::try_from(child.id()).unwrap();
-    resources::join(&groups.0, pid).unwrap();
-    assert_eq!(groups.read("", "cgroup.procs"), pid.to_string());
-    drop(child.stdin.take());
-    assert!(wait(&mut child).success());
+    assert_entered(&groups);
 }

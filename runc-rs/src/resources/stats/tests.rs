@@ -30,48 +30,50 @@ fn split(directory: &Path) -> Cgroup {
     }
 }
 
+/// What the files of a v1 group say.
+const V1_FILES: &[(&str, &str)] = &[
+    (
+        "cpu.stat",
+        "nr_periods 7\nnr_throttled 3\nthrottled_time 1000\n",
+    ),
+    ("cpuacct.usage", "123456\n"),
+    ("cpuacct.stat", "user 5\nsystem 2\n"),
+    ("cpuacct.usage_percpu", "100000 23456 \n"),
+    (
+        "cpuacct.usage_all",
+        "cpu user system\n0 60000 40000\n1 20000 3456\n",
+    ),
+    ("cpuset.cpus", "0-1,4\n"),
+    ("cpuset.mems", "0\n"),
+    ("cpuset.sched_relax_domain_level", "-1\n"),
+    (
+        "memory.stat",
+        "cache 4096\nrss 8192\nhierarchical_memory_limit 9223372036854771712\n",
+    ),
+    ("memory.usage_in_bytes", "12288\n"),
+    ("memory.max_usage_in_bytes", "16384\n"),
+    ("memory.limit_in_bytes", "9223372036854771712\n"),
+    ("memory.failcnt", "1\n"),
+    ("memory.kmem.usage_in_bytes", "10\n"),
+    ("pids.current", "2\n"),
+    ("pids.max", "max\n"),
+    ("blkio.bfq.io_serviced_recursive", "Total 0\n"),
+    (
+        "blkio.throttle.io_serviced_recursive",
+        "8:0 Read 4\n8:0 Total 4\nTotal 4\n",
+    ),
+    (
+        "blkio.throttle.io_service_bytes_recursive",
+        "8:0 Read 4096\nTotal 4096\n",
+    ),
+    ("rdma.current", "mlx4_0 hca_handle=2 hca_object=2000\n"),
+    ("rdma.max", "mlx4_0 hca_handle=3 hca_object=max\n"),
+];
+
 #[test]
-fn measures_of_v1() {
+fn measures_of_v1_count_time_and_memory() {
     let directory = tempfile::tempdir().unwrap();
-    let files = [
-        (
-            "cpu.stat",
-            "nr_periods 7\nnr_throttled 3\nthrottled_time 1000\n",
-        ),
-        ("cpuacct.usage", "123456\n"),
-        ("cpuacct.stat", "user 5\nsystem 2\n"),
-        ("cpuacct.usage_percpu", "100000 23456 \n"),
-        (
-            "cpuacct.usage_all",
-            "cpu user system\n0 60000 40000\n1 20000 3456\n",
-        ),
-        ("cpuset.cpus", "0-1,4\n"),
-        ("cpuset.mems", "0\n"),
-        ("cpuset.sched_relax_domain_level", "-1\n"),
-        (
-            "memory.stat",
-            "cache 4096\nrss 8192\nhierarchical_memory_limit 9223372036854771712\n",
-        ),
-        ("memory.usage_in_bytes", "12288\n"),
-        ("memory.max_usage_in_bytes", "16384\n"),
-        ("memory.limit_in_bytes", "9223372036854771712\n"),
-        ("memory.failcnt", "1\n"),
-        ("memory.kmem.usage_in_bytes", "10\n"),
-        ("pids.current", "2\n"),
-        ("pids.max", "max\n"),
-        ("blkio.bfq.io_serviced_recursive", "Total 0\n"),
-        (
-            "blkio.throttle.io_serviced_recursive",
-            "8:0 Read 4\n8:0 Total 4\nTotal 4\n",
-        ),
-        (
-            "blkio.throttle.io_service_bytes_recursive",
-            "8:0 Read 4096\nTotal 4096\n",
-        ),
-        ("rdma.current", "mlx4_0 hca_handle=2 hca_object=2000\n"),
-        ("rdma.max", "mlx4_0 hca_handle=3 hca_object=max\n"),
-    ];
-    write(directory.path(), &files);
+    write(directory.path(), V1_FILES);
     let stats = to_json(&v1::measure(&split(directory.path())).unwrap());
     assert_eq!(
         stats["cpu"],
@@ -95,6 +97,13 @@ fn measures_of_v1() {
             "raw": {"cache": 4096, "rss": 8192, "hierarchical_memory_limit": unlimited},
         })
     );
+}
+
+#[test]
+fn measures_of_v1_count_processes_and_devices() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), V1_FILES);
+    let stats = to_json(&v1::measure(&split(directory.path())).unwrap());
     assert_eq!(stats["pids"], json!({"current": 2}));
     assert_eq!(
         stats["blkio"],
@@ -121,12 +130,11 @@ fn measures_of_v1() {
     }
 }
 
-#[test]
-fn measures_of_v2_are_in_the_words_of_v1() {
-    let directory = tempfile::tempdir().unwrap();
+/// What the files of a v2 group say.
+fn v2_files() -> Vec<(&'static str, &'static str)> {
     let pressure = "some avg10=1.50 avg60=0.25 avg300=0.00 total=42\nfull avg10=0.00 avg60=0.00 \
         avg300=0.00 total=7\n";
-    let files = [
+    vec![
         (
             "cpu.stat",
             "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 7\nnr_throttled 3\n\
@@ -145,8 +153,13 @@ fn measures_of_v2_are_in_the_words_of_v1() {
             "io.stat",
             "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n8:16 \n",
         ),
-    ];
-    write(directory.path(), &files);
+    ]
+}
+
+#[test]
+fn measures_of_v2_are_in_the_words_of_v1() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &v2_files());
     let stats = to_json(&v2::measure_group(directory.path()).unwrap());
     assert_eq!(
         stats["cpu"],
