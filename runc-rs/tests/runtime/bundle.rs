@@ -72,6 +72,23 @@ impl Bundle {
         Self::with_script("exec sleep 1000")
     }
 
+    /// Gives the container a user namespace whose root is 100000 here.
+    pub(crate) fn use_user_namespace(&mut self) {
+        use std::os::unix::fs::{PermissionsExt as _, chown};
+        const ROOT: u32 = 100_000;
+        let map = json!([{"containerID": 0, "hostID": ROOT, "size": 65536}]);
+        let linux = &mut self.config["linux"];
+        linux["uidMappings"] = map.clone();
+        linux["gidMappings"] = map;
+        let namespaces = linux["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user"}));
+        for entry in ["", "bin", "tmp", "root"] {
+            chown(self.rootfs().join(entry), Some(ROOT), Some(ROOT)).unwrap();
+        }
+        // The mapped root has to reach the root filesystem.
+        fs::set_permissions(self.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }

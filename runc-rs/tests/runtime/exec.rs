@@ -58,17 +58,12 @@ fn exec_keeps_no_new_privs_user_and_groups() {
 fn exec_lands_in_every_namespace_of_init() {
     let mut bundle = Bundle::idle();
     with_filter(&mut bundle);
-    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
-    namespaces.push(json!({"type": "user"}));
-    namespaces.push(json!({"type": "time"}));
-    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
-    bundle.config["linux"]["uidMappings"] = map.clone();
-    bundle.config["linux"]["gidMappings"] = map;
-    for entry in ["", "bin", "tmp", "root"] {
-        std::os::unix::fs::chown(bundle.rootfs().join(entry), Some(100_000), Some(100_000))
-            .unwrap();
-    }
-    allow_traversal(bundle.path());
+    bundle.use_user_namespace();
+    let namespaces = &mut bundle.config["linux"]["namespaces"];
+    namespaces
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"type": "time"}));
     bundle.start("c");
     let pid = bundle.pid("c");
     for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
@@ -85,12 +80,6 @@ fn exec_lands_in_every_namespace_of_init() {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("Uid:\t100000\t100000"), "{status}");
     assert!(status.contains("Seccomp:\t2"), "{status}");
-}
-
-/// The mapped root has to reach the root filesystem below a private directory.
-fn allow_traversal(path: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]

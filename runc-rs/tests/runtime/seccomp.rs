@@ -362,6 +362,21 @@ fn the_agent_answers_calls_of_an_exec() {
     }
 }
 
+/// The process is undumpable, and root only in its own user namespace.
+#[test]
+fn the_listener_is_taken_out_of_another_user_namespace() {
+    let mut bundle = Bundle::idle();
+    let agent = Agent::listen(&bundle);
+    bundle.config["linux"]["seccomp"] = notifying(&agent);
+    bundle.use_user_namespace();
+    bundle.start("c");
+    let said = bundle.exec("c", "mkdir /tmp/x 2>&1 || true");
+    assert!(said.contains("remote"), "{said}");
+    let told = agent.told();
+    let pid = told.last().unwrap()["state"]["pid"].as_i64();
+    assert_eq!(pid, Some(bundle.pid("c").into()));
+}
+
 #[test]
 fn an_exec_whose_agent_is_gone_fails_and_is_gone_too() {
     let mut bundle = Bundle::idle();
