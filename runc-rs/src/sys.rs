@@ -7,6 +7,7 @@
 
 pub mod bpf;
 pub mod mounts;
+pub mod process;
 pub mod seccomp;
 
 use std::ffi::CStr;

@@ -167,7 +167,11 @@ fn verify_multiplexer(master: &OwnedFd) -> Result<(), TerminalError> {
     is_real.then_some(()).ok_or(TerminalError::NotPtmx)
 }
 
-fn send(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<(), TerminalError> {
+/// Sends a descriptor over a connected socket.
+///
+/// # Errors
+/// When nobody is at the other end.
+pub fn send(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<(), TerminalError> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = [master];

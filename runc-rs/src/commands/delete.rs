@@ -7,10 +7,10 @@ use base::lock::FileLock;
 
 use rustix::process::Signal;
 
-use super::oci_state::OciState;
 use super::{CommandError, Context, Failure};
 use crate::cgroup::Freezer;
 use crate::hooks;
+use crate::oci_state::OciState;
 use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status};
 
 const KILL_LIMIT: Duration = Duration::from_secs(10);

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use super::oci_state::OciState;
 use super::{CommandError, Context, Failure, print};
+use crate::oci_state::OciState;
 use crate::state::StateError;
 
 /// Arguments of `list`.

@@ -17,8 +17,6 @@ pub mod start;
 pub mod state;
 pub mod update;
 
-mod oci_state;
-
 use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::path::PathBuf;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use oci_spec::runtime::Spec;
 
-use super::oci_state::OciState;
 use super::{CommandError, ContainerArgs, Context, Failure, find};
 use crate::create;
 use crate::hooks;
+use crate::oci_state::OciState;
 use crate::state::{ContainerDirectory, Record, Status};
 
 /// Arguments of `start`.

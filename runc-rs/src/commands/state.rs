@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::oci_state::OciState;
 use super::{ContainerArgs, Context, Failure, find, print};
+use crate::oci_state::OciState;
 
 /// Arguments of `state`.
 pub type Args = ContainerArgs;

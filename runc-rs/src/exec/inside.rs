@@ -41,7 +41,7 @@ pub(super) fn become_process(
 }
 
 /// Returns a message saying that `step` failed with an error.
-pub(super) fn failed<E: Display>(step: &'static str) -> impl Fn(E) -> String {
+pub(crate) fn failed<E: Display>(step: &'static str) -> impl Fn(E) -> String {
     move |error| format!("cannot {step}: {error}")
 }
 
@@ -55,22 +55,45 @@ fn confine(
         become_namespace_root()?;
     }
     rustix::process::setsid().map_err(failed("start a session"))?;
-    if let Some(name) = &plan.keyring {
-        match sys::join_session_keyring(name) {
-            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
-                return Err(failed("join the session keyring")(error));
-            }
-            _ => {}
-        }
-    }
+    join_keyring(plan)?;
     if let Some(socket) = console {
         terminal::take_new(socket).map_err(|error| base::failure::chain(&error))?;
     }
+    settle(plan, hand_over)
+}
+
+/// Joins the container's session keyring, so that the caller's keys are out of
+/// reach. A kernel without keyrings has none to leak.
+///
+/// # Errors
+/// A message; when the quota is used up, say.
+pub(crate) fn join_keyring(plan: &ExecPlan) -> Result<(), String> {
+    let Some(name) = &plan.keyring else {
+        return Ok(());
+    };
+    match sys::join_session_keyring(name) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
+            Err(failed("join the session keyring")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Becomes what the plan says in all but the program; init and every later
+/// process do it here.
+///
+/// # Errors
+/// A message that names the step.
+pub(crate) fn settle(
+    plan: &ExecPlan,
+    hand_over: impl Fn(OwnedFd) -> Result<(), String>,
+) -> Result<(), String> {
     set_console_size(plan);
     give_streams(plan.process.user().uid())?;
     if let Some(personality) = plan.personality {
         sys::set_personality(personality).map_err(failed("set the personality"))?;
     }
+    plan.scheduling.apply()?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     take_privileges(plan, hand_over)
 }

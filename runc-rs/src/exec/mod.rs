@@ -5,7 +5,7 @@
 //! what the process will be, from the container's specification and the
 //! request; [`perform`] enters the container and becomes it.
 
-mod inside;
+pub(crate) mod inside;
 mod perform;
 mod plan;
 mod user;
@@ -26,6 +26,7 @@ use crate::spec::{self, SpecError};
 use crate::state::{ContainerDirectory, Record, StateError};
 use crate::terminal::TerminalError;
 
+pub(crate) use perform::set_limit;
 pub use perform::{Started, perform};
 pub use plan::{Container, ExecPlan, ExecRequest, Overrides, plan};
 pub use user::UserRequest;
@@ -152,15 +153,22 @@ pub fn prepare(
         status: directory.status(record),
         filter: filter(directory, &spec)?,
     };
-    plan(container, request, user, home)
+    let plan = plan(container, request, user, home)?;
+    if plan.process.exec_cpu_affinity().is_some() {
+        return Err(SpecError::Unsupported("process.execCPUAffinity").into());
+    }
+    Ok(plan)
 }
 
 /// Makes the container's filter, or takes it from the cache. It is done here,
 /// outside of the container, so that it is only loaded inside.
-fn filter(
+///
+/// # Errors
+/// When the section is invalid or its program cannot be made.
+pub(crate) fn filter(
     directory: &ContainerDirectory,
     spec: &oci_spec::runtime::Spec,
-) -> Result<Option<Filter>, ExecError> {
+) -> Result<Option<Filter>, SeccompError> {
     let Some(section) = spec::seccomp_as_written(spec) else {
         return Ok(None);
     };

@@ -111,7 +111,7 @@ fn enter(
             .map_err(|error| base::failure::chain(&error))?;
     }
     for limit in plan.process.rlimits().iter().flatten() {
-        set_limit(limit).map_err(failed("set a resource limit"))?;
+        set_limit(None, limit).map_err(failed("set a resource limit"))?;
     }
     // Processes of the container must not look into this one while it is
     // half inside.
@@ -147,13 +147,17 @@ fn join(target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-fn set_limit(limit: &PosixRlimit) -> rustix::io::Result<()> {
+/// Sets a limit of the process `pid`; `None` is the caller.
+///
+/// # Errors
+/// Where the kernel refuses it: to raise a hard one needs CAP_SYS_RESOURCE.
+pub(crate) fn set_limit(pid: Option<Pid>, limit: &PosixRlimit) -> rustix::io::Result<()> {
     let value = |number: u64| (number != u64::MAX).then_some(number);
     let wanted = Rlimit {
         current: value(limit.soft()),
         maximum: value(limit.hard()),
     };
-    rustix::process::setrlimit(resource(limit.typ()), wanted)
+    rustix::process::prlimit(pid, resource(limit.typ()), wanted).map(drop)
 }
 
 fn resource(kind: PosixRlimitType) -> Resource {

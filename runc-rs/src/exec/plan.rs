@@ -14,6 +14,7 @@ use oci_spec::runtime::{
 
 use super::ExecError;
 use super::user::{ResolvedUser, UserRequest};
+use crate::init::scheduling::{self, SchedulingPlan};
 use crate::seccomp::Filter;
 use crate::seccomp::notify::ContainerState;
 use crate::spec::{DEFAULT_UMASK, SpecError, normalise_process, validate_process};
@@ -78,6 +79,7 @@ pub struct ExecPlan {
     pub umask: u32,
     /// The name of the session keyring to join.
     pub keyring: Option<CString>,
+    pub scheduling: SchedulingPlan,
     /// The `cgroup.procs` files to enter by.
     pub entrances: Vec<PathBuf>,
     pub preserve_fds: u32,
@@ -120,7 +122,6 @@ pub fn plan(
     };
     apply(&mut process, request.overrides, user)?;
     validate_process(&process)?;
-    refuse_unsupported(&process)?;
     let home = home(process.user().uid());
     normalise_process(&mut process, &home);
     let linux = spec.linux().as_ref().ok_or(SpecError::Missing("linux"))?;
@@ -142,6 +143,7 @@ pub fn plan(
         keyring: (record.keyring == KeyringMode::Fresh).then_some(keyring),
         entrances: record.cgroup.entrances(),
         preserve_fds: request.preserve_fds,
+        scheduling: scheduling::plan(&process, linux.memory_policy().as_ref())?,
         process,
     })
 }
@@ -264,27 +266,6 @@ fn no_capabilities() -> LinuxCapabilities {
 fn parse_capability(name: &str) -> Result<Capability, ExecError> {
     serde_json::from_value(serde_json::Value::from(name))
         .map_err(|_| ExecError::UnknownCapability(name.to_owned()))
-}
-
-fn refuse_unsupported(process: &Process) -> Result<(), ExecError> {
-    let refused = [
-        (
-            process.scheduler().is_some(),
-            "process.scheduler of an exec",
-        ),
-        (
-            process.io_priority().is_some(),
-            "process.ioPriority of an exec",
-        ),
-        (
-            process.exec_cpu_affinity().is_some(),
-            "process.execCPUAffinity",
-        ),
-    ];
-    match refused.iter().find(|(present, _)| *present) {
-        Some((_, what)) => Err(SpecError::Unsupported(what).into()),
-        None => Ok(()),
-    }
 }
 
 fn masks(sets: &LinuxCapabilities) -> CapabilityMasks {

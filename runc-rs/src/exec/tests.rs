@@ -148,7 +148,7 @@ fn what_cannot_be_done_is_refused() {
         (serde_json::json!({"args": []}), "process.args"),
         (serde_json::json!({"selinuxLabel": "a"}), "selinuxLabel"),
         (
-            serde_json::json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1}}),
+            serde_json::json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 9}}),
             "ioPriority",
         ),
     ];

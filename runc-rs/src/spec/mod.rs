@@ -51,6 +51,8 @@ pub enum SpecError {
     DevIsNotADirectory,
     #[error("a bind mount on {0} is not supported: the runtime would change the host's directory")]
     BindOnDev(PathBuf),
+    #[error("sysctl {0:?} is not of a namespace of the container's own")]
+    ForeignSysctl(String),
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
 }

@@ -12,23 +12,23 @@ use crate::state::{Record, Status};
 /// The state of one container.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OciState {
+pub(crate) struct OciState {
     oci_version: String,
-    pub(super) id: String,
+    pub(crate) id: String,
     /// Zero unless the container has a process.
-    pub(super) pid: i32,
-    pub(super) status: Status,
-    pub(super) bundle: PathBuf,
+    pub(crate) pid: i32,
+    pub(crate) status: Status,
+    pub(crate) bundle: PathBuf,
     rootfs: PathBuf,
-    pub(super) created: Timestamp,
+    pub(crate) created: Timestamp,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
-    pub(super) owner: String,
+    pub(crate) owner: String,
 }
 
 impl OciState {
     /// Returns the state of the container of `record`.
-    pub(super) fn new(record: Record, status: Status) -> Self {
+    pub(crate) fn new(record: Record, status: Status) -> Self {
         let pid = record.init.map_or(0, |init| init.pid);
         Self {
             oci_version: record.oci_version,
@@ -44,9 +44,16 @@ impl OciState {
     }
 
     /// Returns the state as JSON on one line.
-    pub(super) fn to_json(&self) -> Vec<u8> {
+    pub(crate) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a state always serializes")
     }
+}
+
+/// Returns what a hook of a container that is being made is told, as JSON.
+pub(crate) fn of_creation(record: &Record, status: Status, pid: i32) -> Vec<u8> {
+    let mut state = OciState::new(record.clone(), status);
+    state.pid = pid;
+    state.to_json()
 }
 
 /// Who created it, by name where that is plain; the name service is not asked.

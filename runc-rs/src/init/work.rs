@@ -1,0 +1,125 @@
+//! What the runtime does for init from outside while that builds its root.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use base::file::PathContext as _;
+use oci_spec::runtime::{LinuxResources, Spec};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::{InitError, InitPlan, ParentWork, user_namespace};
+use crate::cgroup::{Cgroup, Directories};
+use crate::hooks;
+use crate::oci_state;
+use crate::resources;
+use crate::rootfs::{self, IdMappings, SourceRequest};
+use crate::seccomp::notify::{self, ContainerState};
+use crate::state::Status;
+
+/// The parent's work for one container.
+#[derive(Debug)]
+pub struct Work<'a> {
+    cgroup: &'a mut Cgroup,
+    resources: &'a LinuxResources,
+    plan: &'a InitPlan,
+    spec: &'a Spec,
+    has_groups: bool,
+}
+
+impl<'a> Work<'a> {
+    /// Returns the work for the container of `spec`, planned as `plan`.
+    pub fn new(
+        cgroup: &'a mut Cgroup,
+        resources: &'a LinuxResources,
+        plan: &'a InitPlan,
+        spec: &'a Spec,
+    ) -> Self {
+        Self {
+            cgroup,
+            resources,
+            plan,
+            spec,
+            has_groups: false,
+        }
+    }
+
+    /// Makes the group before init where init can be cloned into it, on v2. On
+    /// v1 the groups are made while init works.
+    ///
+    /// # Errors
+    /// When the group cannot be made or limited.
+    pub fn prepare(&mut self) -> Result<Option<OwnedFd>, InitError> {
+        let Directories::Unified(group) = &self.cgroup.directories else {
+            return Ok(None);
+        };
+        let group = group.clone();
+        self.make_groups()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(&group, flags, Mode::empty()).at("open", &group)?;
+        Ok(Some(handle))
+    }
+
+    fn make_groups(&mut self) -> Result<(), InitError> {
+        resources::make(self.cgroup, self.resources)?;
+        resources::apply(self.cgroup, self.resources)?;
+        if let Some(owner) = resources::delegation_owner(self.spec) {
+            resources::delegate(self.cgroup, owner)?;
+        }
+        self.has_groups = true;
+        Ok(())
+    }
+}
+
+impl ParentWork for Work<'_> {
+    fn group(&mut self, pid: i32) -> Result<(), InitError> {
+        if !self.has_groups {
+            self.make_groups()?;
+        }
+        // Once more on v2: an older kernel, or a stage, has not put it there.
+        Ok(resources::join(self.cgroup, pid)?)
+    }
+
+    fn mounted(&mut self, pid: i32) -> Result<(), InitError> {
+        let hooks = &self.plan.hooks;
+        let hooks = hooks.prestart().iter().chain(hooks.create_runtime());
+        for hook in hooks.flatten() {
+            let state = oci_state::of_creation(&self.plan.record, Status::Creating, pid);
+            hooks::run(hook, &state)?;
+        }
+        Ok(())
+    }
+
+    fn source(&mut self, pid: i32, request: &SourceRequest) -> Result<OwnedFd, InitError> {
+        let failed = |error: rustix::io::Errno| InitError::Kernel("open init", error.into());
+        let process = Pid::from_raw(pid).expect("init has a process id");
+        let child = pidfd_open(process, PidfdFlags::empty()).map_err(failed)?;
+        let mappings = request
+            .id_map
+            .map(|map| &self.plan.rootfs.id_mappings[map.number]);
+        let namespace = match mappings {
+            None => None,
+            Some(IdMappings::Container) => {
+                let path = PathBuf::from(format!("/proc/{pid}/ns/user"));
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                Some(rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?)
+            }
+            Some(IdMappings::Own { uids, gids }) => {
+                Some(user_namespace(uids, gids).map_err(InitError::IdMap)?)
+            }
+        };
+        let namespace = namespace.as_ref().map(|namespace| namespace.as_fd());
+        Ok(rootfs::open_source(child.as_fd(), request, namespace)?)
+    }
+
+    fn listener(&mut self, pid: i32, descriptor: i32) -> Result<(), InitError> {
+        let process = Pid::from_raw(pid).expect("init has a process id");
+        let listener = notify::take(process, descriptor)?;
+        let filter = self.plan.process.filter.as_ref();
+        if let Some(agent) = filter.and_then(|filter| filter.agent()) {
+            let state = ContainerState::new(&self.plan.record, Status::Creating, pid);
+            agent.tell(listener.as_fd(), process, &state)?;
+        }
+        Ok(())
+    }
+}
