@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::boot_id;
 
-const LIMIT: Duration = Duration::from_secs(20);
+/// Long, since a disk that discards what was deleted may stand still: 20 s were
+/// not enough beside the removal of a large tree.
+const LIMIT: Duration = Duration::from_secs(60);
 /// The number whose doubling panics.
 const PANICS: u64 = 13;
 /// The number whose doubling has a reply that no record can hold.
