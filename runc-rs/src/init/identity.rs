@@ -116,7 +116,8 @@ pub fn user_namespace(
 ) -> Result<OwnedFd, IdMapError> {
     let made = sys::process::clone_process(libc::CLONE_NEWUSER as u64, None);
     let Fork::Parent(holder) = made.map_err(IdMapError::Namespace)? else {
-        // Holds it until it is open here, and is killed then.
+        // Holds it until it is open here, and is killed then, or with us.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).ok();
         loop {
             std::thread::sleep(HOLD);
         }
