@@ -103,6 +103,9 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     if let Some(who) = contenders.iter().find(|who| !possible.contains(who)) {
         bail!("{} takes no part in this bench", who.name());
     }
+    if arguments.up > 0 && !contenders.contains(&Who::Ours) {
+        bail!("--up needs ours among the contenders");
+    }
     let default_rounds = if arguments.name == Name::Pull { 5 } else { 30 };
     let rounds = arguments.rounds.unwrap_or(default_rounds).max(1);
     Ok(Plan {
