@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use events::{Class, EventType};
+pub use netd_api::{CONTAINER_RENAMED, Renamed};
 use serde::{Deserialize, Serialize};
 
 /// The name the engine's events carry as their source.
@@ -18,7 +19,6 @@ pub const CONTAINER_STOPPED: &str = "container.stopped";
 pub const CONTAINER_RESTARTED: &str = "container.restarted";
 pub const CONTAINER_PAUSED: &str = "container.paused";
 pub const CONTAINER_RESUMED: &str = "container.resumed";
-pub const CONTAINER_RENAMED: &str = "container.renamed";
 pub const CONTAINER_ATTACHED: &str = "container.attached";
 pub const CONTAINER_REMOVED: &str = "container.removed";
 pub const CONTAINER_HEALTH: &str = "container.health";
@@ -81,7 +81,10 @@ pub const EVENTS: &[EventType] = &[
     fact(CONTAINER_RESTARTED, "{}"),
     fact(CONTAINER_PAUSED, "{}"),
     fact(CONTAINER_RESUMED, "{}"),
-    fact(CONTAINER_RENAMED, "Renamed"),
+    EventType {
+        readers: "engine, netd",
+        ..fact(CONTAINER_RENAMED, "Renamed")
+    },
     fact(CONTAINER_ATTACHED, "{}"),
     fact(CONTAINER_REMOVED, "ContainerNamed"),
     fact(CONTAINER_HEALTH, "Health"),
@@ -115,13 +118,6 @@ pub struct StartFailed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Killed {
     pub signal: u32,
-}
-
-/// Payload of [`CONTAINER_RENAMED`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Renamed {
-    pub old_name: String,
-    pub name: String,
 }
 
 /// Payload of [`CONTAINER_HEALTH`].

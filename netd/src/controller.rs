@@ -3,6 +3,7 @@
 
 pub mod networks;
 mod over;
+mod rename;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

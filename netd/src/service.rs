@@ -1,11 +1,15 @@
 //! netd's requests and the facts it acts on, as the event log's server calls it.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use base::{Failure, FailureKind, RunId};
+use base::{ContainerId, Failure, FailureKind, RunId};
 use engine_shim_api::event::{CLEANED, EXITED};
 use events::{Record, Reply, Request, RequestBody, Service};
-use netd_api::{Attach, CreateNetwork, Detach, Detached, RemoveNetwork, SOURCE};
+use netd_api::{
+    Attach, CONTAINER_RENAMED, CreateNetwork, Detach, Detached, RemoveNetwork, Renamed, SOURCE,
+};
 
 use crate::controller::{ControlError, Controller};
 
@@ -35,7 +39,7 @@ impl Service for NetworkService {
     }
 
     fn is_observed(&self, record: &Record) -> bool {
-        matches!(record.kind.as_str(), EXITED | CLEANED)
+        matches!(record.kind.as_str(), EXITED | CLEANED | CONTAINER_RENAMED)
     }
 
     fn is_teardown(&self, record: &Record) -> bool {
@@ -70,13 +74,17 @@ impl Service for NetworkService {
     }
 
     fn observe(&self, record: &Record) -> Result<(), Failure> {
-        let run: RunId = record
-            .subject
-            .parse()
-            .map_err(|error| Failure::new(FailureKind::Invalid, error))?;
-        self.controller
-            .release(&run)
-            .map_err(|error| error.failure())
+        let observed = match record.kind.as_str() {
+            CONTAINER_RENAMED => {
+                let container: ContainerId = subject(record)?;
+                let renamed: Renamed = record
+                    .payload()
+                    .map_err(|error| Failure::from_error(FailureKind::Invalid, &error))?;
+                self.controller.rename(&container, &renamed.name)
+            }
+            _ => self.controller.release(&subject::<RunId>(record)?),
+        };
+        observed.map_err(|error| error.failure())
     }
 
     fn resync(&self) -> Result<(), Failure> {
@@ -84,6 +92,11 @@ impl Service for NetworkService {
             .release_exited()
             .map_err(|error| error.failure())
     }
+}
+
+fn subject<T: FromStr<Err: Display>>(record: &Record) -> Result<T, Failure> {
+    let parsed = record.subject.parse();
+    parsed.map_err(|error| Failure::new(FailureKind::Invalid, error))
 }
 
 fn answer<B: RequestBody>(

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use base::{NetworkId, RunId};
+use base::{ContainerId, NetworkId, RunId};
 use ipnet::Ipv4Net;
 use netd_api::attach::{Attach, Attached, Dns, Endpoint, EndpointRequest, Lease, PublishedPort};
 use netd_api::{NetworkConfig, NetworkDriver};
@@ -176,6 +176,28 @@ impl State {
         })
     }
 
+    /// Gives the attached runs of a container another name, and returns those
+    /// that had another one.
+    pub fn rename(&mut self, container: &ContainerId, name: &str) -> Vec<RunId> {
+        let mut renamed = Vec::new();
+        for (id, run) in &mut self.runs {
+            let request = &mut run.lease.request;
+            let is_its = id.container == *container && run.phase == Phase::Attached;
+            if !is_its || request.container_name == name {
+                continue;
+            }
+            name.clone_into(&mut request.container_name);
+            for endpoint in &mut run.lease.attached.endpoints {
+                let mut wanted = request.endpoints.iter();
+                if let Some(wanted) = wanted.find(|it| it.network == endpoint.network) {
+                    endpoint.dns_names = dns_names(request, wanted, &endpoint.network_name);
+                }
+            }
+            renamed.push(id.clone());
+        }
+        renamed
+    }
+
     fn check_endpoints(&self, endpoints: &[EndpointRequest]) -> Result<(), LeaseError> {
         if endpoints.len() > ENDPOINT_LIMIT {
             return Err(LeaseError::TooMany);
@@ -225,7 +247,7 @@ impl State {
             ipv4: ipv4.expect("the prefix is that of a subnet"),
             gateway: (!network.internal).then_some(pool.gateway),
             mac: mac.to_string(),
-            dns_names: dns_names(request, wanted, network),
+            dns_names: dns_names(request, wanted, &network.name),
         })
     }
 
@@ -248,8 +270,8 @@ impl State {
 
 /// The names a network's DNS knows a container by, as Docker has them: name,
 /// aliases, short id, host name; none on the default network.
-fn dns_names(request: &Attach, wanted: &EndpointRequest, network: &NetworkConfig) -> Vec<String> {
-    if network.name == DEFAULT_NETWORK {
+fn dns_names(request: &Attach, wanted: &EndpointRequest, network: &str) -> Vec<String> {
+    if network == DEFAULT_NETWORK {
         return Vec::new();
     }
     let short = request.run.container.short().to_owned();

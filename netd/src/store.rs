@@ -12,7 +12,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::file::{
@@ -165,12 +165,15 @@ impl Store {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_intent(&self, lease: &Lease) -> Result<(), StoreError> {
-        let run = &lease.request.run;
-        let json = serde_json::to_vec(lease).map_err(|source| StoreError::Encode {
-            what: format!("the lease of {run}"),
-            source,
-        })?;
-        Ok(replace(&self.intent(run), &json, FileMode::Private)?)
+        write_lease(&self.intent(&lease.request.run), lease)
+    }
+
+    /// Writes a complete lease anew: what it says has changed, not what it holds.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn rewrite(&self, lease: &Lease) -> Result<(), StoreError> {
+        write_lease(&self.lease(&lease.request.run), lease)
     }
 
     /// Says that all of an intent is in place.
@@ -226,4 +229,12 @@ impl Store {
     fn network(&self, id: &NetworkId) -> PathBuf {
         self.instance.networks().join(format!("{id}.json"))
     }
+}
+
+fn write_lease(path: &Path, lease: &Lease) -> Result<(), StoreError> {
+    let json = serde_json::to_vec(lease).map_err(|source| StoreError::Encode {
+        what: format!("the lease of {}", lease.request.run),
+        source,
+    })?;
+    Ok(replace(path, &json, FileMode::Private)?)
 }

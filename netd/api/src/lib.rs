@@ -9,6 +9,7 @@ pub mod attach;
 pub mod config;
 pub mod network;
 pub mod query;
+pub mod renamed;
 
 pub use attach::{
     Attach, Attached, Detach, Detached, Dns, Endpoint, EndpointRequest, HostPorts, Lease,
@@ -17,6 +18,8 @@ pub use attach::{
 pub use network::{
     CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, Reconciled, RemoveNetwork,
 };
+
+pub use renamed::{CONTAINER_RENAMED, Renamed};
 
 use events::{Class, EventType};
 

@@ -133,6 +133,37 @@ fn containers_of_a_network_find_each_other_by_name() {
     });
 }
 
+#[test]
+fn names_follow_a_container_that_is_called_otherwise() {
+    let mut host = Sandbox::new();
+    let mine = host.network(network("mine"));
+    let mut web = attach(&[&mine.id]);
+    web.container_name = "web".to_owned();
+    let web_at = host.attach(&web);
+    let client = host.attach(&attach(&[&mine.id]));
+    resolves(&client, "web", address(&web_at));
+    host.renamed(&web.run, "shop");
+    resolves(&client, "shop", address(&web_at));
+    let expected = format!("Address: {}\n", address(&web_at));
+    assert!(
+        !nslookup(&client, "web").contains(&expected),
+        "the old name"
+    );
+    let short = web.run.container.short();
+    assert!(nslookup(&client, short).contains(&expected), "its id");
+    host.kill();
+    host.start(&[]);
+    resolves(&client, "shop", address(&web_at));
+    // What is told while nobody listens is learnt afterwards.
+    host.kill();
+    host.renamed(&web.run, "store");
+    host.start(&[]);
+    resolves(&client, "store", address(&web_at));
+    host.renamed(&run(), "nobody");
+    host.detach(&web.run);
+    assert_eq!(host.leases().len(), 1, "the client's alone");
+}
+
 /// A name server in a namespace: answers every A question with `address`.
 fn name_server(namespace: &Path, at: Ipv4Addr, address: Ipv4Addr) {
     let (udp, tcp) = inside(namespace, || {

@@ -217,6 +217,16 @@ impl Sandbox {
         self.log.append(&[draft.unwrap()]).unwrap();
     }
 
+    pub(crate) fn renamed(&self, run: &RunId, name: &str) {
+        let payload = Renamed {
+            old_name: String::new(),
+            name: name.to_owned(),
+        };
+        let subject = run.container.to_string();
+        let draft = Draft::new("engine", CONTAINER_RENAMED, subject, &payload);
+        self.log.append(&[draft.unwrap()]).unwrap();
+    }
+
     pub(crate) fn links(&self) -> Vec<String> {
         let links = RouteSocket::open().unwrap().links().unwrap();
         let prefix = self.instance.interface_prefix();
