@@ -16,6 +16,8 @@ use super::record;
 
 /// A record that counts lost ones is not longer.
 const MARKER_BYTES: u64 = 80;
+/// The line a file begins with is not longer.
+const HEAD_BYTES: u64 = 80;
 /// Files of an earlier, larger limit that are looked for.
 const STALE_FILES_LIMIT: u32 = 1000;
 
@@ -25,6 +27,8 @@ pub(super) struct LogFiles {
     config: LogConfig,
     current: Option<File>,
     size: u64,
+    /// Files are numbered, so that a reader knows when one was gone before it came.
+    number: u64,
     /// The next record belongs into a new file.
     rotation_due: bool,
     /// Records lost since the last one written.
@@ -42,11 +46,13 @@ impl LogFiles {
             config: config.clone(),
             current: None,
             size: 0,
+            number: 0,
             rotation_due: false,
             dropped: 0,
             error: None,
         };
         files.remove_stale();
+        files.number = files.number_on_disk()?;
         files.open_current()?;
         Ok(files)
     }
@@ -55,8 +61,9 @@ impl LogFiles {
     /// `begin` needs a new file before that record.
     pub(super) fn is_full_with(&self, begin: usize, end: usize) -> bool {
         let marker = if self.dropped > 0 { MARKER_BYTES } else { 0 };
+        let head = if self.size == 0 { HEAD_BYTES } else { 0 };
         let before = self.size + begin as u64;
-        before > 0 && self.size + marker + end as u64 > self.config.max_size_bytes
+        before > 0 && self.size + head + marker + end as u64 > self.config.max_size_bytes
     }
 
     /// Writes whole records; those that cannot be written are counted.
@@ -100,6 +107,17 @@ impl LogFiles {
     fn append(&mut self, batch: &[u8]) -> Result<(), Failed> {
         self.ensure_open()
             .map_err(|error| Failed { written: 0, error })?;
+        if self.size == 0 {
+            let head = record::head(self.number, &Timestamp::now().to_string());
+            self.put(&head).map_err(|failed| Failed {
+                written: 0,
+                ..failed
+            })?;
+        }
+        self.put(batch)
+    }
+
+    fn put(&mut self, batch: &[u8]) -> Result<(), Failed> {
         let path = self.path(0);
         let Some(file) = &mut self.current else {
             return Ok(());
@@ -128,6 +146,7 @@ impl LogFiles {
     fn ensure_open(&mut self) -> Result<(), PathError> {
         if self.rotation_due {
             self.shift()?;
+            self.number += 1;
             self.rotation_due = false;
         }
         match self.current {
@@ -182,6 +201,28 @@ impl LogFiles {
             }
         }
         Ok(())
+    }
+
+    /// Returns the number of the current file, or of the one to be begun.
+    fn number_on_disk(&self) -> Result<u64, PathError> {
+        let current = self.number_in(0)?;
+        Ok(match current {
+            Some(number) => number,
+            None => self.number_in(1)?.map_or(1, |before| before + 1),
+        })
+    }
+
+    fn number_in(&self, position: u32) -> Result<Option<u64>, PathError> {
+        let path = self.path(position);
+        match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            other => {
+                let mut beginning = [0; HEAD_BYTES as usize];
+                let file = other.at("open", &path)?;
+                let length = file.read_at(&mut beginning, 0).at("read", &path)?;
+                Ok(record::number_of(&beginning[..length]))
+            }
+        }
     }
 
     fn remove_stale(&mut self) {

@@ -34,6 +34,18 @@ pub(super) fn dropped(count: u64, time: &str) -> Vec<u8> {
     format!("{{\"dropped\":{count},\"time\":\"{time}\"}}\n").into_bytes()
 }
 
+/// Returns the line that a file begins with.
+pub(super) fn head(file: u64, time: &str) -> Vec<u8> {
+    format!("{{\"file\":{file},\"time\":\"{time}\"}}\n").into_bytes()
+}
+
+/// Reads the number from the beginning of a file, if it has one.
+pub(super) fn number_of(beginning: &[u8]) -> Option<u64> {
+    let digits = beginning.strip_prefix(b"{\"file\":")?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
 /// Returns where to cut a long line so that no character is split.
 pub(super) fn text_boundary(line: &[u8]) -> usize {
     match std::str::from_utf8(line) {

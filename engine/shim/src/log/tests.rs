@@ -18,7 +18,7 @@ fn read(directory: &Path) -> Vec<(Stream, Vec<u8>)> {
     while let Some(entry) = reader.next_entry().unwrap() {
         match entry.content {
             LogContent::Output { stream, bytes } => entries.push((stream, bytes)),
-            LogContent::Dropped { .. } => panic!("dropped: {entry:?}"),
+            LogContent::Dropped { .. } | LogContent::Missed { .. } => panic!("{entry:?}"),
         }
     }
     entries
@@ -47,9 +47,11 @@ fn a_record_is_the_documented_bytes() {
     record::encode(&mut batch, Stream::Stdout, b"a\"\x1b\xc3\xa9\n", "T");
     record::encode(&mut batch, Stream::Stderr, b"\xff\xfe\n", "T");
     batch.extend(record::dropped(3, "T"));
+    batch.extend(record::head(4, "T"));
     let expected = "{\"log\":\"a\\\"\\u001bé\\n\",\"stream\":\"stdout\",\"time\":\"T\"}\n\
         {\"bytes\":\"//4K\",\"stream\":\"stderr\",\"time\":\"T\"}\n\
-        {\"dropped\":3,\"time\":\"T\"}\n";
+        {\"dropped\":3,\"time\":\"T\"}\n\
+        {\"file\":4,\"time\":\"T\"}\n";
     assert_eq!(String::from_utf8(batch).unwrap(), expected);
 }
 
@@ -159,6 +161,7 @@ fn a_rotation_that_fails_drops_and_counts_and_keeps_the_bound() {
         match &entry.content {
             LogContent::Output { .. } => lines += 1,
             LogContent::Dropped { records } => dropped += records,
+            LogContent::Missed { .. } => panic!("{entry:?}"),
         }
         last = Some(entry.content);
     }
@@ -167,4 +170,45 @@ fn a_rotation_that_fails_drops_and_counts_and_keeps_the_bound() {
     let bytes = b"after\n".to_vec();
     let stream = Stream::Stdout;
     assert_eq!(last, Some(LogContent::Output { stream, bytes }));
+}
+
+#[test]
+fn a_reader_is_told_what_was_gone_before_it_came() {
+    for (max_files, writers) in [(1, 1), (2, 1), (3, 4)] {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = config(directory.path(), 1000, max_files);
+        let mut log = LogWriter::open(&settings).unwrap();
+        let mut slow = LogReader::open(directory.path(), &LogStart::default()).unwrap();
+        let mut quick = LogReader::open(directory.path(), &LogStart::default()).unwrap();
+        let (mut seen, mut told) = (0, 0);
+        for number in 0..200 {
+            if number % (200 / writers) == 0 {
+                // What a run has written the next one goes on with.
+                log = LogWriter::open(&settings).unwrap();
+            }
+            log.write(Stream::Stdout, format!("line {number}\n").as_bytes());
+            while let Some(entry) = quick.next_entry().unwrap() {
+                assert!(
+                    matches!(entry.content, LogContent::Output { .. }),
+                    "{entry:?}"
+                );
+                seen += 1;
+            }
+            if number == 0 {
+                assert!(slow.next_entry().unwrap().is_some());
+            }
+        }
+        assert_eq!(seen, 200);
+        while let Some(entry) = slow.next_entry().unwrap() {
+            match entry.content {
+                LogContent::Missed { files } => told += files,
+                LogContent::Output { .. } => {}
+                LogContent::Dropped { .. } => panic!("{entry:?}"),
+            }
+        }
+        let current = std::fs::read(directory.path().join("container.log")).unwrap();
+        let files = record::number_of(&current).unwrap();
+        // All but the first, which it held, and those that are there.
+        assert_eq!(told, files - 1 - u64::from(max_files), "{max_files}");
+    }
 }

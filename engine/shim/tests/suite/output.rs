@@ -165,6 +165,7 @@ fn records(directory: &Path) -> (Vec<u32>, u64) {
     while let Some(entry) = reader.next_entry().unwrap() {
         match entry.content {
             LogContent::Dropped { records } => dropped += records,
+            LogContent::Missed { .. } => panic!("{entry:?}"),
             LogContent::Output { bytes, .. } => {
                 let text = String::from_utf8(bytes).unwrap();
                 numbers.push(text.trim().parse().unwrap());

@@ -140,6 +140,10 @@ fn append(entry: &LogEntry, options: &Options, batch: &mut Vec<u8>) {
             lost = format!("[{records} log records were lost: the disk was full]\n");
             (stdcopy::Stream::Stderr, lost.as_bytes())
         }
+        LogContent::Missed { files } => {
+            lost = format!("[{files} log files were rotated out before they were read]\n");
+            (stdcopy::Stream::Stderr, lost.as_bytes())
+        }
     };
     let wanted = if stream == stdcopy::Stream::Stdout {
         options.stdout

@@ -5,9 +5,21 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use super::RECORD_LIMIT_BYTES;
+use super::record::{self, FileHead};
 
 /// What is read at once.
 const READ_BYTES: usize = 64 * 1024;
+/// No file's first line that says its number is longer.
+const HEAD_LIMIT_BYTES: usize = 128;
+
+/// Returns what a file begins with; one without content, or of an earlier
+/// version, does not.
+fn file_head(file: &File) -> io::Result<Option<FileHead>> {
+    let mut buffer = [0; HEAD_LIMIT_BYTES];
+    let length = file.read_at(&mut buffer, 0)?;
+    let mut lines = buffer[..length].split_inclusive(|byte| *byte == b'\n');
+    Ok(lines.next().and_then(record::parse_head))
+}
 
 /// What makes a file the same under another name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +35,7 @@ pub(super) struct LineReader {
     pub(super) identity: FileIdentity,
     /// Where the bytes that have not been handed out begin in the file.
     pub(super) offset: u64,
+    pub(super) head: Option<FileHead>,
     buffer: Vec<u8>,
     /// Where they begin in the buffer.
     begin: usize,
@@ -32,6 +45,7 @@ impl LineReader {
     pub(super) fn new(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
+            head: file_head(&file)?,
             file,
             identity: FileIdentity {
                 device: metadata.dev(),

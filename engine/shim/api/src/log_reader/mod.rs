@@ -3,8 +3,8 @@
 //!
 //! The format stands in `docs/formats/container-log.md`. A reader holds no lock
 //! and keeps open what it has not read yet, so that rotation cannot take it
-//! away. What was rotated out before the reader came to it is missed silently,
-//! as it is for every reader that comes later.
+//! away. What was rotated out before a reader came to it is told by the number
+//! of files.
 
 mod files;
 mod lines;
@@ -22,6 +22,7 @@ pub use files::file_name;
 pub use record::{LogContent, LogEntry, LogStream};
 
 use lines::LineReader;
+use record::FileHead;
 use watch::Watch;
 
 /// Output is cut into lines, and lines into records, of at most this.
@@ -45,6 +46,8 @@ pub struct LogReader {
     current: Option<LineReader>,
     /// Files after the current one, oldest first.
     newer: VecDeque<LineReader>,
+    /// The number of the last file that said its own.
+    number: Option<u64>,
     since: Option<Timestamp>,
     watch: Option<Watch>,
 }
@@ -61,9 +64,12 @@ impl LogReader {
             tail::keep_last(&mut files, count).at("read a log in", directory)?;
         }
         let mut newer: VecDeque<_> = files.into();
+        let current = newer.pop_front();
+        let head = current.as_ref().and_then(|current| current.head);
         Ok(Self {
             directory: directory.to_owned(),
-            current: newer.pop_front(),
+            number: head.map(|head| head.number),
+            current,
             newer,
             since: start.since,
             watch: None,
@@ -83,8 +89,12 @@ impl LogReader {
                 continue;
             }
             if let Some(next) = self.newer.pop_front() {
+                let missed = next.head.and_then(|head| self.enter(head));
                 self.current = Some(next);
-                continue;
+                match missed {
+                    None => continue,
+                    missed => return Ok(missed),
+                }
             }
             self.newer = files::open_newer(&self.directory, self.current.as_ref())?.into();
             if self.newer.is_empty() {
@@ -107,15 +117,28 @@ impl LogReader {
     /// Returns the next entry of the current file; lines that are no records
     /// are skipped.
     fn read_current(&mut self) -> Result<Option<LogEntry>, PathError> {
-        let Some(current) = &mut self.current else {
-            return Ok(None);
-        };
-        while let Some(line) = current.next_line().at("read a log in", &self.directory)? {
+        while let Some(current) = &mut self.current
+            && let Some(line) = current.next_line().at("read a log in", &self.directory)?
+        {
             if let Some(entry) = record::parse(line) {
                 return Ok(Some(entry));
             }
+            // A file that was opened while it was empty says its number here.
+            if let Some(missed) = record::parse_head(line).and_then(|head| self.enter(head)) {
+                return Ok(Some(missed));
+            }
         }
         Ok(None)
+    }
+
+    /// Takes note of a file; returns an entry for those that are missing before it.
+    fn enter(&mut self, head: FileHead) -> Option<LogEntry> {
+        let before = self.number.replace(head.number)?;
+        let files = head.number.saturating_sub(before).saturating_sub(1);
+        (files > 0).then_some(LogEntry {
+            time: head.time,
+            content: LogContent::Missed { files },
+        })
     }
 }
 

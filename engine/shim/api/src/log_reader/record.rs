@@ -29,6 +29,8 @@ pub enum LogContent {
     Output { stream: LogStream, bytes: Vec<u8> },
     /// Records were lost here: the disk was full.
     Dropped { records: u64 },
+    /// So many files were rotated out here before the reader came to them.
+    Missed { files: u64 },
 }
 
 impl LogEntry {
@@ -36,7 +38,7 @@ impl LogEntry {
     pub fn ends_line(&self) -> bool {
         match &self.content {
             LogContent::Output { bytes, .. } => bytes.ends_with(b"\n"),
-            LogContent::Dropped { .. } => true,
+            LogContent::Dropped { .. } | LogContent::Missed { .. } => true,
         }
     }
 }
@@ -84,4 +86,18 @@ pub(super) fn parse(line: &[u8]) -> Option<LogEntry> {
         time: raw.time,
         content,
     })
+}
+
+/// What a file begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct FileHead {
+    /// Files of a log are numbered in the order they are begun.
+    #[serde(rename = "file")]
+    pub(super) number: u64,
+    pub(super) time: Timestamp,
+}
+
+/// Reads the line a file begins with; any other gives nothing.
+pub(super) fn parse_head(line: &[u8]) -> Option<FileHead> {
+    serde_json::from_slice(line).ok()
 }

@@ -44,6 +44,7 @@ fn read(reader: &mut LogReader) -> Vec<String> {
         texts.push(match entry.content {
             LogContent::Output { bytes, .. } => String::from_utf8(bytes).unwrap(),
             LogContent::Dropped { records } => format!("dropped {records}"),
+            LogContent::Missed { files } => format!("missed {files}"),
         });
     }
     texts
@@ -201,4 +202,42 @@ fn waiting_ends_with_a_write_and_with_the_limit() {
     reader.wait(Duration::from_secs(60));
     assert!(begin.elapsed() < Duration::from_secs(30));
     assert_eq!(read(&mut reader), lines(1..2));
+}
+
+#[test]
+fn missing_files_are_told_once_where_they_are_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let begin = |number: u32| {
+        let time = Timestamp::from_seconds(i64::from(number));
+        append(
+            path,
+            &format!("{{\"file\":{number},\"time\":\"{time}\"}}\n"),
+        );
+        append(path, &line(number));
+    };
+    begin(1);
+    let mut reader = LogReader::open(path, &LogStart::default()).unwrap();
+    assert_eq!(read(&mut reader), lines(1..2));
+    let tail = Some(0);
+    let mut at_the_end = LogReader::open(path, &LogStart { tail, since: None }).unwrap();
+    assert_eq!(read(&mut at_the_end), [""; 0]);
+    for number in 2..=5 {
+        rotate(path, 2);
+        begin(number);
+    }
+    let expected = ["missed 2", "line 4\n", "line 5\n"];
+    assert_eq!(read(&mut reader), expected);
+    assert_eq!(read(&mut at_the_end), expected);
+    rotate(path, 2);
+    append(path, "");
+    assert_eq!(read(&mut reader), [""; 0], "empty as yet");
+    begin(6);
+    assert_eq!(read(&mut reader), lines(6..7));
+    let all = ["line 5\n", "line 6\n"];
+    assert_eq!(
+        read_from(path, LogStart::default()),
+        all,
+        "a new reader misses nothing"
+    );
 }

@@ -188,6 +188,7 @@ impl Fixture {
                 LogContent::Output { stream, bytes } if stream == wanted => output.extend(bytes),
                 LogContent::Output { .. } => {}
                 LogContent::Dropped { records } => panic!("{records} records dropped"),
+                LogContent::Missed { files } => panic!("{files} files missed"),
             }
         }
         output
