@@ -246,6 +246,70 @@ fn user_networks_resolve_names_and_are_apart() {
 }
 
 #[test]
+fn many_are_stopped_at_once() {
+    let host = Installation::new();
+    let names = ["one", "two", "three", "four"];
+    for name in names {
+        // As pid 1 it has no use for the signal.
+        host.ok(&words(&format!("run -d --name {name} busybox:1 sleep 600")));
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(
+        host.ok(&words("stop -t 3 one two three four")),
+        "one\ntwo\nthree\nfour\n"
+    );
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(9),
+        "in turn"
+    );
+    host.finish();
+}
+
+#[test]
+fn a_shared_network_comes_with_its_owners_names() {
+    let host = Installation::new();
+    host.ok(&["network", "create", "front"]);
+    host.ok(&words(
+        "run -d --name owner --network front --hostname boss --add-host far:192.0.2.7 \
+         --dns-search corp.example busybox:1 sleep 600",
+    ));
+    host.ok(&words(
+        "run -d --name guest --network container:owner busybox:1 sleep 600",
+    ));
+    let seen = |name: &str| {
+        let files = "cat /etc/hosts /etc/hostname /etc/resolv.conf; hostname";
+        host.ok(&words_and(&format!("exec {name} sh -c"), files))
+    };
+    let of_owner = seen("owner");
+    assert!(of_owner.contains("192.0.2.7\tfar"), "{of_owner}");
+    assert_eq!(seen("guest"), of_owner);
+    let third = words_and(
+        "run --rm --network container:guest busybox:1 cat",
+        "/etc/hostname",
+    );
+    assert_eq!(host.ok(&third), "boss\n", "by way of another guest");
+    let url = words("run --rm --network front busybox:1 nslookup owner");
+    assert_eq!(host.engine(&url).code, 0);
+    host.ok(&words("rename owner chief"));
+    wait_until("the new name resolves", || {
+        let ask = words("run --rm --network front busybox:1 nslookup chief");
+        host.engine(&ask).code == 0
+    });
+    assert_ne!(host.engine(&url).code, 0, "the old name is gone");
+    for contradiction in [
+        "-p 80:80",
+        "--hostname other",
+        "--add-host a:192.0.2.1",
+        "--dns 192.0.2.1",
+    ] {
+        let arguments =
+            format!("run --rm --network container:chief {contradiction} busybox:1 true");
+        host.fails(125, "conflicting options", &words(&arguments));
+    }
+    host.finish();
+}
+
+#[test]
 fn an_installation_that_a_failed_test_drops_leaves_nothing() {
     let host = Installation::new();
     host.ok(&words("run -d --name frozen busybox:1 sleep 600"));

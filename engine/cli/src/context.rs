@@ -5,12 +5,17 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use engine_api::client::{Call, Client, ClientError};
+use futures_util::stream::{self, Stream, StreamExt as _};
 
 use crate::arguments::GlobalOptions;
 use crate::daemon;
 use crate::error::CliError;
+
+/// As many calls are made at once where each may take long.
+pub(crate) const CALLS_AT_ONCE: usize = 64;
 
 /// The three streams of a command, as files of their own so that threads can
 /// hold them and tests can be pipes or terminals.
@@ -113,8 +118,8 @@ impl Context {
         drop(writeln!(&self.streams.stderr, "{line}"));
     }
 
-    /// Does `act` for every one of `names` in turn and prints the name of each
-    /// that worked; an error is printed and the others are done all the same.
+    /// Makes the call for every one of `names` in turn and prints the name of
+    /// each that worked; an error is printed and the others are done all the same.
     ///
     /// # Errors
     /// `Reported`, when one failed.
@@ -123,21 +128,59 @@ impl Context {
         names: &[String],
         call: impl Fn(&str) -> Result<Call, ClientError>,
     ) -> Result<(), CliError> {
-        let client = self.connect().await?;
-        let mut outcome = Ok(());
-        for name in names {
-            let done = match call(name) {
-                Ok(call) => client.done(call).await.map_err(CliError::from),
-                Err(error) => Err(error.into()),
-            };
+        self.connect().await?;
+        self.report(self.outcomes(names, call, 1)).await
+    }
+
+    /// As [`for_each`](Self::for_each), many at once: each may take long.
+    ///
+    /// # Errors
+    /// `Reported`, when one failed.
+    pub(crate) async fn for_all(
+        &self,
+        names: &[String],
+        call: impl Fn(&str) -> Result<Call, ClientError>,
+    ) -> Result<(), CliError> {
+        self.connect().await?;
+        self.report(self.outcomes(names, call, CALLS_AT_ONCE)).await
+    }
+
+    /// Makes the call for every one of `names` and returns how each went, in
+    /// their order.
+    pub(crate) fn outcomes<'a>(
+        &'a self,
+        names: &'a [String],
+        call: impl Fn(&str) -> Result<Call, ClientError>,
+        at_once: usize,
+    ) -> impl Stream<Item = (&'a str, Result<(), CliError>)> {
+        let made = stream::iter(names).map(move |name| {
+            let call = call(name);
+            async move {
+                let done = match call {
+                    Ok(call) => self.client.done(call).await.map(drop),
+                    Err(error) => Err(error),
+                };
+                (name.as_str(), done.map_err(CliError::from))
+            }
+        });
+        made.buffered(at_once)
+    }
+
+    async fn report(
+        &self,
+        outcomes: impl Stream<Item = (&str, Result<(), CliError>)>,
+    ) -> Result<(), CliError> {
+        let mut outcomes = pin!(outcomes);
+        let mut all = Ok(());
+        while let Some((name, done)) = outcomes.next().await {
             match done {
-                Ok(_) => self.print_line(name)?,
+                Ok(()) => self.print_line(name)?,
                 Err(error) => {
                     self.warn(&error.message());
-                    outcome = Err(CliError::Reported);
+                    all = Err(CliError::Reported);
                 }
             }
         }
-        outcome
+        all
     }
 }

@@ -1,13 +1,16 @@
 //! `engine daemon`: in the foreground it is the binary's hook, here it is
 //! started behind and stopped.
 
+use std::pin::pin;
+
 use base::FaultStep;
 use clap::{Args, Subcommand};
 use engine_api::client::Call;
 use engine_api::container::ContainerSummary;
+use futures_util::stream::StreamExt as _;
 
 use super::container_path;
-use crate::context::Context;
+use crate::context::{CALLS_AT_ONCE, Context};
 use crate::daemon;
 use crate::error::CliError;
 
@@ -102,18 +105,18 @@ impl Stop {
     }
 }
 
-/// Stops every running container; one that will not stop is reported, and the
-/// daemon stays to look after it.
+/// Stops all running containers, many at once; one that will not stop is
+/// reported, and the daemon stays to look after it.
 async fn stop_containers(context: &Context) -> Result<(), CliError> {
-    let client = &context.client;
-    let running: Vec<ContainerSummary> = client.json(Call::get("/containers/json")).await?;
+    let running = Call::get("/containers/json");
+    let running: Vec<ContainerSummary> = context.client.json(running).await?;
+    let ids: Vec<String> = running.into_iter().map(|container| container.id).collect();
+    let call = |id: &str| Ok(Call::post(&container_path(id, "/stop")));
+    let mut stopped = pin!(context.outcomes(&ids, call, CALLS_AT_ONCE));
     let mut outcome = Ok(());
-    for container in running {
-        if let Err(error) = client
-            .done(Call::post(&container_path(&container.id, "/stop")))
-            .await
-        {
-            context.warn(&CliError::from(error).message());
+    while let Some((_, done)) = stopped.next().await {
+        if let Err(error) = done {
+            context.warn(&error.message());
             outcome = Err(CliError::Reported);
         }
     }

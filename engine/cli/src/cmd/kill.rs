@@ -23,6 +23,6 @@ impl Kill {
             let call = Call::post(&container_path(name, "/kill"));
             Ok(call.query_some("signal", self.signal.as_deref()))
         };
-        context.for_each(&self.containers, call).await
+        context.for_all(&self.containers, call).await
     }
 }

@@ -17,6 +17,6 @@ pub(crate) struct Pause {
 impl Pause {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         let call = |name: &str| Ok(Call::post(&container_path(name, "/pause")));
-        context.for_each(&self.containers, call).await
+        context.for_all(&self.containers, call).await
     }
 }

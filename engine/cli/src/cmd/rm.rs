@@ -29,6 +29,6 @@ impl Rm {
                     .query_flag("v", self.volumes),
             )
         };
-        context.for_each(&self.containers, call).await
+        context.for_all(&self.containers, call).await
     }
 }

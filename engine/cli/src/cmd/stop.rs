@@ -28,6 +28,6 @@ impl Stop {
                 .query_some("signal", self.signal.as_deref())
                 .query_some("t", self.timeout_s.map(|seconds| seconds.to_string())))
         };
-        context.for_each(&self.containers, call).await
+        context.for_all(&self.containers, call).await
     }
 }

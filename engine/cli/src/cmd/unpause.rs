@@ -17,6 +17,6 @@ pub(crate) struct Unpause {
 impl Unpause {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         let call = |name: &str| Ok(Call::post(&container_path(name, "/unpause")));
-        context.for_each(&self.containers, call).await
+        context.for_all(&self.containers, call).await
     }
 }
