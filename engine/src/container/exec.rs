@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use base::file::{FileMode, remove_if_there, replace};
-use base::{ContainerId, RunId};
+use base::{ContainerId, Failure, RunId};
 use engine_api::exec::ExecCreateBody;
 use engine_model::Status;
 use engine_model::container::{ProcessConfig, StdinConfig};
-use engine_model::plan::exec_process;
+use engine_model::plan::{ResolvedUser, exec_process};
 use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION};
 use tokio::sync::watch;
 
@@ -24,12 +25,18 @@ use crate::event::{EXEC_CREATED, ExecCreated};
 /// Execs kept in memory; the oldest that are over are forgotten first.
 const EXEC_LIMIT: usize = 4096;
 
+/// The exit code of an exec that did not get as far as the runtime.
+const UNPREPARED_EXIT_CODE: i32 = 126;
+
 /// What an exec runs, and where it is in its life.
 #[derive(Debug)]
 pub struct Exec {
     pub id: String,
     pub run: RunId,
     pub process: ProcessConfig,
+    /// Looked up when it was created, so that whoever creates it learns of an
+    /// unknown name.
+    user: ResolvedUser,
     pub privileged: bool,
     pub requested: ExecCreateBody,
     status: watch::Sender<ExecStatus>,
@@ -152,9 +159,10 @@ impl Execs {
 /// Creates an exec in a running container; nothing runs yet.
 ///
 /// # Errors
-/// Conflict, with Docker's sentence, when the container does not run.
-pub fn create(
-    engine: &Engine,
+/// Conflict, with Docker's sentence, when the container does not run; invalid
+/// for a user it does not know.
+pub async fn create(
+    engine: &Arc<Engine>,
     container: &Arc<Container>,
     requested: ExecCreateBody,
 ) -> Result<Arc<Exec>> {
@@ -186,10 +194,13 @@ pub fn create(
         },
         init: false,
     };
+    let run = container.run();
+    let user = look_up_user(engine, &run, &process).await?;
     let exec = Arc::new(Exec {
         id: ContainerId::random().to_string(),
-        run: container.run(),
+        run,
         process,
+        user,
         privileged: requested.privileged,
         requested,
         status: watch::Sender::default(),
@@ -197,6 +208,16 @@ pub fn create(
     engine.execs.add(exec.clone())?;
     tell_created(engine, &exec)?;
     Ok(exec)
+}
+
+async fn look_up_user(
+    engine: &Engine,
+    run: &RunId,
+    process: &ProcessConfig,
+) -> Result<ResolvedUser> {
+    let rootfs = engine.instance.rootfs(run);
+    let (name, groups) = (process.user.clone(), process.additional_groups.clone());
+    crate::blocking(move || user::resolve(&rootfs, &name, &groups)).await
 }
 
 fn tell_created(engine: &Engine, exec: &Exec) -> Result<()> {
@@ -275,31 +296,63 @@ pub async fn start(
         return Err(conflict(format!("exec {} has already run", exec.id)));
     }
     let started = perform(engine, &container, exec, streams).await;
-    if let Err(failure) = &started {
+    started.map_err(|(failure, exit_code)| {
         exec.status
-            .send_modify(|status| status.exit_code = Some(start::exit_code_of(failure)));
-    }
-    started
+            .send_modify(|status| status.exit_code = Some(exit_code));
+        failure
+    })
 }
 
+/// Performs a start; a failure comes with the exit code Docker gives it.
 async fn perform(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
     exec: &Arc<Exec>,
     streams: Option<Streams>,
-) -> Result<Option<UnixStream>> {
+) -> Result<Option<UnixStream>, (Failure, i32)> {
     let directory = engine.instance.shim(&exec.run);
     let path = directory.join(format!("exec-{}.json", exec.id));
-    let prepare = {
+    let unprepared = |failure| (failure, UNPREPARED_EXIT_CODE);
+    let stream = prepare(engine, container, exec, (&path, streams))
+        .await
+        .map_err(unprepared)?;
+    let request = ControlRequest::Exec {
+        exec: exec.id.clone(),
+        process: path.clone(),
+        terminal: exec.process.terminal,
+        stdin: exec.process.stdin == StdinConfig::Open,
+    };
+    engine.steps.reached("exec.start");
+    let started = shim::exec(engine, &exec.run, request).await;
+    engine.steps.reached("exec.started");
+    let removed = remove_if_there(&path).or_internal();
+    let pid = started.map_err(|failure| {
+        let exit_code = start::exit_code_of(&failure);
+        (failure, exit_code)
+    })?;
+    removed.map_err(unprepared)?;
+    engine.execs.started(&exec.id, pid);
+    Ok(stream)
+}
+
+/// Writes the process file and makes the connection.
+async fn prepare(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    exec: &Arc<Exec>,
+    (path, streams): (&Path, Option<Streams>),
+) -> Result<Option<UnixStream>> {
+    let directory = engine.instance.shim(&exec.run);
+    let work = {
         let (engine, container, exec, path) = (
             engine.clone(),
             container.clone(),
             exec.clone(),
-            path.clone(),
+            path.to_owned(),
         );
         move || {
             engine.steps.reached("exec.process");
-            write_process(&engine, &container, &exec, &path)?;
+            write_process(&container, &exec, &path)?;
             let Some(streams) = streams else {
                 return Ok(None);
             };
@@ -315,34 +368,20 @@ async fn perform(
                 .or_internal()
         }
     };
-    let stream = crate::blocking(prepare).await?;
-    let request = ControlRequest::Exec {
-        exec: exec.id.clone(),
-        process: path.clone(),
-        terminal: exec.process.terminal,
-        stdin: exec.process.stdin == StdinConfig::Open,
-    };
-    engine.steps.reached("exec.start");
-    let started = shim::exec(engine, &exec.run, request).await;
-    engine.steps.reached("exec.started");
-    remove_if_there(&path).or_internal()?;
-    engine.execs.started(&exec.id, started?);
-    Ok(stream)
+    crate::blocking(work).await
 }
 
-fn write_process(
-    engine: &Engine,
-    container: &Container,
-    exec: &Exec,
-    path: &std::path::Path,
-) -> Result<()> {
-    let rootfs = engine.instance.rootfs(&exec.run);
-    let user = user::resolve(&rootfs, &exec.process.user, &exec.process.additional_groups)?;
+fn write_process(container: &Container, exec: &Exec, path: &Path) -> Result<()> {
     let mut security = container.config.security.clone();
     security.privileged |= exec.privileged;
     let profile = create::security_profile(&security)?;
-    let process =
-        exec_process(&exec.process, &container.config.resources, &user, &profile).or_invalid()?;
+    let process = exec_process(
+        &exec.process,
+        &container.config.resources,
+        &exec.user,
+        &profile,
+    )
+    .or_invalid()?;
     let content = serde_json::to_vec(&process).or_internal()?;
     replace(path, &content, FileMode::Private).or_internal()
 }

@@ -106,7 +106,7 @@ async fn run_probe(
         attach_stderr: true,
         ..ExecCreateBody::default()
     };
-    let exec = exec::create(engine, container, body)?;
+    let exec = exec::create(engine, container, body).await?;
     let streams = Streams {
         stdin: false,
         stdout: true,

@@ -38,6 +38,9 @@ pub struct ContainerConfig {
     pub extra_hosts: Vec<ExtraHost>,
     pub pid_mode: NamespaceMode,
     pub ipc_mode: NamespaceMode,
+    /// Whether there is a `/dev/shm`.
+    #[serde(default = "yes")]
+    pub shared_memory: bool,
     pub uts_mode: NamespaceMode,
     pub cgroupns_mode: NamespaceMode,
     pub sysctls: BTreeMap<String, String>,
@@ -49,6 +52,10 @@ pub struct ContainerConfig {
     pub log: LogDriver,
     /// The name of a configured OCI runtime; `runc-rs` if absent.
     pub runtime: Option<String>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// The process a container runs.

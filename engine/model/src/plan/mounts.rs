@@ -89,22 +89,22 @@ fn kernel_mounts(config: &ContainerConfig, facts: &StartFacts) -> Vec<Mount> {
 
 /// Message queues and shared memory belong to the IPC namespace: the host's,
 /// another container's, or new ones.
-fn ipc_mounts(config: &ContainerConfig, facts: &StartFacts) -> [Mount; 2] {
+fn ipc_mounts(config: &ContainerConfig, facts: &StartFacts) -> Vec<Mount> {
     let shared = [&["rbind"], &STRICT[..]].concat();
     if config.ipc_mode == NamespaceMode::Host {
         let of_host = |path: &str| bind(path.into(), path, &shared);
-        return [of_host("/dev/mqueue"), of_host("/dev/shm")];
+        return ["/dev/mqueue", "/dev/shm"].map(of_host).into();
     }
-    let shm_bytes = config.resources.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES);
-    let shm_size = format!("size={shm_bytes}");
-    let shm = match &facts.shared_memory {
-        Some(path) => bind(path.clone(), "/dev/shm", &shared),
-        None => {
-            let options = [&STRICT[..], &["mode=1777", &shm_size]].concat();
-            mount("shm", "/dev/shm", "tmpfs", &options)
-        }
-    };
-    [mount("mqueue", "/dev/mqueue", "mqueue", &STRICT), shm]
+    let mut mounts = vec![mount("mqueue", "/dev/mqueue", "mqueue", &STRICT)];
+    if let Some(path) = &facts.shared_memory {
+        mounts.push(bind(path.clone(), "/dev/shm", &shared));
+    } else if config.shared_memory {
+        let bytes = config.resources.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES);
+        let size = format!("size={bytes}");
+        let options = [&STRICT[..], &["mode=1777", &size]].concat();
+        mounts.push(mount("shm", "/dev/shm", "tmpfs", &options));
+    }
+    mounts
 }
 
 /// A new sysfs shows the network namespace of whoever mounts it, which only an

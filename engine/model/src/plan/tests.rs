@@ -43,6 +43,7 @@ fn config() -> ContainerConfig {
         extra_hosts: Vec::new(),
         pid_mode: NamespaceMode::Private,
         ipc_mode: NamespaceMode::Private,
+        shared_memory: true,
         uts_mode: NamespaceMode::Private,
         cgroupns_mode: NamespaceMode::Private,
         sysctls: Default::default(),

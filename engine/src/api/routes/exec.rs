@@ -24,7 +24,7 @@ pub(in crate::api) async fn create(
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
     let body: ExecCreateBody = request.json().await?;
-    let exec = exec::create(engine, &container, body)?;
+    let exec = exec::create(engine, &container, body).await?;
     response::json(
         StatusCode::CREATED,
         &ExecCreateResponse {

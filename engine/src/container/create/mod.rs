@@ -1,7 +1,9 @@
 //! Creating a container: the request is checked and completed from its image,
 //! converted to the model, and written down. Nothing is started.
 
+mod conflicts;
 mod health;
+mod log;
 mod mounts;
 mod network;
 mod ports;
@@ -17,7 +19,7 @@ use base::{ContainerId, Timestamp};
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_api::container::{ContainerCreateBody, ContainerCreateResponse};
 use engine_image::Image;
-use engine_model::container::{ExtraHost, LogDriver, NamespaceMode};
+use engine_model::container::{ExtraHost, NamespaceMode};
 use engine_model::signal::Signal;
 use engine_model::{ContainerConfig, ContainerState, RestartPolicy};
 
@@ -30,10 +32,6 @@ pub use security::profile as security_profile;
 
 /// Docker's stop timeout.
 const STOP_TIMEOUT_SECONDS: u32 = 10;
-/// The log's default bounds: 5 files of 20 MiB, as Docker's `local` driver.
-const LOG_FILE_BYTES: u64 = 20 << 20;
-const LOG_FILES: u32 = 5;
-
 /// Creates a container from a request.
 ///
 /// # Errors
@@ -44,9 +42,12 @@ pub async fn create(
     body: ContainerCreateBody,
 ) -> Result<ContainerCreateResponse> {
     refuse::unsupported_options(&body)?;
+    conflicts::check(&body)?;
+    let warnings = conflicts::warnings(&body);
     let image = crate::image::resolve(engine, &body.config.image)?;
     let id = ContainerId::random();
-    let requested = complete(body, &crate::image::config_of(&image)?, &id);
+    let mut requested = complete(body, &crate::image::config_of(&image)?);
+    name_host(engine, &mut requested, &id)?;
     let config = convert(engine, &id, &requested, &image)?;
     let name = chosen_name(engine, name)?;
     let claim = engine.containers.claim(&name, &id)?;
@@ -68,7 +69,7 @@ pub async fn create(
     claim.keep(container);
     Ok(ContainerCreateResponse {
         id: id.to_string(),
-        warnings: Vec::new(),
+        warnings,
     })
 }
 
@@ -102,16 +103,13 @@ fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
 }
 
 /// Completes the request from the image, as inspecting the container shows it.
-fn complete(body: ContainerCreateBody, of_image: &RequestedConfig, id: &ContainerId) -> Requested {
+fn complete(body: ContainerCreateBody, of_image: &RequestedConfig) -> Requested {
     let mut requested = Requested {
         config: body.config,
         host_config: body.host_config,
         networking_config: body.networking_config,
     };
     process::complete(&mut requested.config, of_image);
-    if requested.config.hostname.is_empty() {
-        requested.config.hostname = id.short().to_owned();
-    }
     let host = &mut requested.host_config;
     if host.network_mode.is_empty() || host.network_mode == "default" {
         host.network_mode = "bridge".into();
@@ -119,9 +117,7 @@ fn complete(body: ContainerCreateBody, of_image: &RequestedConfig, id: &Containe
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }
-    if host.log_config.r#type.is_empty() {
-        host.log_config.r#type = "json-file".into();
-    }
+    log::complete(&mut host.log_config);
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".into();
     }
@@ -134,6 +130,27 @@ fn complete(body: ContainerCreateBody, of_image: &RequestedConfig, id: &Containe
         }
     }
     requested
+}
+
+/// A container without a host name of its own is called as the owner of the
+/// network it shares; else by its id.
+fn name_host(engine: &Engine, requested: &mut Requested, id: &ContainerId) -> Result<()> {
+    let config = &mut requested.config;
+    let mode = requested.host_config.network_mode.as_str();
+    if let Some(other) = mode.strip_prefix("container:") {
+        let other = engine.containers.find(other)?;
+        config.hostname.clone_from(&other.config.hostname);
+        config.domainname.clone_from(&other.config.domainname);
+    } else if config.hostname.is_empty() && mode == "host" {
+        let name = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        config.hostname = name;
+    } else if config.hostname.is_empty() {
+        config.hostname = id.short().to_owned();
+    }
+    Ok(())
 }
 
 /// Converts the completed request to the model.
@@ -165,6 +182,7 @@ fn convert(
         extra_hosts: extra_hosts(host.extra_hosts.as_deref().unwrap_or_default())?,
         pid_mode: namespace(engine, "pid", &host.pid_mode)?,
         ipc_mode: namespace(engine, "ipc", &host.ipc_mode)?,
+        shared_memory: host.ipc_mode != "none",
         uts_mode: namespace(engine, "uts", &host.uts_mode)?,
         cgroupns_mode: namespace(engine, "cgroup", &host.cgroupns_mode)?,
         sysctls: host.sysctls.clone(),
@@ -173,7 +191,7 @@ fn convert(
         health: health::convert(config.healthcheck.as_ref())?,
         stop_signal: stop_signal(&config.stop_signal)?,
         stop_timeout_seconds: stop_timeout(config.stop_timeout),
-        log: log_driver(&host.log_config)?,
+        log: log::convert(&host.log_config)?,
         runtime: Some(host.runtime.clone()).filter(|name| !name.is_empty()),
     };
     super::shim::runtime(engine, result.runtime.as_deref())?;
@@ -226,10 +244,11 @@ fn restart_policy(host: &engine_api::host_config::HostConfig) -> Result<RestartP
     Ok(parsed)
 }
 
-/// Reads `host`, `private`, `shareable`, `container:<name>`.
+/// Reads `host`, `private`, `shareable`, `none`, `container:<name>`.
 fn namespace(engine: &Engine, kind: &str, mode: &str) -> Result<NamespaceMode> {
     match mode {
         "" | "private" | "shareable" => Ok(NamespaceMode::Private),
+        "none" if kind == "ipc" => Ok(NamespaceMode::Private),
         "host" => Ok(NamespaceMode::Host),
         other => match other.strip_prefix("container:") {
             Some(name) if kind == "pid" || kind == "ipc" => Ok(NamespaceMode::Container(
@@ -262,43 +281,6 @@ fn extra_hosts(entries: &[String]) -> Result<Vec<ExtraHost>> {
         })
     };
     entries.iter().map(parse).collect()
-}
-
-fn log_driver(config: &engine_api::host_config::LogConfig) -> Result<LogDriver> {
-    match config.r#type.as_str() {
-        "none" => return Ok(LogDriver::None),
-        "" | "json-file" | "local" => {}
-        other => {
-            return Err(invalid(format!(
-                "logger: no log driver named '{other}' is registered"
-            )));
-        }
-    }
-    let (mut max_size_bytes, mut max_files) = (LOG_FILE_BYTES, LOG_FILES);
-    for (key, value) in &config.config {
-        match key.as_str() {
-            "max-size" => max_size_bytes = value.parse::<base::size::ByteSize>().or_invalid()?.0,
-            "max-file" => {
-                let bad = |_| invalid(format!("invalid value for max-file: {value}"));
-                max_files = value.parse().map_err(bad)?;
-            }
-            other => {
-                return Err(invalid(format!(
-                    "unknown log opt '{other}' for {} log driver",
-                    config.r#type
-                )));
-            }
-        }
-    }
-    if max_size_bytes < 64 << 10 || max_files == 0 {
-        return Err(invalid(
-            "log options: max-size must be at least 64k and max-file at least 1",
-        ));
-    }
-    Ok(LogDriver::Local {
-        max_size_bytes,
-        max_files,
-    })
 }
 
 /// Checks that nothing of the engine's is asked for twice.

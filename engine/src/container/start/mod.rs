@@ -3,6 +3,7 @@
 //! step fails.
 
 mod attempt;
+mod small_files;
 mod spec;
 
 pub(super) use attempt::undo;

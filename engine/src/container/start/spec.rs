@@ -1,22 +1,22 @@
-//! The bundle: facts gathered from helpers and the root filesystem, the
-//! planned specification, and the small files beside it.
+//! The bundle: facts gathered from helpers and the root filesystem, and the
+//! planned specification.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use base::file::{FileMode, make_directories, replace};
 use base::{Instance, RunId};
-use engine_model::container::{DnsConfig, NamespaceMode, NetworkMode};
-use engine_model::plan::{ResolvedMount, StartFacts, hosts_file, plan_spec, resolv_conf};
+use engine_model::container::{NamespaceMode, NetworkMode};
+use engine_model::plan::{ResolvedMount, StartFacts, plan_spec};
 use engine_model::{MountConfig, MountSource};
 use netd_api::Attached;
 use volumed_api::RootfsMounted;
 
+use super::small_files;
 use crate::Engine;
-use crate::container::{Container, files, user};
+use crate::container::{Container, user};
 use crate::error::{OrFail as _, Result, conflict, internal, invalid};
 
-/// Writes `bundle/config.json` and the files it names.
+/// Writes `bundle/config.json` and the small files it names.
 ///
 /// # Errors
 /// When a user or device is not there, or a file cannot be written.
@@ -46,7 +46,7 @@ fn gather(
         &config.process.user,
         &config.process.additional_groups,
     )?;
-    let files = write_files(container, attached)?;
+    let files = small_files::provide(engine, container, attached)?;
     Ok(StartFacts {
         rootfs: mounted.rootfs.clone(),
         mounts: resolved_mounts(&config.mounts, mounted)?,
@@ -140,7 +140,8 @@ fn host_has_shared_memory() -> Result<()> {
     }
 }
 
-fn live(engine: &Engine, id: &base::ContainerId) -> Result<std::sync::Arc<Container>> {
+/// Returns a container whose namespaces are joined.
+pub(super) fn live(engine: &Engine, id: &base::ContainerId) -> Result<std::sync::Arc<Container>> {
     let container = engine
         .containers
         .by_id(id)
@@ -150,75 +151,4 @@ fn live(engine: &Engine, id: &base::ContainerId) -> Result<std::sync::Arc<Contai
             "cannot join namespaces of container {id}: it is not running"
         ))
     })
-}
-
-struct SmallFiles {
-    hosts: PathBuf,
-    hostname: PathBuf,
-    resolv_conf: PathBuf,
-}
-
-/// hosts, hostname and resolv.conf are bind-mounted, hence rewritten in place.
-fn write_files(container: &Container, attached: Option<&Attached>) -> Result<SmallFiles> {
-    let directory = container.directory();
-    let config = &container.config;
-    let paths = SmallFiles {
-        hosts: directory.join("hosts"),
-        hostname: directory.join("hostname"),
-        resolv_conf: directory.join("resolv.conf"),
-    };
-    let own: Vec<(IpAddr, Vec<String>)> = attached
-        .iter()
-        .flat_map(|attached| &attached.endpoints)
-        .map(|endpoint| (IpAddr::V4(endpoint.ipv4.addr()), host_names(config)))
-        .collect();
-    let gateway = attached
-        .iter()
-        .flat_map(|a| &a.endpoints)
-        .find_map(|endpoint| endpoint.gateway)
-        .map(IpAddr::V4);
-    let extra = extra_hosts(config, gateway)?;
-    let hosts = if config.network == NetworkMode::Host && extra.is_empty() {
-        files::host_file(Path::new("/etc/hosts"))?
-    } else {
-        hosts_file(&own, &extra)
-    };
-    let resolver = match attached {
-        Some(attached) => resolv_conf(&DnsConfig {
-            servers: attached.resolver.servers.clone(),
-            search: attached.resolver.search.clone(),
-            options: attached.resolver.options.clone(),
-        }),
-        None if config.dns.servers.is_empty() => files::host_file(Path::new("/etc/resolv.conf"))?,
-        None => resolv_conf(&config.dns),
-    };
-    files::write_in_place(&paths.hosts, &hosts)?;
-    files::write_in_place(&paths.hostname, &format!("{}\n", config.hostname))?;
-    files::write_in_place(&paths.resolv_conf, &resolver)?;
-    Ok(paths)
-}
-
-fn host_names(config: &engine_model::ContainerConfig) -> Vec<String> {
-    let mut names = vec![config.hostname.clone()];
-    if !config.domainname.is_empty() {
-        names.insert(0, format!("{}.{}", config.hostname, config.domainname));
-    }
-    names
-}
-
-fn extra_hosts(
-    config: &engine_model::ContainerConfig,
-    gateway: Option<IpAddr>,
-) -> Result<Vec<(String, IpAddr)>> {
-    let address = |host: &engine_model::container::ExtraHost| {
-        let found = host.address.or(gateway);
-        let missing = || {
-            conflict(format!(
-                "cannot resolve host-gateway for {}: no network has a gateway",
-                host.name
-            ))
-        };
-        Ok((host.name.clone(), found.ok_or_else(missing)?))
-    };
-    config.extra_hosts.iter().map(address).collect()
 }

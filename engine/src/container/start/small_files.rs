@@ -1,0 +1,125 @@
+//! hosts, hostname and resolv.conf of a container.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine_model::ContainerConfig;
+use engine_model::container::{DnsConfig, ExtraHost, NetworkMode};
+use engine_model::plan::{hosts_file, resolv_conf};
+use netd_api::Attached;
+
+use crate::Engine;
+use crate::container::{Container, files};
+use crate::error::{Result, conflict};
+
+/// A chain of containers that each share the next one's network ends sooner.
+const SHARING_LIMIT: usize = 64;
+
+/// Where they lie.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SmallFiles {
+    pub(super) hosts: PathBuf,
+    pub(super) hostname: PathBuf,
+    pub(super) resolv_conf: PathBuf,
+}
+
+impl SmallFiles {
+    fn of(directory: &Path) -> Self {
+        Self {
+            hosts: directory.join("hosts"),
+            hostname: directory.join("hostname"),
+            resolv_conf: directory.join("resolv.conf"),
+        }
+    }
+}
+
+/// Returns the files a container gets: those of the owner of its network, or
+/// its own, written now.
+///
+/// # Errors
+/// When the owner does not run, an extra host has no address, or a file cannot
+/// be written.
+pub(super) fn provide(
+    engine: &Engine,
+    container: &Container,
+    attached: Option<&Attached>,
+) -> Result<SmallFiles> {
+    if let NetworkMode::Container(_) = container.config.network {
+        let owner = owner_of_network(engine, container)?;
+        return Ok(SmallFiles::of(owner.directory()));
+    }
+    let files = SmallFiles::of(container.directory());
+    write(&container.config, &files, attached)?;
+    Ok(files)
+}
+
+/// Follows containers that share a network to the one whose it is.
+fn owner_of_network(engine: &Engine, container: &Container) -> Result<Arc<Container>> {
+    let mut network = container.config.network.clone();
+    for _ in 0..SHARING_LIMIT {
+        let NetworkMode::Container(id) = network else {
+            break;
+        };
+        let other = super::spec::live(engine, &id)?;
+        let NetworkMode::Container(_) = other.config.network else {
+            return Ok(other);
+        };
+        network = other.config.network.clone();
+    }
+    Err(conflict("too many containers share one network in a row"))
+}
+
+/// They are bind-mounted, hence rewritten in place.
+fn write(config: &ContainerConfig, paths: &SmallFiles, attached: Option<&Attached>) -> Result<()> {
+    let own: Vec<(IpAddr, Vec<String>)> = attached
+        .iter()
+        .flat_map(|attached| &attached.endpoints)
+        .map(|endpoint| (IpAddr::V4(endpoint.ipv4.addr()), host_names(config)))
+        .collect();
+    let gateway = attached
+        .iter()
+        .flat_map(|a| &a.endpoints)
+        .find_map(|endpoint| endpoint.gateway)
+        .map(IpAddr::V4);
+    let extra = extra_hosts(config, gateway)?;
+    let hosts = if config.network == NetworkMode::Host && extra.is_empty() {
+        files::host_file(Path::new("/etc/hosts"))?
+    } else {
+        hosts_file(&own, &extra)
+    };
+    let resolver = match attached {
+        Some(attached) => resolv_conf(&DnsConfig {
+            servers: attached.resolver.servers.clone(),
+            search: attached.resolver.search.clone(),
+            options: attached.resolver.options.clone(),
+        }),
+        None if config.dns.servers.is_empty() => files::host_file(Path::new("/etc/resolv.conf"))?,
+        None => resolv_conf(&config.dns),
+    };
+    files::write_in_place(&paths.hosts, &hosts)?;
+    files::write_in_place(&paths.hostname, &format!("{}\n", config.hostname))?;
+    files::write_in_place(&paths.resolv_conf, &resolver)
+}
+
+fn host_names(config: &ContainerConfig) -> Vec<String> {
+    let mut names = vec![config.hostname.clone()];
+    if !config.domainname.is_empty() {
+        names.insert(0, format!("{}.{}", config.hostname, config.domainname));
+    }
+    names
+}
+
+fn extra_hosts(config: &ContainerConfig, gateway: Option<IpAddr>) -> Result<Vec<(String, IpAddr)>> {
+    let address = |host: &ExtraHost| {
+        let found = host.address.or(gateway);
+        let missing = || {
+            conflict(format!(
+                "cannot resolve host-gateway for {}: no network has a gateway",
+                host.name
+            ))
+        };
+        Ok((host.name.clone(), found.ok_or_else(missing)?))
+    };
+    config.extra_hosts.iter().map(address).collect()
+}
