@@ -121,7 +121,7 @@ impl Layout {
 }
 
 /// Returns the mount points of v1 controllers in a mountinfo table; where one
-/// is mounted twice, the first, which is the one libcontainer uses.
+/// is mounted twice, the first.
 fn parse_v1_mounts(table: &str) -> BTreeMap<String, PathBuf> {
     let mut mounts = BTreeMap::new();
     for line in table.lines() {
@@ -182,14 +182,6 @@ impl Cgroup {
         };
         let path = Path::new("/").join(names);
         Ok(Self { path, directories })
-    }
-
-    /// Forgets hierarchies in which no group was made for the container, so
-    /// that a group missing later is an error and not overlooked.
-    pub fn forget_unmade(&mut self) {
-        if let Directories::Split(groups) = &mut self.directories {
-            groups.retain(|_, group| group.is_dir());
-        }
     }
 
     /// Returns the `cgroup.procs` files a process enters the container by.

@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{self, Context, Failure};
-use crate::create::HOOK_COMMAND;
 use crate::log::{LogFormat, Logger, Verbosity};
 use crate::seal;
 use crate::state::Store;
@@ -68,9 +67,6 @@ enum Command {
     Exec(commands::exec::Args),
     /// Print what this runtime can do
     Features,
-    /// Become a hook, for this program itself
-    #[command(name = HOOK_COMMAND, hide = true)]
-    Hook(commands::hook::Args),
     /// Send a signal to a container's init
     Kill(commands::kill::Args),
     /// List containers
@@ -165,7 +161,6 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
         Command::Events(args) => commands::events::run(&context, &args),
         Command::Exec(args) => commands::exec::run(&context, args),
         Command::Features => commands::features::run(),
-        Command::Hook(args) => commands::hook::run(&args),
         Command::Kill(args) => commands::kill::run(&context, &args),
         Command::List(args) => commands::list::run(&context, &args),
         Command::Pause(args) => commands::pause::run(&context, &args),

@@ -1,5 +1,4 @@
-//! Runs the hooks that come after creation: poststart and poststop. The
-//! others run inside libcontainer's creation.
+//! Runs a hook: it gets the container's state on its standard input.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;

@@ -1,6 +1,5 @@
-//! `runc-rs`, an OCI runtime: the command line that runc defined, on
-//! libcontainer for a container's creation and on code of our own for
-//! everything else (`docs/RUNTIME.md` says which and why).
+//! `runc-rs`, an OCI runtime: the command line that runc defined, on code of
+//! our own (`docs/RUNTIME.md` says what it does and why).
 //!
 //! It knows no daemon and keeps no process: what it must remember is in
 //! `<root>/<id>/` (see [`state`]), what is true is asked of the kernel.

@@ -3,19 +3,14 @@
 //!
 //! It runs inside the container's root with the final user, capabilities and
 //! filter, so the program is looked up the way the container's own shell
-//! would, and nothing of the image is read otherwise. libcontainer calls it
-//! through its `Executor` trait, our exec calls it directly.
+//! would, and nothing of the image is read otherwise.
 
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use libcontainer::workload::{
-    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
-};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{AccessFlags, access};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Process;
 
 use crate::sys;
 
@@ -42,35 +37,6 @@ pub enum PayloadError {
     Signals(#[source] std::io::Error),
     #[error("exec {0:?}: {1}")]
     Execute(PathBuf, nix::errno::Errno),
-}
-
-/// Executes the container's own process for libcontainer.
-#[derive(Debug, Clone, Copy)]
-pub struct InitPayload;
-
-impl Executor for InitPayload {
-    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
-        let error = execute(process, &socket_activation());
-        Err(ExecutorError::Other(base::failure::chain(&error)))
-    }
-
-    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        let refused = |text: String| ExecutorValidationError::ArgValidationError(text);
-        let process = spec.process().as_ref();
-        let process = process.ok_or_else(|| refused("process is missing".to_owned()))?;
-        set_console_size(process);
-        match find_program(process) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(refused(base::failure::chain(&error))),
-        }
-    }
-
-    /// Leaves this process's environment alone: the program gets exactly the
-    /// specification's variables, in order, from [`execute`].
-    fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
-        Ok(())
-    }
 }
 
 /// Finds the program of `process` without executing anything.

@@ -6,13 +6,11 @@
 //!     config.json         the specification as normalised, what exec reads
 //!     creating.lock       held by every process of an unfinished creation
 //!     update.lock         held while limits are changed
-//!     console.sock        while a foreground run waits for its terminal
-//!     init/<id>/          libcontainer's own files; its notify.sock exists
-//!                         from creation until start
+//!     start.fifo          the gate init waits at from creation until start
 //! <root>/@seccomp/        programs of filters, see seccomp::cache; no id is so
 //! ```
 //! The record never holds a status: that is derived from the kernel and from
-//! the presence of notify.sock each time it is asked, so that no command and
+//! the presence of the gate each time it is asked, so that no command and
 //! no crash can leave a wrong one behind.
 
 use std::collections::BTreeMap;
@@ -205,24 +203,14 @@ impl ContainerDirectory {
         self.path.join("update.lock")
     }
 
-    /// Returns the bundle libcontainer is given: it reads `config.json` there.
+    /// Returns the normalised specification.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.json")
     }
 
-    /// Returns the root libcontainer is given for its own files.
-    pub fn init_root(&self) -> PathBuf {
-        self.path.join("init")
-    }
-
-    /// Returns the socket on which init waits for the start.
-    pub fn notify_socket(&self) -> PathBuf {
-        self.init_root().join(&self.id.0).join("notify.sock")
-    }
-
-    /// Returns the socket through which a foreground run gets its terminal.
-    pub fn console_socket(&self) -> PathBuf {
-        self.path.join("console.sock")
+    /// Returns the gate at which init waits for the start.
+    pub fn gate(&self) -> PathBuf {
+        self.path.join("start.fifo")
     }
 
     /// Reads the record.
@@ -317,7 +305,7 @@ impl ContainerDirectory {
         if record.cgroup.is_frozen() {
             return Status::Paused;
         }
-        match self.notify_socket().exists() {
+        match self.gate().exists() {
             true => Status::Created,
             false => Status::Running,
         }

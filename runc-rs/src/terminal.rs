@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use base::file::{PathContext as _, PathError};
@@ -56,17 +56,6 @@ pub enum TerminalError {
     Copy(#[source] io::Error),
 }
 
-/// Listens on `path`, which may be longer than a socket address can be.
-///
-/// # Errors
-/// When the socket cannot be made.
-pub fn listen(path: &Path) -> Result<UnixListener, TerminalError> {
-    let (directory, short) = shorten(path)?;
-    let listener = UnixListener::bind(short).at("listen on", path);
-    drop(directory);
-    Ok(listener?)
-}
-
 /// Connects to `path`, which may be longer than a socket address can be.
 ///
 /// # Errors
@@ -88,16 +77,6 @@ fn shorten(path: &Path) -> Result<(File, PathBuf), TerminalError> {
     let directory = File::open(parent).at("open", parent)?;
     let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
     Ok((directory, short.join(name)))
-}
-
-/// Accepts one connection and takes the terminal that comes over it.
-///
-/// # Errors
-/// When none comes in time.
-pub fn receive(listener: &UnixListener) -> Result<OwnedFd, TerminalError> {
-    wait_readable(listener.as_fd())?;
-    let (stream, _) = listener.accept().map_err(TerminalError::Receive)?;
-    receive_over(stream.as_fd())
 }
 
 /// Takes the terminal that comes over a connected socket.

@@ -98,9 +98,8 @@ fn compare(way: &str, rows: &[Row], said: &str, free: &str) -> String {
     for ((row, found), free) in rows.iter().zip(found).zip(free) {
         let is_right = match row.verdict {
             // It is newer than the profile: ENOSYS, as from runc, lets libraries fall
-            // back. A first process gets the profile's word, as long as it is
-            // libcontainer that makes its filter.
-            "EPERM" if way == "exec" && row.text.starts_with(TO_COME) => found == ENOSYS,
+            // back.
+            "EPERM" if row.text.starts_with(TO_COME) => found == ENOSYS,
             "EPERM" => found == EPERM,
             "ENOSYS" => found == ENOSYS,
             // A second filter in strict mode is one the kernel refuses itself.

@@ -7,50 +7,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Failure, print};
+use crate::rootfs::options;
 use crate::seccomp::{self, plan};
-
-/// Mount options that have their effect. libcontainer also parses, and then
-/// loses, propagation of single mounts and the flags of superblocks.
-const MOUNT_OPTIONS: &[&str] = &[
-    "atime",
-    "bind",
-    "defaults",
-    "dev",
-    "diratime",
-    "exec",
-    "noatime",
-    "nodev",
-    "nodiratime",
-    "noexec",
-    "norelatime",
-    "nostrictatime",
-    "nosuid",
-    "ratime",
-    "rbind",
-    "rdev",
-    "rdiratime",
-    "relatime",
-    "remount",
-    "rexec",
-    "rnoatime",
-    "rnodev",
-    "rnodiratime",
-    "rnoexec",
-    "rnorelatime",
-    "rnostrictatime",
-    "rnosuid",
-    "rnosymfollow",
-    "ro",
-    "rrelatime",
-    "rro",
-    "rrw",
-    "rstrictatime",
-    "rsuid",
-    "rsymfollow",
-    "rw",
-    "strictatime",
-    "suid",
-];
 
 /// Prints the features.
 ///
@@ -71,7 +29,7 @@ fn features() -> serde_json::Value {
             "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
             "poststop",
         ],
-        "mountOptions": MOUNT_OPTIONS,
+        "mountOptions": options::names().collect::<Vec<_>>(),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
@@ -81,8 +39,8 @@ fn features() -> serde_json::Value {
             "seccomp": seccomp(),
             "apparmor": {"enabled": true},
             "selinux": {"enabled": false},
-            "intelRdt": {"enabled": true},
-            "mountExtensions": {"idmap": {"enabled": false}},
+            "intelRdt": {"enabled": false},
+            "mountExtensions": {"idmap": {"enabled": true}},
         },
         "annotations": {"io.github.seccomp.libseccomp.version": seccomp_version()},
     })

@@ -5,7 +5,6 @@ pub mod delete;
 pub mod events;
 pub mod exec;
 pub mod features;
-pub mod hook;
 pub mod kill;
 pub mod list;
 pub mod pause;
@@ -25,8 +24,10 @@ use std::process::ExitCode;
 use base::file::PathError;
 
 use crate::cgroup::CgroupError;
-use crate::create::{CreateError, StartError};
+use crate::create::CreateError;
 use crate::exec::ExecError;
+use crate::init::InitError;
+use crate::init::gate::GateError;
 use crate::log::Logger;
 use crate::resources::ResourceError;
 use crate::resources::rdt::RdtError;
@@ -64,7 +65,9 @@ pub enum CommandError {
     #[error(transparent)]
     Create(#[from] CreateError),
     #[error(transparent)]
-    Start(#[from] StartError),
+    Gate(#[from] GateError),
+    #[error("unable to start container process")]
+    Init(#[from] InitError),
     #[error(transparent)]
     Exec(#[from] ExecError),
     #[error(transparent)]
@@ -73,8 +76,6 @@ pub enum CommandError {
     Terminal(#[from] TerminalError),
     #[error(transparent)]
     Hook(crate::hooks::HookError),
-    #[error(transparent)]
-    HookState(#[from] crate::create::HookStateError),
     #[error(transparent)]
     File(#[from] PathError),
     #[error("container not running")]

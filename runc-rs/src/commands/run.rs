@@ -50,15 +50,20 @@ pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
 
 fn wait(context: &Context<'_>, signals: &Signals, created: &mut Created) -> Result<u8, Failure> {
     let proxy = created.terminal.take().map(Proxy::start).transpose()?;
-    start::start(context, &created.directory, &created.record, &created.spec)?;
+    begin(context, created)?;
     let pid = Pid::from_raw(created.init.pid).expect("init has a pid");
     Ok(signals.supervise(pid, proxy)?)
 }
 
 fn start_or_remove(context: &Context<'_>, created: &Created) -> Result<(), Failure> {
-    let started = start::start(context, &created.directory, &created.record, &created.spec);
+    let started = begin(context, created);
     if started.is_err() {
         delete::remove(context, &created.directory, &created.record)?;
     }
     started
+}
+
+fn begin(context: &Context<'_>, created: &Created) -> Result<(), Failure> {
+    let container = (&created.directory, &created.record, &created.spec);
+    start::start(context, container, Some(&created.init))
 }

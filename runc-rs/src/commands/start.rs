@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use oci_spec::runtime::Spec;
 
 use super::{CommandError, ContainerArgs, Context, Failure, find};
-use crate::create;
 use crate::hooks;
+use crate::init::{Init, gate};
 use crate::oci_state::OciState;
 use crate::state::{ContainerDirectory, Record, Status};
 
@@ -26,20 +26,23 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
         return Err(CommandError::WrongStatus { action, id, status }.into());
     }
     let spec = directory.load_spec()?;
-    start(context, &directory, &record, &spec)?;
+    start(context, (&directory, &record, &spec), None)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Starts the container of `record` and runs its poststart hooks. As with
-/// runc, the first that fails ends the command with an error.
+/// runc, the first that fails ends the command with an error. Whoever made
+/// `init` learns whether it executed its program.
 pub(super) fn start(
     context: &Context<'_>,
-    directory: &ContainerDirectory,
-    record: &Record,
-    spec: &Spec,
+    (directory, record, spec): (&ContainerDirectory, &Record, &Spec),
+    init: Option<&Init>,
 ) -> Result<(), Failure> {
-    create::start(directory)?;
-    context.log.debug("started init");
+    gate::open(&directory.gate())?;
+    context.log.debug("opened the gate");
+    if let Some(init) = init {
+        init.wait_executed()?;
+    }
     let hooks = spec
         .hooks()
         .as_ref()

@@ -1,43 +1,36 @@
 //! Creating a container: everything before its program runs.
 //!
-//! libcontainer makes the container from a specification we have validated
-//! and normalised; around it stand the record, the control groups' check, the
-//! steps it lacks (keyring, groups, loopback, owner of the standard streams)
-//! and, on failure, the undoing of all of it.
+//! The specification is validated, normalised and planned; then init is made,
+//! which waits at the gate for its start. On failure all of it is undone.
 
-mod after;
-mod before;
-mod hook_state;
-mod start;
+mod plan;
 
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use base::file::{FileMode, PathError, replace};
 use base::lock::FileLock;
 use base::time::Timestamp;
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::error::LibcontainerError;
-use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::Spec;
 
 use crate::cgroup::{Cgroup, CgroupError, Layout};
+use crate::exec::ExecError;
+use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
-use crate::payload::InitPayload;
 use crate::proc::ProcessIdentity;
-use crate::spec::{self, HostFacts, Normalised, SpecError};
+use crate::rootfs::{RootfsError, RootfsFds, RootfsPlan};
+use crate::seccomp::SeccompError;
+use crate::spec::{self, HostFacts, SpecError};
 use crate::state::{ContainerDirectory, ContainerName, KeyringMode, Record, StateError, Store};
 use crate::terminal::{self, TerminalError};
-
-pub use hook_state::{COMMAND as HOOK_COMMAND, HookStateError, become_hook};
-pub use start::{StartError, start};
 
 /// Says which step of a creation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     #[error(transparent)]
     Spec(#[from] SpecError),
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
@@ -46,16 +39,14 @@ pub enum CreateError {
     File(#[from] PathError),
     #[error(transparent)]
     Terminal(#[from] TerminalError),
-    #[error("cannot join a new session keyring")]
-    Keyring(#[source] std::io::Error),
-    #[error("cannot clear supplementary groups")]
-    Groups(#[source] std::io::Error),
-    #[error("cannot make the working directory {0:?}")]
-    WorkingDirectory(PathBuf, #[source] pathrs::error::Error),
-    #[error("cannot set the loopback interface up")]
-    Loopback(#[source] std::io::Error),
+    #[error("invalid root filesystem or mounts")]
+    Rootfs(#[from] RootfsError),
+    #[error("cannot make a socket for the terminal")]
+    Console(#[source] std::io::Error),
+    #[error(transparent)]
+    Process(Box<ExecError>),
     #[error("unable to start container process")]
-    Build(#[source] LibcontainerError),
+    Init(#[from] InitError),
 }
 
 /// Who holds the container's terminal.
@@ -96,9 +87,18 @@ pub struct Created {
     pub directory: ContainerDirectory,
     pub record: Record,
     pub spec: Spec,
-    pub init: ProcessIdentity,
+    pub init: Init,
     /// The terminal, when it is this process that holds it.
     pub terminal: Option<OwnedFd>,
+}
+
+/// What a specification comes to.
+struct Planned {
+    /// As its author wrote it.
+    written: Spec,
+    /// With its gaps filled: what later processes are planned from.
+    normalised: Spec,
+    rootfs: RootfsPlan,
 }
 
 /// Creates a container. On failure nothing of it remains.
@@ -116,17 +116,21 @@ pub fn create(
     let linux = spec.linux().as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let cgroup = Cgroup::plan(&Layout::detect()?, wanted, request.id.as_str())?;
-    let normalised = spec::normalise(spec, &facts, &cgroup);
+    let planned = Planned {
+        rootfs: plan::rootfs(&spec, &facts, &cgroup, request)?,
+        normalised: spec::normalise(spec.clone(), &facts, &cgroup),
+        written: spec,
+    };
     let directory = store.reserve(&request.id)?;
     log.debug("reserved the container's directory");
-    let record = match new_record(request, &normalised.spec, facts, cgroup) {
+    let record = match new_record(request, &planned.normalised, facts, cgroup) {
         Ok(record) => record,
         Err(error) => {
             undo(log, &directory, None);
             return Err(error);
         }
     };
-    build(&directory, record.clone(), normalised, request).inspect_err(|error| {
+    build(&directory, record.clone(), planned, request).inspect_err(|error| {
         // Groups somebody else uses are not ours to empty.
         let foreign = matches!(
             error,
@@ -166,28 +170,32 @@ fn new_record(
 fn build(
     directory: &ContainerDirectory,
     mut record: Record,
-    normalised: Normalised,
+    planned: Planned,
     request: &CreateRequest,
 ) -> Result<Created, CreateError> {
-    let spec = normalised.spec;
+    let spec = planned.normalised;
     record.cgroup.ensure_unused()?;
-    // Held by what is forked from here on as well, so that delete can tell
+    // Held by what is cloned from here on as well, so that delete can tell
     // when nothing of a killed creation is left.
     let _lock = FileLock::acquire(&directory.creation_lock())?;
     directory.save(&record)?;
-    let spec = hook_state::wrap(spec, &record.bundle);
     directory.save_spec(&spec)?;
-    before::prepare(&record, &spec, normalised.working_directory.as_deref())?;
-    let listener = match request.console {
-        Console::Own => Some(terminal::listen(&directory.console_socket())?),
-        Console::Inherited | Console::Socket(_) => None,
+    let process = plan::process(directory, &spec, &record, request.preserve_fds)?;
+    let plan = InitPlan::new(&planned.written, record.clone(), planned.rootfs, process)?;
+    let (console, ours) = plan::open_console(&request.console)?;
+    let inheritance = Inheritance {
+        namespaces: init::open_namespaces(&plan.namespaces)?,
+        rootfs: RootfsFds {
+            id_maps: plan::id_maps(&plan.rootfs)?,
+        },
+        console,
+        gate: gate::build(&directory.gate())?,
     };
-    let pid = build_init(directory, &spec, request)?;
-    let init = ProcessIdentity::of(pid)?;
-    let finished = finish(directory, &mut record, &spec, init, request);
+    let init = make(&mut record.cgroup, &plan, &spec, inheritance)?;
+    let finished = finish(directory, &mut record, init.pid, request);
     let terminal = finished
-        .and_then(|()| receive_terminal(listener, directory))
-        .inspect_err(|_| after::kill_init(init))?;
+        .and_then(|()| receive_terminal(ours))
+        .inspect_err(|_| init.kill())?;
     Ok(Created {
         directory: directory.clone(),
         record,
@@ -197,61 +205,36 @@ fn build(
     })
 }
 
-fn build_init(
-    directory: &ContainerDirectory,
+fn make(
+    cgroup: &mut Cgroup,
+    plan: &InitPlan,
     spec: &Spec,
-    request: &CreateRequest,
-) -> Result<i32, CreateError> {
-    let console = match &request.console {
-        Console::Inherited => None,
-        Console::Socket(path) => Some(path.clone()),
-        Console::Own => Some(directory.console_socket()),
-    };
-    let _oom_score = before::OomScore::keep(spec)?;
-    let preserved = i32::try_from(request.preserve_fds).unwrap_or(i32::MAX);
-    let container = ContainerBuilder::new(request.id.to_string(), SyscallType::default())
-        .with_executor(InitPayload)
-        .with_root_path(directory.init_root())
-        .map_err(CreateError::Build)?
-        .with_console_socket(console)
-        .with_preserved_fds(preserved)
-        .as_init(directory.path())
-        .with_systemd(false)
-        .with_detach(true)
-        .with_no_pivot(request.root_switch == RootSwitch::MoveMount)
-        .build()
-        .map_err(CreateError::Build)?;
-    let pid = container.pid().map_or(0, nix::unistd::Pid::as_raw);
-    Ok(pid)
+    inheritance: Inheritance,
+) -> Result<Init, CreateError> {
+    let resources = plan::resources(spec);
+    let mut work = Work::new(cgroup, &resources, plan, spec);
+    let group = work.prepare()?;
+    let group = group.as_ref().map(|group| group.as_fd());
+    Ok(init::make(plan, inheritance, group, &mut work)?)
 }
 
 fn finish(
     directory: &ContainerDirectory,
     record: &mut Record,
-    spec: &Spec,
-    init: ProcessIdentity,
+    pid: i32,
     request: &CreateRequest,
 ) -> Result<(), CreateError> {
-    record.init = Some(init);
-    record.cgroup.forget_unmade();
+    record.init = Some(ProcessIdentity::of(pid)?);
     directory.save(record)?;
-    after::complete(spec, init)?;
     if let Some(path) = &request.pid_file {
-        replace(path, init.pid.to_string().as_bytes(), FileMode::Public)?;
+        replace(path, pid.to_string().as_bytes(), FileMode::Public)?;
     }
     Ok(())
 }
 
-fn receive_terminal(
-    listener: Option<UnixListener>,
-    directory: &ContainerDirectory,
-) -> Result<Option<OwnedFd>, CreateError> {
-    let Some(listener) = listener else {
-        return Ok(None);
-    };
-    let terminal = terminal::receive(&listener)?;
-    base::file::remove_if_there(&directory.console_socket())?;
-    Ok(Some(terminal))
+fn receive_terminal(socket: Option<OwnedFd>) -> Result<Option<OwnedFd>, CreateError> {
+    let terminal = socket.map(|socket| terminal::receive_over(socket.as_fd()));
+    Ok(terminal.transpose()?)
 }
 
 /// Undoes a failed creation; what cannot be undone is logged.

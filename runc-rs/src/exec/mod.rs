@@ -1,9 +1,8 @@
 //! Running another process in a container that exists.
 //!
-//! libcontainer's own exec runs without the container's seccomp filter and
-//! never joins its user namespace, so this is ours from the start: [`plan`] says
-//! what the process will be, from the container's specification and the
-//! request; [`perform`] enters the container and becomes it.
+//! [`plan`] says what the process will be, from the container's specification
+//! and the request; [`perform`] enters the container and becomes it. A
+//! container's first process is planned here too, so that both are confined alike.
 
 pub(crate) mod inside;
 mod perform;
@@ -22,7 +21,7 @@ use crate::passwd;
 use crate::proc::LiveProcess;
 use crate::seccomp::notify::NotifyError;
 use crate::seccomp::{self, Filter, SeccompError};
-use crate::spec::{self, SpecError};
+use crate::spec::SpecError;
 use crate::state::{ContainerDirectory, Record, StateError};
 use crate::terminal::TerminalError;
 
@@ -169,9 +168,10 @@ pub(crate) fn filter(
     directory: &ContainerDirectory,
     spec: &oci_spec::runtime::Spec,
 ) -> Result<Option<Filter>, SeccompError> {
-    let Some(section) = spec::seccomp_as_written(spec) else {
+    let linux = spec.linux().as_ref();
+    let Some(section) = linux.and_then(|linux| linux.seccomp().as_ref()) else {
         return Ok(None);
     };
-    let plan = seccomp::plan(&section)?;
+    let plan = seccomp::plan(section)?;
     Ok(Some(seccomp::prepare(directory.state_root(), plan)?))
 }

@@ -84,9 +84,9 @@ impl Line {
         let mut packet = [0; PACKET_LIMIT_BYTES];
         let length = loop {
             match rustix::io::read(&self.0, &mut packet) {
-                Err(Errno::INTR) => {}
-                // The other end was closed with something unread in it.
-                Err(Errno::CONNRESET) => return Ok(None),
+                // The other end was closed with something unread in it. That
+                // is told once, before the words that were still said there.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 read => break read?,
             }
         };
@@ -198,6 +198,17 @@ mod tests {
             panic!("another word");
         };
         assert!(text.len() < PACKET_LIMIT_BYTES && text.chars().all(|letter| letter == 'ä'));
+    }
+
+    #[test]
+    fn last_words_are_heard_though_others_went_unheard() {
+        let (one, other) = pair().unwrap();
+        one.say(&Word::Grouped).unwrap();
+        let last = Word::Failed("no such mount".to_owned());
+        other.say(&last).unwrap();
+        drop(other);
+        assert_eq!(one.hear().unwrap(), Some(last));
+        assert_eq!(one.hear().unwrap(), None);
     }
 
     #[test]

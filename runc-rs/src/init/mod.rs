@@ -63,6 +63,8 @@ pub enum InitError {
     /// What init itself said.
     #[error("{0}")]
     Inside(String),
-    #[error("init ended before it was ready")]
-    EndedEarly,
+    #[error("init {0} before it was ready")]
+    EndedEarly(String),
+    #[error("init said something unexpected")]
+    Unexpected,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::LinuxNamespaceType as T;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
 use super::InitError;
 use super::child::{self, Inheritance};
@@ -17,6 +17,9 @@ use crate::exec::inside::failed;
 use crate::exec::set_limit;
 use crate::rootfs::SourceRequest;
 use crate::sys::{self, Fork};
+
+/// The number of SIGKILL.
+const KILL: i32 = Signal::KILL.as_raw();
 
 /// What the creation of a container does for init from outside.
 pub trait ParentWork {
@@ -107,12 +110,36 @@ pub fn make(
             };
             match drive(plan, pid, &line, work) {
                 Ok(()) => Ok(Init { pid, line }),
-                Err(error) => {
+                Err(Stopped::Silent) => Err(InitError::EndedEarly(told(end(pid)))),
+                Err(Stopped::Failed(error)) => {
                     end(pid);
                     Err(error)
                 }
             }
         }
+    }
+}
+
+/// Why the making of init stopped.
+enum Stopped {
+    /// The line came to its end: how init ended is known once it is waited for.
+    Silent,
+    Failed(InitError),
+}
+
+impl<E: Into<InitError>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Says how a process ended.
+fn told(status: Option<WaitStatus>) -> String {
+    let signal = status.and_then(WaitStatus::terminating_signal);
+    match (signal, status.and_then(WaitStatus::exit_status)) {
+        (Some(KILL), _) => "was killed (a memory limit may be too small for it)".to_owned(),
+        (Some(signal), _) => format!("was ended by signal {signal}"),
+        (None, code) => format!("ended with status {}", code.unwrap_or(0)),
     }
 }
 
@@ -156,20 +183,16 @@ fn enter_stage(plan: &InitPlan, joined: &[OpenNamespace]) -> Result<(), String> 
 fn hear_pid(line: &Line, stage: Pid) -> Result<i32, InitError> {
     let heard = line.hear();
     // It ends as soon as it has said its word.
-    waitpid(Some(stage), WaitOptions::empty()).ok();
+    let ended = waitpid(Some(stage), WaitOptions::empty());
     match heard.map_err(|error| InitError::Kernel("hear the stage", error))? {
         Some(Word::Pid(pid)) => Ok(pid),
         Some(Word::Failed(message)) => Err(InitError::Inside(message)),
-        _ => Err(InitError::EndedEarly),
+        Some(_) => Err(InitError::Unexpected),
+        None => Err(InitError::EndedEarly(told(status_of(ended)))),
     }
 }
 
-fn drive(
-    plan: &InitPlan,
-    pid: i32,
-    line: &Line,
-    work: &mut dyn ParentWork,
-) -> Result<(), InitError> {
+fn drive(plan: &InitPlan, pid: i32, line: &Line, work: &mut dyn ParentWork) -> Result<(), Stopped> {
     if plan.namespaces.is_new(T::User) {
         plan.id_maps.write(pid).map_err(InitError::IdMap)?;
         tell(line, &Word::Mapped);
@@ -188,7 +211,7 @@ fn drive(
                 tell(line, &Word::Hooked);
             }
             Some(Word::Source(index)) => {
-                let request = plan.source(index).ok_or(InitError::EndedEarly)?;
+                let request = plan.source(index).ok_or(InitError::Unexpected)?;
                 let source = work.source(pid, &request)?;
                 // An init that has gone has said why, which is heard next.
                 line.give(source.as_fd()).ok();
@@ -198,8 +221,9 @@ fn drive(
                 tell(line, &Word::Taken);
             }
             Some(Word::Ready) => return Ok(()),
-            Some(Word::Failed(message)) => return Err(InitError::Inside(message)),
-            Some(_) | None => return Err(InitError::EndedEarly),
+            Some(Word::Failed(message)) => return Err(InitError::Inside(message).into()),
+            Some(_) => return Err(InitError::Unexpected.into()),
+            None => return Err(Stopped::Silent),
         }
     }
 }
@@ -227,11 +251,15 @@ fn set_limits(plan: &InitPlan, pid: i32) -> Result<(), InitError> {
     Ok(())
 }
 
-/// Ends an init; it is our child and not yet waited for, so its pid is its own.
-fn end(pid: i32) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        // It may have ended by itself, which is as good.
-        kill_process(pid, Signal::KILL).ok();
-        waitpid(Some(pid), WaitOptions::empty()).ok();
-    }
+/// Ends an init and returns how it did; it is our child and not yet waited for,
+/// so its pid is its own.
+fn end(pid: i32) -> Option<WaitStatus> {
+    let pid = Pid::from_raw(pid)?;
+    // It may have ended by itself, which is as good.
+    kill_process(pid, Signal::KILL).ok();
+    status_of(waitpid(Some(pid), WaitOptions::empty()))
+}
+
+fn status_of(waited: rustix::io::Result<Option<(Pid, WaitStatus)>>) -> Option<WaitStatus> {
+    waited.ok().flatten().map(|(_, status)| status)
 }

@@ -10,6 +10,9 @@ use crate::rootfs::{Content, MountStep, RootfsPlan, SourceRequest, Step};
 use crate::spec::SpecError;
 use crate::state::Record;
 
+/// The kernel's `__NEW_UTS_LEN`.
+const NAME_LIMIT_BYTES: usize = 64;
+
 /// Everything about a container's first process.
 #[derive(Debug)]
 pub struct InitPlan {
@@ -95,8 +98,7 @@ fn check(
     id_maps: &IdMaps,
 ) -> Result<(), SpecError> {
     use LinuxNamespaceType as T;
-    let has_uts = namespaces.is_new(T::Uts) || namespaces.is_joined(T::Uts);
-    let is_named = |name: &Option<String>| name.as_ref().is_some_and(|name| !name.is_empty());
+    let net_devices = linux.net_devices().as_ref();
     let wrong = [
         (
             namespaces.is_new(T::User) && id_maps.is_empty(),
@@ -107,23 +109,38 @@ fn check(
             "there are id mappings, but no user namespace in linux.namespaces",
         ),
         (
-            is_named(spec.hostname()) && !has_uts,
-            "hostname is set, but there is no uts namespace in linux.namespaces",
-        ),
-        (
-            is_named(spec.domainname()) && !has_uts,
-            "domainname is set, but there is no uts namespace in linux.namespaces",
-        ),
-        (
             linux.intel_rdt().is_some(),
             "linux.intelRdt is not supported by this runtime",
         ),
         (
-            linux
-                .net_devices()
-                .as_ref()
-                .is_some_and(|devices| !devices.is_empty()),
+            net_devices.is_some_and(|devices| !devices.is_empty()),
             "linux.netDevices is not supported by this runtime",
+        ),
+    ];
+    match wrong.iter().find(|(is_wrong, _)| *is_wrong) {
+        Some((_, text)) => Err(SpecError::Invalid(text)),
+        None => check_names(spec, namespaces),
+    }
+}
+
+/// Names of the host, and names that the kernel does not take.
+fn check_names(spec: &Spec, namespaces: &NamespacePlan) -> Result<(), SpecError> {
+    use LinuxNamespaceType as T;
+    let has_uts = namespaces.is_new(T::Uts) || namespaces.is_joined(T::Uts);
+    let length = |name: &Option<String>| name.as_ref().map_or(0, String::len);
+    let (host, domain) = (length(spec.hostname()), length(spec.domainname()));
+    let wrong = [
+        (
+            host > 0 && !has_uts,
+            "hostname is set, but there is no uts namespace in linux.namespaces",
+        ),
+        (
+            domain > 0 && !has_uts,
+            "domainname is set, but there is no uts namespace in linux.namespaces",
+        ),
+        (
+            host.max(domain) > NAME_LIMIT_BYTES,
+            "hostname or domainname is longer than 64 bytes",
         ),
     ];
     match wrong.iter().find(|(is_wrong, _)| *is_wrong) {

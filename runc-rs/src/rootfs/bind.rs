@@ -45,6 +45,12 @@ pub(super) fn mount(
         _ => Missing::File,
     };
     let found = place(builder, step, Links::Follow, missing)?;
+    if found.is_directory() != (missing == Missing::Directory) {
+        return Err(RootfsError::Unlike {
+            destination: step.destination.clone(),
+            path: bind.source.clone(),
+        });
+    }
     guard::check_bind(&step.destination, &found, handle.as_fd())?;
     match source {
         Source::Mount(mount) => {

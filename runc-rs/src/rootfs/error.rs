@@ -60,6 +60,13 @@ pub enum RootfsError {
         said: String,
         source: Errno,
     },
+    #[error("error mounting {0:?}: not a directory")]
+    NotADirectory(PathBuf),
+    #[error(
+        "error mounting {path:?} on {destination:?}: not a directory: both must be directories, \
+         or neither"
+    )]
+    Unlike { destination: PathBuf, path: PathBuf },
     #[error("error mounting {destination:?}: cannot open source {path:?}")]
     Source {
         destination: PathBuf,
@@ -101,6 +108,8 @@ pub enum RootfsError {
     },
     #[error("error mounting {0:?}: no user namespace was handed over for its id mapping")]
     NoIdMap(PathBuf),
+    #[error("a mount takes its id mapping from the container, which has no user namespace")]
+    NoUserNamespace,
     #[error("error mounting {destination:?}: cannot map ids{}", hint(*reach, *source))]
     IdMap {
         destination: PathBuf,

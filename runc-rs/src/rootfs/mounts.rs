@@ -77,6 +77,9 @@ fn mount_new(
         Place::Any | Place::KeepsMode => place(builder, step, Links::Follow, Missing::Directory)?,
         Place::Ordinary => ordinary_place(builder, step, filesystem)?,
     };
+    if !found.is_directory() {
+        return Err(RootfsError::NotADirectory(step.destination.clone()));
+    }
     guard::check_new(&step.destination, &found, &filesystem.kind)?;
     let mut data = Vec::new();
     if filesystem.place == Place::KeepsMode && !found.is_new {

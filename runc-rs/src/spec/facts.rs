@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base::file::PathContext as _;
 use oci_spec::runtime::Spec;
-use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::fs::OFlags;
 
 use super::SpecError;
 use crate::passwd;
@@ -16,8 +16,6 @@ use crate::passwd;
 pub struct HostFacts {
     /// The root filesystem, canonical.
     pub rootfs: PathBuf,
-    /// Whether its `/dev` is there and something else than a directory.
-    pub dev_is_not_a_directory: bool,
     /// HOME of the process's user, by the root filesystem's passwd file.
     pub home: String,
 }
@@ -35,15 +33,12 @@ impl HostFacts {
         let handle = rustix::fs::open(&rootfs, flags, rustix::fs::Mode::empty())
             .at("open root filesystem", &rootfs)?;
         let handle = File::from(handle);
-        let dev = rustix::fs::statat(&handle, "dev", AtFlags::SYMLINK_NOFOLLOW);
         let uid = spec
             .process()
             .as_ref()
             .map_or(0, |process| process.user().uid());
         Ok(Self {
             rootfs,
-            dev_is_not_a_directory: dev
-                .is_ok_and(|dev| FileType::from_raw_mode(dev.st_mode) != FileType::Directory),
             home: passwd::home_of(handle.as_fd(), uid),
         })
     }

@@ -1,5 +1,5 @@
 //! The container's specification: reading it, refusing what this runtime
-//! cannot do rightly, and putting it into the form libcontainer does right.
+//! cannot do rightly, and filling its gaps.
 //!
 //! Validation and normalisation are pure; what they need from the host comes
 //! in as [`HostFacts`].
@@ -16,8 +16,8 @@ use oci_spec::runtime::Spec;
 use crate::seccomp::SeccompError;
 
 pub use facts::HostFacts;
-pub(crate) use normalise::{DEFAULT_UMASK, normalise_process, seccomp_as_written};
-pub use normalise::{Normalised, normalise};
+pub use normalise::normalise;
+pub(crate) use normalise::{DEFAULT_UMASK, normalise_process};
 pub use validate::validate;
 pub(crate) use validate::validate_process;
 
@@ -44,13 +44,6 @@ pub enum SpecError {
     RelativeMount(PathBuf),
     #[error("{0} is not supported by this runtime")]
     Unsupported(&'static str),
-    #[error(
-        "the root filesystem's /dev is not a directory: a link there would make the runtime \
-         create device links outside of the container"
-    )]
-    DevIsNotADirectory,
-    #[error("a bind mount on {0} is not supported: the runtime would change the host's directory")]
-    BindOnDev(PathBuf),
     #[error("sysctl {0:?} is not of a namespace of the container's own")]
     ForeignSysctl(String),
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! Refuses specifications that would be run wrongly or dangerously.
 //!
-//! libcontainer validates namespaces, sysctls and the like itself; here is
-//! what it lets through (`docs/RUNTIME.md` lists each with its reason).
+//! Namespaces, sysctls and the like are validated where they are planned
+//! (`docs/RUNTIME.md` lists each refusal with its reason).
 
 use std::path::{Component, Path};
 
@@ -24,7 +24,7 @@ pub fn validate(spec: &Spec, facts: &HostFacts) -> Result<(), SpecError> {
         .as_ref()
         .ok_or(SpecError::Missing("process"))?;
     validate_process(process)?;
-    // libcontainer would make all mounts, and change propagation, on the host.
+    // All mounts would be made, and propagation changed, on the host.
     let mut namespaces = linux.namespaces().iter().flatten();
     if !namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {
         return Err(SpecError::Unsupported(
@@ -40,9 +40,6 @@ pub fn validate(spec: &Spec, facts: &HostFacts) -> Result<(), SpecError> {
     }
     if let Some(section) = linux.seccomp() {
         seccomp::plan(section)?;
-    }
-    if facts.dev_is_not_a_directory {
-        return Err(SpecError::DevIsNotADirectory);
     }
     if facts.rootfs == Path::new("/") {
         return Err(SpecError::Invalid("root.path is the host's root"));
@@ -89,18 +86,7 @@ fn validate_mount(mount: &Mount) -> Result<(), SpecError> {
     if names.is_empty() {
         return Err(SpecError::Unsupported("a mount on /"));
     }
-    if names == ["dev"] && is_bind(mount) {
-        return Err(SpecError::BindOnDev(destination.clone()));
-    }
     Ok(())
-}
-
-fn is_bind(mount: &Mount) -> bool {
-    let options = mount.options().iter().flatten();
-    mount.typ().as_deref() == Some("bind")
-        || options
-            .into_iter()
-            .any(|option| option == "bind" || option == "rbind")
 }
 
 /// The names of a path inside the container, with `.` and `..` worked out as

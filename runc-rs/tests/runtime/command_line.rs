@@ -155,7 +155,7 @@ fn version_and_features_are_what_engines_parse() {
     assert_eq!(features["linux"]["cgroup"]["systemd"], false);
     assert_eq!(
         features["linux"]["mountExtensions"]["idmap"]["enabled"],
-        false
+        true
     );
     let known = features["linux"]["capabilities"].as_array().unwrap();
     for name in CAPABILITIES {

@@ -16,6 +16,8 @@ mod exec;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod resources;
 #[cfg(test)]
 mod seccomp;

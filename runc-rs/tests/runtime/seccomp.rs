@@ -135,8 +135,7 @@ fn a_call_of_the_future_fails_with_enosys() {
     }
 }
 
-/// libcontainer takes mask and value the other way round, and so is its copy of
-/// the specification, which exec reads.
+/// The specification's `value` is the mask and `valueTwo` what is compared.
 #[test]
 fn a_masked_comparison_means_the_same_in_init_and_exec() {
     let script = "touch /tmp/f; chmod 4755 /tmp/f 2>&1; chmod 6755 /tmp/f && echo done";

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -127,6 +129,19 @@ fn output_written_just_before_the_end_arrives() {
     assert!(wait(&mut child).success());
 }
 
+/// Listens on a path that may be longer than an address.
+fn listen(path: &Path) -> UnixListener {
+    let directory = File::open(path.parent().unwrap()).unwrap();
+    let short = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    UnixListener::bind(Path::new(&short).join(path.file_name().unwrap())).unwrap()
+}
+
+/// Takes the terminal that comes over the next connection.
+fn accept(listener: &UnixListener) -> OwnedFd {
+    let (stream, _) = listener.accept().unwrap();
+    runc_rs::terminal::receive_over(stream.as_fd()).unwrap()
+}
+
 #[test]
 fn detached_terminals_go_over_the_console_socket() {
     let mut bundle = with_terminal("stty size; exec sleep 1000");
@@ -135,11 +150,11 @@ fn detached_terminals_go_over_the_console_socket() {
         .runc(&["run", "--detach", "c"])
         .fails(1, "--console-socket");
     let path = bundle.path().join("socket");
-    let listener = runc_rs::terminal::listen(&path).unwrap();
+    let listener = listen(&path);
     bundle
         .runc(&["run", "--detach", "--console-socket", "socket", "c"])
         .ok();
-    let mut master = File::from(runc_rs::terminal::receive(&listener).unwrap());
+    let mut master = File::from(accept(&listener));
     let mut bytes = [0; 7];
     master.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"11 22\r\n");
@@ -156,7 +171,7 @@ fn detached_terminals_go_over_the_console_socket() {
         "tty; id -u",
     ];
     bundle.runc(&exec).ok();
-    let mut master = File::from(runc_rs::terminal::receive(&listener).unwrap());
+    let mut master = File::from(accept(&listener));
     let mut text = [0; 15];
     master.read_exact(&mut text).unwrap();
     assert_eq!(String::from_utf8_lossy(&text), "/dev/pts/1\r\n0\r\n");
@@ -171,9 +186,9 @@ fn a_socket_path_may_be_longer_than_an_address() {
     let long = bundle.path().join("d".repeat(120));
     std::fs::create_dir(&long).unwrap();
     let path = long.join("socket");
-    let listener = runc_rs::terminal::listen(&path).unwrap();
+    let listener = listen(&path);
     bundle
         .runc(&["run", "-d", "--console-socket", path.to_str().unwrap(), "c"])
         .ok();
-    runc_rs::terminal::receive(&listener).unwrap();
+    accept(&listener);
 }

@@ -1,0 +1,93 @@
+//! The parts of a creation that are decided and opened before init is made.
+
+use std::os::fd::OwnedFd;
+
+use oci_spec::runtime::{LinuxResources, Spec};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::{Console, CreateError, CreateRequest};
+use crate::cgroup::Cgroup;
+use crate::exec::{self, Container, ExecPlan, ExecRequest};
+use crate::init::{self, InitError};
+use crate::rootfs::{self, IdMappings, RootfsError, RootfsFacts, RootfsPlan};
+use crate::spec::HostFacts;
+use crate::state::{ContainerDirectory, Record, Status};
+use crate::terminal;
+
+/// Plans the root filesystem.
+pub(super) fn rootfs(
+    spec: &Spec,
+    facts: &HostFacts,
+    cgroup: &Cgroup,
+    request: &CreateRequest,
+) -> Result<RootfsPlan, RootfsError> {
+    let (rootfs, bundle) = (&facts.rootfs, &request.bundle);
+    let facts = RootfsFacts::gather(rootfs, bundle, cgroup, request.root_switch)?;
+    rootfs::plan(spec, &facts)
+}
+
+/// Plans the container's own process as a later one is planned, with no wishes
+/// of its own, so that both come out the same.
+pub(super) fn process(
+    directory: &ContainerDirectory,
+    spec: &Spec,
+    record: &Record,
+    preserve_fds: u32,
+) -> Result<ExecPlan, CreateError> {
+    let container = Container {
+        spec,
+        record,
+        status: Status::Creating,
+        filter: exec::filter(directory, spec)?,
+    };
+    let request = ExecRequest {
+        preserve_fds,
+        ..ExecRequest::default()
+    };
+    // HOME is in the normalised specification.
+    let planned = exec::plan(container, request, None, |_| String::new());
+    planned.map_err(|error| CreateError::Process(Box::new(error)))
+}
+
+/// Returns the limits of `spec`.
+pub(super) fn resources(spec: &Spec) -> LinuxResources {
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().clone());
+    resources.unwrap_or_default()
+}
+
+/// Returns init's end for its terminal, and ours if this process holds it.
+pub(super) fn open_console(
+    console: &Console,
+) -> Result<(Option<OwnedFd>, Option<OwnedFd>), CreateError> {
+    match console {
+        Console::Inherited => Ok((None, None)),
+        Console::Socket(path) => Ok((Some(terminal::connect(path)?.into()), None)),
+        Console::Own => {
+            let pair = rustix::net::socketpair(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            );
+            let (theirs, ours) = pair.map_err(|error| CreateError::Console(error.into()))?;
+            Ok((Some(theirs), Some(ours)))
+        }
+    }
+}
+
+/// Makes the user namespaces that id-mapped mounts need. In a user namespace
+/// the mounts are mapped from outside, when init asks for their sources.
+pub(super) fn id_maps(plan: &RootfsPlan) -> Result<Vec<OwnedFd>, CreateError> {
+    if plan.in_user_namespace {
+        return Ok(Vec::new());
+    }
+    let namespaces = plan.id_mappings.iter().map(|mappings| match mappings {
+        IdMappings::Own { uids, gids } => {
+            let namespace = init::user_namespace(uids, gids);
+            Ok(namespace.map_err(InitError::IdMap)?)
+        }
+        IdMappings::Container => Err(RootfsError::NoUserNamespace.into()),
+    });
+    namespaces.collect()
+}
