@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::daemons::{self, Daemons, REGISTRY_PORT, command};
-use super::{Plan, Who};
-use crate::images;
+use super::daemons::{self, Daemons, command};
+use super::{Plan, Who, bundle};
 use crate::stats::Sample;
 
 const MANY: usize = 50;
@@ -31,7 +30,7 @@ struct Memory {
 /// Fails when a container cannot be started or a process cannot be read.
 pub(crate) fn run(plan: &Plan) -> Result<String> {
     let daemons = Daemons::start(plan)?;
-    let image = make_image()?;
+    let image = bundle::make_image()?;
     let mut measured = BTreeMap::new();
     for who in &plan.contenders {
         daemons::pull(*who, &image)?;
@@ -39,15 +38,6 @@ pub(crate) fn run(plan: &Plan) -> Result<String> {
     }
     daemons.stop()?;
     report(&measured)
-}
-
-fn make_image() -> Result<String> {
-    let work = daemons::folder("image")?;
-    images::busybox_root(&work.join("root"))?;
-    images::write_layout(&work.join("layout"), "1", &[work.join("root")], &["sh"])?;
-    let image = format!("localhost:{REGISTRY_PORT}/web:1");
-    images::push(&work.join("layout"), "1", &image)?;
-    Ok(image)
 }
 
 /// Returns the processes' memory when idle, with one container and with many.

@@ -3,10 +3,12 @@
 //! They measure and return text; making the tree, entering it and recording the
 //! result is the command's part.
 
+pub(crate) mod bundle;
 pub(crate) mod daemons;
 pub(crate) mod events;
 pub(crate) mod memory;
 pub(crate) mod pull;
+pub(crate) mod runtime;
 pub(crate) mod start;
 pub(crate) mod trace;
 
@@ -32,6 +34,7 @@ pub(crate) enum Name {
     Pull,
     Events,
     Memory,
+    Runtime,
 }
 
 /// A contender.
@@ -77,6 +80,7 @@ pub(crate) fn run(plan: &Plan) -> Result<String> {
         Name::Pull => pull::run(plan),
         Name::Events => events::run(plan),
         Name::Memory => memory::run(plan),
+        Name::Runtime => runtime::run(plan),
     }
 }
 

@@ -8,23 +8,19 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
 
-use super::daemons::{self, Daemons, REGISTRY_PORT, command, folder};
+use super::bundle;
+use super::daemons::{self, Daemons, command, folder};
 use super::trace::{self, Window};
 use super::{Plan, Series, Who};
 use crate::images;
 use crate::process::{Cmd, Timed};
-use crate::workspace::{read_text, write_file};
 
 /// Our event log, by the engine's root folder.
 const EVENTS: &str = "/data/engine/events";
 const WARM_UP_ROUNDS: usize = 2;
 /// Runs in the container: the token and the exit code are its arguments.
 const SCRIPT: &str = "echo token=$1; ip -4 -o addr; grep ^Seccomp: /proc/self/status; exit $2";
-/// Where docker's containerd keeps the bundle of a running container.
-const DOCKER_BUNDLES: &str = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby";
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Net {
     Bridge,
@@ -37,7 +33,7 @@ enum Net {
 /// Fails when a run does not print what it must.
 pub(crate) fn run(plan: &Plan) -> Result<String> {
     let daemons = Daemons::start(plan)?;
-    let image = make_image()?;
+    let image = bundle::make_image()?;
     for who in plan.contenders.iter().filter(|who| has_images(**who)) {
         daemons::pull(*who, &image)?;
     }
@@ -113,16 +109,6 @@ fn has_images(who: Who) -> bool {
     matches!(who, Who::Ours | Who::Docker | Who::Podman)
 }
 
-fn make_image() -> Result<String> {
-    let work = folder("image")?;
-    let root = work.join("root");
-    images::busybox_root(&root)?;
-    images::write_layout(&work.join("layout"), "1", &[root], &["sh"])?;
-    let image = format!("localhost:{REGISTRY_PORT}/web:1");
-    images::push(&work.join("layout"), "1", &image)?;
-    Ok(image)
-}
-
 /// Makes a bundle per OCI runtime, with the seccomp filter that dockerd writes.
 fn make_bundles(plan: &Plan, image: &str) -> Result<()> {
     if !plan
@@ -132,35 +118,16 @@ fn make_bundles(plan: &Plan, image: &str) -> Result<()> {
     {
         return Ok(());
     }
-    let seccomp = seccomp_of_docker(image)?;
+    let seccomp = bundle::seccomp_of_docker(image)?;
     for runtime in [Who::Crun, Who::Runc] {
-        let bundle = folder(&format!("bundle-{}", runtime.name()))?;
-        images::busybox_root(&bundle.join("rootfs"))?;
-        command(runtime).arg("spec").directory(&bundle).read()?;
-        let file = bundle.join("config.json");
-        let mut config: Value = serde_json::from_str(&read_text(&file)?).context("parse a spec")?;
-        config["process"]["terminal"] = json!(false);
-        config["linux"]["seccomp"] = seccomp.clone();
-        write_file(&file, config.to_string())?;
+        let folder = folder(&format!("bundle-{}", runtime.name()))?;
+        bundle::make(&folder, runtime, &seccomp)?;
     }
     images::busybox_root(&folder("floor")?.join("lower"))
 }
 
-fn seccomp_of_docker(image: &str) -> Result<Value> {
-    let docker = || command(Who::Docker);
-    let id = docker()
-        .args(["run", "--detach", "--network=none", image, "sleep", "600"])
-        .read()?;
-    let config = read_text(&Path::new(DOCKER_BUNDLES).join(&id).join("config.json"));
-    docker().args(["rm", "--force", &id]).read()?;
-    let config: Value = serde_json::from_str(&config?).context("parse docker's bundle")?;
-    let seccomp = config["linux"]["seccomp"].clone();
-    ensure!(seccomp.is_object(), "docker's bundle has no seccomp filter");
-    Ok(seccomp)
-}
-
 fn measure(who: Who, net: Net, image: &str, round: usize) -> Result<Timed> {
-    let token = fresh_token()?;
+    let token = bundle::fresh_token()?;
     // Never 0, so that a contender which loses the status is noticed; below the codes of shells.
     let code = round % 100 + 1;
     let command = prepare(who, net, image, &[token.clone(), code.to_string()])?;
@@ -185,7 +152,7 @@ fn prepare(who: Who, net: Net, image: &str, args: &[String]) -> Result<Cmd> {
         }
         Who::Crun | Who::Runc => {
             let bundle = folder(&format!("bundle-{}", who.name()))?;
-            set_process(&bundle.join("config.json"), &process)?;
+            bundle::set_process(&bundle, &process)?;
             command(who)
                 .args(["run", "--bundle"])
                 .arg(bundle)
@@ -193,12 +160,6 @@ fn prepare(who: Who, net: Net, image: &str, args: &[String]) -> Result<Cmd> {
         }
         Who::Floor => command(who).arg(folder("floor")?).args(process),
     })
-}
-
-fn set_process(file: &Path, process: &[String]) -> Result<()> {
-    let mut config: Value = serde_json::from_str(&read_text(file)?).context("parse a bundle")?;
-    config["process"]["args"] = json!(process);
-    write_file(file, config.to_string())
 }
 
 fn check(timed: &Timed, who: Who, net: Net, token: &str, code: i32) -> Result<()> {
@@ -225,12 +186,6 @@ fn check(timed: &Timed, who: Who, net: Net, token: &str, code: i32) -> Result<()
         "there are {addresses} IPv4 addresses"
     );
     Ok(())
-}
-
-fn fresh_token() -> Result<String> {
-    Ok(read_text(Path::new("/proc/sys/kernel/random/uuid"))?
-        .trim()
-        .to_owned())
 }
 
 #[cfg(test)]

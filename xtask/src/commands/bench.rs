@@ -93,6 +93,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         ],
         Name::Pull | Name::Memory => &[Who::Ours, Who::Docker, Who::Podman],
         Name::Events => &[Who::Ours, Who::Docker],
+        Name::Runtime => &[Who::Ours, Who::Crun, Who::Runc, Who::Floor],
     };
     let mut contenders = arguments.contenders.clone();
     if contenders.is_empty() {
