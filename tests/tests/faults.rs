@@ -58,6 +58,28 @@ fn containers_do_not_notice_the_death_of_the_engine() {
 }
 
 #[test]
+fn a_command_starts_the_engine_though_one_is_only_just_dying() {
+    let host = Installation::new();
+    host.ok(&["ps"]);
+    host.kill_daemon(tests::Victim::Engine);
+    let lock = host.instance.daemon_lock("engine");
+    // As a killed process holds it until the kernel has taken it apart.
+    let dying = base::lock::FileLock::try_acquire(&lock).unwrap();
+    assert!(dying.is_some());
+    let said = std::thread::scope(|scope| {
+        let said = scope.spawn(|| host.engine(&["ps", "-q"]));
+        wait_until("a daemon has found the lock held", || {
+            let log = std::fs::read_to_string(host.instance.run().join("engine.log"));
+            log.is_ok_and(|log| log.contains("another daemon runs"))
+        });
+        drop(dying);
+        said.join().unwrap()
+    });
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
+    host.finish();
+}
+
+#[test]
 fn a_new_container_runs_soon_after_each_daemon_is_killed() {
     let host = Installation::new();
     host.ok(&words(

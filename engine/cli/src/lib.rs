@@ -29,7 +29,7 @@ mod terminal;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub use daemon::{DaemonOptions, FaultSteps};
+pub use daemon::{DaemonOptions, FaultSteps, Held};
 
 /// Runs the command line `arguments`, the program's name first, and returns
 /// what the process exits with. `daemon` is called for `engine daemon --foreground`.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use base::lock::FileLock;
 use base::{Instance, Steps, Timestamp};
-use engine_cli::DaemonOptions;
+use engine_cli::{DaemonOptions, Held};
 use engine_image::{ImageStore, Limits, StoreError};
 use events::{Log, LogOptions, Verify};
 use tokio::signal::unix::{SignalKind, signal};
@@ -103,12 +103,10 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
 /// Takes the lock that makes the daemon the only one of its installation.
 fn take_lock(instance: &Instance) -> anyhow::Result<FileLock> {
     let path = instance.daemon_lock("engine");
-    let lock = FileLock::try_acquire(&path)?.with_context(|| {
-        format!(
-            "another daemon runs on {:?}: it holds {path:?}",
-            instance.root()
-        )
-    })?;
+    let Some(lock) = FileLock::try_acquire(&path)? else {
+        let root = instance.root().to_owned();
+        return Err(Held { root, lock: path }.into());
+    };
     lock.record_holder(&path, env!("CARGO_PKG_VERSION"))?;
     Ok(lock)
 }

@@ -19,6 +19,17 @@ use crate::error::eprint_line;
 pub(crate) use start::{StartError, start};
 pub(crate) use stop::{StopError, stop};
 
+/// What a daemon exits with that found the lock held: `EX_TEMPFAIL` of sysexits.
+const HELD_EXIT_CODE: u8 = 75;
+
+/// Another daemon has the installation, or had it until a moment ago.
+#[derive(Debug, thiserror::Error)]
+#[error("another daemon runs on {root:?}: it holds {lock:?}")]
+pub struct Held {
+    pub root: PathBuf,
+    pub lock: PathBuf,
+}
+
 /// What `engine daemon` was told on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonOptions {
@@ -74,6 +85,9 @@ pub(crate) fn run_hook(
     options.faults = arguments.faults.clone();
     hook(options).unwrap_or_else(|error| {
         eprint_line(&format!("engine: {error:#}"));
-        ExitCode::FAILURE
+        match error.downcast_ref::<Held>() {
+            Some(_) => ExitCode::from(HELD_EXIT_CODE),
+            None => ExitCode::FAILURE,
+        }
     })
 }

@@ -2,13 +2,14 @@
 //! installed, else as a process of its own session.
 //!
 //! Two that start it at once do no harm: the daemon takes a lock, the second
-//! one ends, and both of us wait for the socket to answer.
+//! one ends, and both of us wait for the socket to answer. One that found the
+//! lock with a daemon that was just dying is started again.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use base::PathError;
@@ -17,7 +18,7 @@ use base::instance::{DEFAULT_ROOT, DEFAULT_RUN};
 use base::lock::FileLock;
 use engine_api::client::{Call, Client, ClientError};
 
-use super::{DaemonOptions, descriptors};
+use super::{DaemonOptions, HELD_EXIT_CODE, descriptors};
 
 /// How long the daemon may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -163,8 +164,15 @@ async fn wait(
         if let Some(status) = started.ended()
             && !FileLock::is_held(&lock)?
         {
-            let tail = started.tail();
-            return Err(StartError::Ended { status, tail });
+            match &mut started {
+                Started::Process { child, log } if was_held(status) => {
+                    *child = spawn(options, log)?;
+                }
+                _ => {
+                    let (status, tail) = (status.to_string(), started.tail());
+                    return Err(StartError::Ended { status, tail });
+                }
+            }
         }
         if Instant::now() >= deadline {
             let tail = started.tail();
@@ -174,15 +182,17 @@ async fn wait(
     }
 }
 
+/// Returns whether a daemon ended since another one held the lock.
+fn was_held(status: ExitStatus) -> bool {
+    status.code() == Some(HELD_EXIT_CODE.into())
+}
+
 impl Started {
     /// Returns how the process ended, if it did.
-    fn ended(&mut self) -> Option<String> {
+    fn ended(&mut self) -> Option<ExitStatus> {
         match self {
             Self::Unit => None,
-            Self::Process { child, .. } => {
-                let status = child.try_wait().ok().flatten();
-                status.map(|status| status.to_string())
-            }
+            Self::Process { child, .. } => child.try_wait().ok().flatten(),
         }
     }
 

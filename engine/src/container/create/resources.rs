@@ -8,6 +8,10 @@ use crate::error::{Result, invalid};
 /// Docker refuses less: the process could not even start.
 const SMALLEST_MEMORY_BYTES: i64 = 6 << 20;
 
+/// A hundredth of a CPU is the smallest quota the kernel takes, in the period
+/// of 100 ms.
+const SMALLEST_NANO_CPUS: i64 = 10_000_000;
+
 /// Converts the limits; zero means none.
 ///
 /// # Errors
@@ -82,7 +86,8 @@ fn check_memory(host: &HostConfig) -> Result<()> {
 
 fn check_cpu(host: &HostConfig) -> Result<()> {
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as i64;
-    if host.nano_cpus < 0 || host.nano_cpus > available * 1_000_000_000 {
+    let allowed = SMALLEST_NANO_CPUS..=available * 1_000_000_000;
+    if host.nano_cpus != 0 && !allowed.contains(&host.nano_cpus) {
         return Err(invalid(format!(
             "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
         )));
@@ -164,6 +169,10 @@ mod tests {
             },
             HostConfig {
                 nano_cpus: 1 << 50,
+                ..base()
+            },
+            HostConfig {
+                nano_cpus: 1_000_000,
                 ..base()
             },
             HostConfig {
