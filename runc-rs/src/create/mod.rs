@@ -18,6 +18,7 @@ use crate::exec::ExecError;
 use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
 use crate::proc::ProcessIdentity;
+use crate::resources;
 use crate::rootfs::{RootfsError, RootfsFds, RootfsPlan};
 use crate::seccomp::SeccompError;
 use crate::spec::{self, HostFacts, SpecError};
@@ -115,7 +116,9 @@ pub fn create(
     spec::validate(&spec, &facts)?;
     let linux = spec.linux().as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let cgroup = Cgroup::plan(&Layout::detect()?, wanted, request.id.as_str())?;
+    let mut cgroup = Cgroup::plan(&Layout::detect()?, wanted, request.id.as_str())?;
+    // What is mounted for the container depends on where it will be.
+    resources::narrow(&mut cgroup, &plan::resources(&spec));
     let planned = Planned {
         rootfs: plan::rootfs(&spec, &facts, &cgroup, request)?,
         normalised: spec::normalise(spec.clone(), &facts, &cgroup),

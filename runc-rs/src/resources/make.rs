@@ -18,18 +18,26 @@ const MODE: u32 = 0o755;
 /// A group is not further down than this many levels.
 const DEPTH_LIMIT: usize = 64;
 
+/// Forgets the groups of `cgroup` that a container with `resources` does not
+/// need.
+pub fn narrow(cgroup: &mut Cgroup, resources: &LinuxResources) {
+    if let Directories::Split(groups) = &mut cgroup.directories {
+        groups.retain(|name, _| is_joined(name, resources));
+    }
+}
+
 /// Makes the groups a container with `resources` needs, and forgets the rest
 /// of `cgroup`. Groups that exist already are used as they are.
 ///
 /// # Errors
 /// When one cannot be made. What this call has made is then removed again.
 pub fn make(cgroup: &mut Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
+    narrow(cgroup, resources);
     let levels = cgroup.path.components().count() - 1;
     let mut made = Made::default();
-    let result = match &mut cgroup.directories {
+    let result = match &cgroup.directories {
         Directories::Unified(group) => make_unified(group, levels, &mut made),
         Directories::Split(groups) => {
-            groups.retain(|name, _| is_joined(name, resources));
             let cpuset = groups.get(CPUSET).cloned();
             let directories: BTreeSet<PathBuf> = groups.values().cloned().collect();
             directories

@@ -52,6 +52,29 @@ fn limits_are_set_and_the_groups_removed() {
     bundle.assert_clean();
 }
 
+/// As `runc spec` has it on v1: every hierarchy is bound where the container is,
+/// also those in which it has no group of its own.
+#[test]
+fn groups_are_shown_without_a_namespace_for_them() {
+    let script = "cd /sys/fs/cgroup; cat memory/cgroup.procs cgroup.procs 2>/dev/null; ls; \
+        mkdir memory/x x 2>&1";
+    let mut bundle = Bundle::with_script(script);
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.push(
+        json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}),
+    );
+    let said = bundle.runc(&["run", "c"]);
+    assert!(said.out.starts_with("1\n"), "{said:?}");
+    assert!(said.out.contains("Read-only file system"), "{said:?}");
+    if Path::new("/sys/fs/cgroup/cpuset").exists() {
+        assert!(said.out.contains("cpuset\n"), "{said:?}");
+    }
+    bundle.assert_clean();
+}
+
 #[test]
 fn child_groups_are_removed_too() {
     let bundle = Bundle::idle();
