@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek as _, Write as _};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -12,6 +13,12 @@ use crate::file::{PathContext as _, PathError};
 /// The descriptor is close-on-exec: a child never inherits the lock.
 #[derive(Debug)]
 pub struct FileLock(File);
+
+impl AsRawFd for FileLock {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 impl FileLock {
     /// Waits for the lock on `path`, which is made if it is not there.

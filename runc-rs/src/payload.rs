@@ -90,18 +90,24 @@ fn try_execute(
         .map_err(|error| PayloadError::Execute(program, error))
 }
 
-/// Returns the variables of systemd's socket activation for the new process.
-pub fn socket_activation() -> Vec<String> {
-    match activation_sockets() {
+/// Returns the variables of systemd's socket activation for a process that
+/// gets so many sockets.
+pub fn socket_activation(sockets: u32) -> Vec<String> {
+    match sockets {
         0 => Vec::new(),
         count => vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()],
     }
 }
 
-/// Returns how many sockets systemd's activation gave to this process.
+/// Returns how many sockets systemd's activation gave to this process: none
+/// where they are meant for another one, as sd_listen_fds(3) says, or are not
+/// there.
 pub fn activation_sockets() -> u32 {
-    let count = std::env::var("LISTEN_FDS").ok();
-    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let is_ours = number("LISTEN_PID") == Some(std::process::id());
+    let count = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0);
+    let open = (3..).take_while(|descriptor| sys::is_open(*descriptor));
+    u32::try_from(open.take(count as usize).count()).unwrap_or(0)
 }
 
 /// Gives the terminal on standard input the size `process` wants.

@@ -90,9 +90,7 @@ impl Signals {
     fn handle_signals(&self, pid: Pid, proxy: Option<&Proxy>) -> Result<(), WaitError> {
         let read = |error: nix::errno::Errno| WaitError::Read(error.into());
         while let Some(info) = self.0.read_signal().map_err(read)? {
-            let Some(signal) = Signal::from_named_raw(info.ssi_signo as i32) else {
-                continue;
-            };
+            let signal = crate::sys::signal_from_number(info.ssi_signo as i32);
             let passed = match (signal, proxy) {
                 // The second: nobody reads our output any more; not init's matter.
                 (Signal::CHILD | Signal::PIPE, _) => continue,

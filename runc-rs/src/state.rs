@@ -285,10 +285,10 @@ impl ContainerDirectory {
                 Ok(meta) if meta.is_dir() => fs::remove_dir_all(&path),
                 _ => fs::remove_file(&path),
             };
-            removed.at("remove", &path)?;
+            unless_gone(removed).at("remove", &path)?;
         }
         base::file::remove_if_there(&record)?;
-        Ok(fs::remove_dir(&self.path).at("remove", &self.path)?)
+        Ok(unless_gone(fs::remove_dir(&self.path)).at("remove", &self.path)?)
     }
 
     /// Derives the container's status from what is true now.
@@ -381,6 +381,14 @@ impl TryFrom<String> for ContainerName {
 impl From<ContainerName> for String {
     fn from(id: ContainerName) -> String {
         id.0
+    }
+}
+
+/// Somebody else may remove the same container: what is gone is removed.
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

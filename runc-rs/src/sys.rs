@@ -101,6 +101,32 @@ pub fn join_session_keyring(name: &CStr) -> io::Result<()> {
     zero_or_errno(result.min(0))
 }
 
+/// Closes every descriptor from `first` on but `kept`. Whoever has one of them
+/// as a value must not use or drop it afterwards.
+///
+/// # Errors
+/// When the kernel is older than 5.9.
+pub fn close_all_but(first: u32, kept: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for descriptor in kept.into_iter().filter(|descriptor| *descriptor >= first) {
+        if descriptor > from {
+            close_range(from, descriptor - 1)?;
+        }
+        from = descriptor.saturating_add(1);
+    }
+    close_range(from, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: the caller says that nobody uses these descriptors any more.
+    zero_or_errno(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
+}
+
 /// Marks every descriptor from `first` on as close-on-exec.
 ///
 /// # Errors

@@ -10,7 +10,6 @@ use rustix::process::Signal;
 use super::{CommandError, Context, Failure};
 use crate::cgroup::Freezer;
 use crate::hooks;
-use crate::oci_state::OciState;
 use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status};
 
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -70,13 +69,7 @@ pub(super) fn remove(
         .ok()
         .and_then(|mut spec| spec.hooks_mut().take());
     directory.remove()?;
-    let hooks = hooks.and_then(|hooks| hooks.poststop().clone());
-    for hook in hooks.iter().flatten() {
-        let state = OciState::new(record.clone(), Status::Stopped);
-        if let Err(error) = hooks::run(hook, &state.to_json()) {
-            context.log.warn(&base::failure::chain(&error));
-        }
-    }
+    hooks::run_poststop(hooks.as_ref(), record, context.log);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::create::{Attachment, console};
 use super::{CommandError, Context, Failure, absolute, find};
 use crate::create::Console;
 use crate::exec::{self, ExecError, ExecRequest, Overrides, Started, UserRequest};
+use crate::payload;
 use crate::signals::Signals;
 use crate::spec::SpecError;
 use crate::state::Status;
@@ -180,6 +181,7 @@ fn request(args: Args) -> Result<ExecRequest, CommandError> {
         },
         process,
         preserve_fds: args.preserve_fds,
+        activation_sockets: payload::activation_sockets(),
     })
 }
 

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use nix::sys::signal::Signal as NixSignal;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::process::Signal;
 
 use super::{CommandError, Context, Failure, find};
@@ -37,6 +38,15 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let init = record.live_init().ok_or(CommandError::NotRunning)?;
+    if signal == Signal::KILL
+        && directory
+            .load_spec()
+            .is_ok_and(|spec| shares_process_ids(&spec))
+    {
+        // No kernel ends the others with init.
+        signal_all(&record, signal)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match init.signal(signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
             return Err(CommandError::NotRunning.into());
@@ -48,6 +58,17 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
         record.cgroup.set(Freezer::Thawed)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns whether the container has no new pid namespace, whose end would be
+/// that of all its processes.
+fn shares_process_ids(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let mut namespaces = linux
+        .into_iter()
+        .flat_map(|linux| linux.namespaces().iter().flatten());
+    !namespaces
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none())
 }
 
 /// Signals all processes while none can fork, where the host can freeze them.

@@ -47,9 +47,7 @@ pub(super) fn start(
         .hooks()
         .as_ref()
         .and_then(|hooks| hooks.poststart().as_ref());
-    for hook in hooks.into_iter().flatten() {
-        let state = OciState::new(record.clone(), Status::Running);
-        hooks::run(hook, &state.to_json()).map_err(CommandError::Hook)?;
-    }
-    Ok(())
+    let state = OciState::new(record.clone(), Status::Running).to_json();
+    let ran = hooks::run_all(hooks.into_iter().flatten(), &state, &record.bundle);
+    Ok(ran.map_err(CommandError::Hook)?)
 }

@@ -5,7 +5,7 @@
 
 mod plan;
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use base::file::{FileMode, PathError, replace};
@@ -15,6 +15,7 @@ use oci_spec::runtime::Spec;
 
 use crate::cgroup::{Cgroup, CgroupError, Layout};
 use crate::exec::ExecError;
+use crate::hooks;
 use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
 use crate::proc::ProcessIdentity;
@@ -133,6 +134,7 @@ pub fn create(
             return Err(error);
         }
     };
+    let hooks = planned.normalised.hooks().clone();
     build(&directory, record.clone(), planned, request).inspect_err(|error| {
         // Groups somebody else uses are not ours to empty.
         let foreign = matches!(
@@ -140,6 +142,10 @@ pub fn create(
             CreateError::Cgroup(CgroupError::InUse(_) | CgroupError::Frozen(_))
         );
         undo(log, &directory, (!foreign).then_some(&record));
+        if let CreateError::Init(_) = error {
+            // Hooks of the creation may have run: what they made is theirs to end.
+            hooks::run_poststop(hooks.as_ref(), &record, log);
+        }
     })
 }
 
@@ -180,7 +186,7 @@ fn build(
     record.cgroup.ensure_unused()?;
     // Held by what is cloned from here on as well, so that delete can tell
     // when nothing of a killed creation is left.
-    let _lock = FileLock::acquire(&directory.creation_lock())?;
+    let lock = FileLock::acquire(&directory.creation_lock())?;
     directory.save(&record)?;
     directory.save_spec(&spec)?;
     let process = plan::process(directory, &spec, &record, request.preserve_fds)?;
@@ -193,6 +199,7 @@ fn build(
         },
         console,
         gate: gate::build(&directory.gate())?,
+        lock: lock.as_raw_fd(),
     };
     let init = make(&mut record.cgroup, &plan, &spec, inheritance)?;
     let finished = finish(directory, &mut record, init.pid, request);

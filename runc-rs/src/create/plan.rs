@@ -12,7 +12,7 @@ use crate::init::{self, InitError};
 use crate::rootfs::{self, IdMappings, RootfsError, RootfsFacts, RootfsPlan};
 use crate::spec::HostFacts;
 use crate::state::{ContainerDirectory, Record, Status};
-use crate::terminal;
+use crate::{payload, terminal};
 
 /// Plans the root filesystem.
 pub(super) fn rootfs(
@@ -42,6 +42,7 @@ pub(super) fn process(
     };
     let request = ExecRequest {
         preserve_fds,
+        activation_sockets: payload::activation_sockets(),
         ..ExecRequest::default()
     };
     // HOME is in the normalised specification.

@@ -34,7 +34,10 @@ pub(super) fn become_process(
     match confine(plan, console, joined_user_namespace, hand_over) {
         Err(message) => message,
         Ok(()) => {
-            let error = payload::execute(&plan.process, &payload::socket_activation());
+            let error = payload::execute(
+                &plan.process,
+                &payload::socket_activation(plan.activation_sockets),
+            );
             base::failure::chain(&error)
         }
     }
@@ -117,10 +120,7 @@ fn take_privileges(
     {
         set_apparmor_profile(profile)?;
     }
-    let first = plan
-        .preserve_fds
-        .saturating_add(payload::activation_sockets());
-    sys::close_on_exec_from(first.saturating_add(3)).map_err(failed("close descriptors"))?;
+    sys::close_on_exec_from(plan.first_closed()).map_err(failed("close descriptors"))?;
     let entered = enter_working_directory(plan);
     if !no_new_privileges {
         load_filter(plan, &hand_over)?;

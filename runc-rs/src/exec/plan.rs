@@ -37,6 +37,8 @@ pub struct ExecRequest {
     pub process: Option<Process>,
     pub overrides: Overrides,
     pub preserve_fds: u32,
+    /// Sockets of systemd's activation to pass on.
+    pub activation_sockets: u32,
 }
 
 /// The options that change the container's own process.
@@ -83,9 +85,17 @@ pub struct ExecPlan {
     /// The `cgroup.procs` files to enter by.
     pub entrances: Vec<PathBuf>,
     pub preserve_fds: u32,
+    /// Sockets of systemd's activation that are passed on, before those.
+    pub activation_sockets: u32,
 }
 
 impl ExecPlan {
+    /// Returns the first descriptor that the process does not get.
+    pub fn first_closed(&self) -> u32 {
+        let passed = self.preserve_fds.saturating_add(self.activation_sockets);
+        passed.saturating_add(3)
+    }
+
     /// Gives the process's terminal a size, unless the request has one.
     pub fn set_console_size(&mut self, size: Option<(u16, u16)>) {
         let Some((rows, columns)) = size.filter(|_| self.process.console_size().is_none()) else {
@@ -143,6 +153,7 @@ pub fn plan(
         keyring: (record.keyring == KeyringMode::Fresh).then_some(keyring),
         entrances: record.cgroup.entrances(),
         preserve_fds: request.preserve_fds,
+        activation_sockets: request.activation_sockets,
         scheduling: scheduling::plan(&process, linux.memory_policy().as_ref())?,
         process,
     })

@@ -5,13 +5,14 @@
 //! own, and the only file opened by a path of the container is the program.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::{Hook, LinuxNamespaceType as T, Process};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::identity::become_root;
 use super::line::{Line, Word};
@@ -32,21 +33,31 @@ pub struct Inheritance {
     /// Where the master side of its terminal goes.
     pub console: Option<OwnedFd>,
     pub gate: OwnedFd,
+    /// The lock of the creation, which init holds until it executes its program.
+    pub lock: RawFd,
 }
 
 /// Becomes the container's program; returns only to say why not.
 pub(super) fn run(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> String {
-    let ready = prepare(plan, inheritance, line);
+    let ready = hide().and_then(|()| prepare(plan, inheritance, line));
     match ready.and_then(|ready| begin(plan, ready, line)) {
         Ok(never) => match never {},
         Err(message) => message,
     }
 }
 
+/// Keeps processes of the container, or of one whose process ids are shared,
+/// from looking into this one, which has the caller's environment and
+/// descriptors until it executes its program.
+fn hide() -> Result<(), String> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("become undumpable"))
+}
+
 /// What is left to do once the container is made.
 struct Prepared {
     process: Process,
     gate: OwnedFd,
+    lock: RawFd,
 }
 
 fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Prepared, String> {
@@ -62,18 +73,21 @@ fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Pre
     set_names(plan)?;
     sysctl::apply(&plan.sysctls)?;
     let process = with_home(plan)?;
-    make_working_directory(process.cwd())?;
     inside::settle(&plan.process, |listener| hand_over(listener, line))?;
     // As the container's user would find it: an engine wants to know now.
     payload::find_program(&process).map_err(|error| base::failure::chain(&error))?;
     Ok(Prepared {
         process,
         gate: inheritance.gate,
+        lock: inheritance.lock,
     })
 }
 
 /// Waits for the start and executes the program.
 fn begin(plan: &InitPlan, ready: Prepared, line: &Line) -> Result<Infallible, String> {
+    // From here on init may wait for long: nothing of the caller's stays open.
+    let kept = [line.descriptor(), ready.gate.as_raw_fd(), ready.lock];
+    sys::close_all_but(plan.process.first_closed(), &kept).map_err(failed("close descriptors"))?;
     line.say(&Word::Ready)
         .map_err(failed("say that init is ready"))?;
     gate::wait(&ready.gate).map_err(failed("wait for the start"))?;
@@ -82,7 +96,8 @@ fn begin(plan: &InitPlan, ready: Prepared, line: &Line) -> Result<Infallible, St
         plan.hooks.start_container().as_deref(),
         Status::Created,
     )?;
-    let error = payload::execute(&ready.process, &payload::socket_activation());
+    let sockets = payload::socket_activation(plan.process.activation_sockets);
+    let error = payload::execute(&ready.process, &sockets);
     Err(base::failure::chain(&error))
 }
 
@@ -126,6 +141,10 @@ impl RootfsHooks for Points<'_> {
         run_hooks(self.plan, hooks, Status::Creating)
     }
 
+    fn at_root(&mut self) -> Result<(), String> {
+        make_working_directory(self.plan.process.process.cwd())
+    }
+
     fn mount_source(&mut self, request: &SourceRequest) -> Result<OwnedFd, String> {
         let index = i32::try_from(request.index).map_err(failed("count mounts"))?;
         let asked = self.line.say(&Word::Source(index));
@@ -140,7 +159,7 @@ fn run_hooks(plan: &InitPlan, hooks: Option<&[Hook]>, status: Status) -> Result<
     for hook in hooks.unwrap_or_default() {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let state = crate::oci_state::of_creation(&plan.record, status, pid);
-        hooks::run(hook, &state).map_err(|error| base::failure::chain(&error))?;
+        hooks::run(hook, &state, None).map_err(|error| base::failure::chain(&error))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! and a runtime that dies is noticed by init.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -96,6 +96,11 @@ impl Line {
         let word = decode(&packet[..length]);
         word.map(Some)
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Returns this end's descriptor.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 
     /// Hands over a descriptor.

@@ -114,7 +114,8 @@ pub struct OpenNamespace {
 /// When one is not there.
 pub fn open(plan: &NamespacePlan) -> Result<Vec<OpenNamespace>, PathError> {
     let open = |joined: &Joined| {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        // What is no namespace, a FIFO say, must not be waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let handle = rustix::fs::open(&joined.path, flags, Mode::empty());
         Ok(OpenNamespace {
             handle: handle.at("open namespace", &joined.path)?,

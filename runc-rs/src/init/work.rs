@@ -83,11 +83,12 @@ impl ParentWork for Work<'_> {
     fn mounted(&mut self, pid: i32) -> Result<(), InitError> {
         let hooks = &self.plan.hooks;
         let hooks = hooks.prestart().iter().chain(hooks.create_runtime());
-        for hook in hooks.flatten() {
-            let state = oci_state::of_creation(&self.plan.record, Status::Creating, pid);
-            hooks::run(hook, &state)?;
-        }
-        Ok(())
+        let state = oci_state::of_creation(&self.plan.record, Status::Creating, pid);
+        Ok(hooks::run_all(
+            hooks.flatten(),
+            &state,
+            &self.plan.record.bundle,
+        )?)
     }
 
     fn source(&mut self, pid: i32, request: &SourceRequest) -> Result<OwnedFd, InitError> {

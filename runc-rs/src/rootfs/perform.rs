@@ -17,6 +17,7 @@ use super::kernel::{self, Kernel};
 use super::options::Reach;
 use super::steps::{RootfsPlan, SourceRequest, Step};
 use super::{RootfsError, devices, mounts, paths, root};
+use crate::create::RootSwitch;
 
 /// What is done by others while the root filesystem is built. Each may fail
 /// with a text that says all there is to say.
@@ -34,6 +35,14 @@ pub trait RootfsHooks {
     /// # Errors
     /// When a hook of the container fails.
     fn before_pivot(&mut self) -> Result<(), String>;
+
+    /// Called once, when the root is the container's and not yet read-only.
+    ///
+    /// # Errors
+    /// When what is to be made there cannot be.
+    fn at_root(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Returns what [`super::open_source`] opened, by the parent: called in a
     /// user namespace for sources that are out of reach there, and for mounts
@@ -116,13 +125,18 @@ impl Builder<'_> {
             Step::Multiplexer => devices::make_multiplexer(self),
             Step::Link(link) => devices::make_link(self, link),
             Step::BeforePivot => self.before_pivot(),
-            Step::SwitchRoot(switch) => root::switch(self, *switch),
+            Step::SwitchRoot(switch) => self.switch_root(*switch),
             Step::PropagateRoot(propagation) => root::propagate(*propagation),
             Step::SealMounts => self.seal_mounts(),
             Step::SealRoot => root::seal(self),
             Step::ReadOnly(path) => paths::make_read_only(self, path),
             Step::Mask(path) => paths::mask(self, path),
         }
+    }
+
+    fn switch_root(&mut self, switch: RootSwitch) -> Result<(), RootfsError> {
+        root::switch(self, switch)?;
+        self.hooks.at_root().map_err(RootfsError::Hook)
     }
 
     fn before_pivot(&mut self) -> Result<(), RootfsError> {

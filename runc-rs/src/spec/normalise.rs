@@ -1,5 +1,7 @@
 //! Fills the gaps of a valid specification the way runc means them.
 
+use std::collections::HashSet;
+
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Root, Spec};
 
 use super::HostFacts;
@@ -34,7 +36,7 @@ pub(crate) fn normalise_process(process: &mut Process, home: &str) {
     let umask = process.user().umask().unwrap_or(DEFAULT_UMASK);
     process.user_mut().set_umask(Some(umask));
     // Looked up here, where the image's own name service has no say.
-    let mut variables = process.env().clone().unwrap_or_default();
+    let mut variables = last_of_each(process.env().clone().unwrap_or_default());
     if !variables
         .iter()
         .any(|variable| variable.starts_with("HOME="))
@@ -42,6 +44,16 @@ pub(crate) fn normalise_process(process: &mut Process, home: &str) {
         variables.push(format!("HOME={home}"));
     }
     process.set_env(Some(variables));
+}
+
+/// Keeps the last value of each variable, as runc does.
+fn last_of_each(variables: Vec<String>) -> Vec<String> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let mut seen = HashSet::new();
+    let mut kept: Vec<String> = variables.into_iter().rev().collect();
+    kept.retain(|variable| seen.insert(name(variable)));
+    kept.reverse();
+    kept
 }
 
 fn with_all_sets(mut sets: LinuxCapabilities) -> LinuxCapabilities {

@@ -22,6 +22,8 @@ mod resources;
 #[cfg(test)]
 mod seccomp;
 #[cfg(test)]
+mod surroundings;
+#[cfg(test)]
 mod terminals;
 #[cfg(test)]
 mod update;

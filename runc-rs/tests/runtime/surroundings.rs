@@ -1,0 +1,194 @@
+//! What the caller has around it, and what of that the container and its hooks
+//! are to see.
+
+use std::fs;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::bundle::{Bundle, finish, wait, wait_until};
+
+/// A hook that runs a script of the host's shell.
+fn hook(script: &str) -> Value {
+    json!({"path": "/bin/sh", "args": ["sh", "-c", script]})
+}
+
+/// Opens a directory of the host's so that everything executed inherits it, with
+/// a number that nothing else has.
+fn inheritable() -> OwnedFd {
+    let host = fs::File::open("/").unwrap();
+    let host = rustix::io::fcntl_dupfd_cloexec(&host, 200).unwrap();
+    rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::empty()).unwrap();
+    host
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// A waiting init is the runtime still, with what its caller gave it
+/// (CVE-2016-9962).
+#[test]
+fn a_waiting_init_shows_nothing_of_its_caller() {
+    let bundle = Bundle::idle();
+    let host = inheritable();
+    let mut create = bundle.command(&["create", "c"]);
+    create.env("SECRET_OF_HOST", "topsecret");
+    finish(create).ok();
+    let script = "cat /proc/1/environ; ls /proc/1/fd/0/ /proc/1/fd/200/ /proc/1/cwd/; echo over";
+    let seen = bundle.runc(&["exec", "c", "sh", "-c", script]);
+    assert_eq!(seen.out, "over\n", "{seen:?}");
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", bundle.pid("c"))).unwrap();
+    let kept: Vec<_> = descriptors
+        .map(|entry| fs::read_link(entry.unwrap().path()))
+        .collect();
+    let is_of_host = |path: &Path| path == Path::new("/") || path.starts_with("/proc");
+    assert!(
+        kept.iter().flatten().all(|path| !is_of_host(path)),
+        "{kept:?}"
+    );
+    assert!(kept.len() <= 6, "{kept:?}");
+    drop(host);
+}
+
+#[test]
+fn a_hook_that_reads_nothing_has_its_limit_all_the_same() {
+    let mut bundle = Bundle::idle();
+    bundle.config["annotations"] = json!({"a": "x".repeat(200_000)});
+    bundle.config["hooks"]["createRuntime"] =
+        json!([{"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}]);
+    let begun = Instant::now();
+    bundle.runc(&["run", "c"]).fails(1, "did not end in time");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    bundle.config["hooks"]["createRuntime"] = json!([{"path": "/bin/true", "timeout": 0}]);
+    bundle.runc(&["run", "c"]).fails(1, "not greater than zero");
+    bundle.assert_clean();
+}
+
+#[test]
+fn what_hooks_have_made_is_undone_by_hooks_when_the_creation_fails() {
+    for phase in ["prestart", "createRuntime", "createContainer"] {
+        let mut bundle = Bundle::idle();
+        let undone = bundle.path().join("undone");
+        bundle.config["hooks"][phase] = json!([hook("exit 3")]);
+        bundle.config["hooks"]["poststop"] = json!([hook(&format!("touch {}", undone.display()))]);
+        let said = bundle.runc(&["run", "c"]);
+        assert_eq!(said.code, 1, "{phase}: {said:?}");
+        assert!(undone.exists(), "{phase}");
+        bundle.assert_clean();
+    }
+}
+
+#[test]
+fn hooks_run_in_the_bundle_with_the_callers_variables_and_no_descriptors() {
+    let mut bundle = Bundle::with_script("true");
+    let said = bundle.path().join("said");
+    let script = format!(
+        "{{ pwd; echo $OF_CALLER; ls /proc/self/fd; }} >{}",
+        said.display()
+    );
+    bundle.config["hooks"]["createRuntime"] = json!([hook(&script)]);
+    let directory = bundle.path().to_owned();
+    let host = inheritable();
+    let mut run = bundle.command(&["run", "--bundle"]);
+    run.arg(&directory)
+        .arg("c")
+        .current_dir("/")
+        .env("OF_CALLER", "seen");
+    finish(run).ok();
+    let said = text(&said);
+    assert!(
+        said.starts_with(&format!("{}\nseen\n", directory.display())),
+        "{said}"
+    );
+    let number = host.as_raw_fd().to_string();
+    assert!(!said.lines().any(|line| line == number), "{said}");
+}
+
+#[test]
+fn a_missing_working_directory_is_made_below_a_read_only_root() {
+    let mut bundle = Bundle::with_script("pwd; touch /x");
+    bundle.config["root"]["readonly"] = json!(true);
+    bundle.config["process"]["cwd"] = json!("/new/folder");
+    let said = bundle.runc(&["run", "c"]);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (1, "/new/folder\n"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn without_process_ids_of_its_own_all_are_killed() {
+    let mut bundle = Bundle::with_script("sleep 501 & sleep 502 & exec sleep 503");
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "pid");
+    bundle.start("c");
+    let processes = || {
+        text(&bundle.cgroup_directories()[0].join("cgroup.procs"))
+            .lines()
+            .count()
+    };
+    wait_until("all run", || processes() == 3);
+    bundle.runc(&["kill", "c", "KILL"]).ok();
+    wait_until("all are gone", || processes() == 0);
+    bundle.runc(&["delete", "c"]).ok();
+    bundle.assert_clean();
+}
+
+#[test]
+fn the_last_of_two_variables_of_a_name_counts() {
+    let mut bundle = Bundle::with_script("env | grep -c PATH; echo $PATH");
+    bundle.config["process"]["env"] = json!(["PATH=/nowhere", "A=1", "PATH=/bin"]);
+    assert_eq!(bundle.runc(&["run", "c"]).ok(), "1\n/bin\n");
+}
+
+#[test]
+fn real_time_signals_are_passed_on() {
+    let bundle =
+        Bundle::with_script("trap 'echo got; exit 9' 37; echo ready; while :; do sleep 0.05; done");
+    let said = bundle.path().join("said");
+    let mut run = bundle.command(&["run", "c"]);
+    let mut run = run
+        .stdout(fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    wait_until("it is ready", || text(&said) == "ready\n");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(run.id()).unwrap());
+    let sent = std::process::Command::new("kill")
+        .arg("-37")
+        .arg(pid.to_string())
+        .status();
+    assert!(sent.unwrap().success());
+    assert_eq!(wait(&mut run).code(), Some(9));
+    assert_eq!(text(&said), "ready\ngot\n");
+}
+
+#[test]
+fn sockets_that_are_meant_for_others_are_not_passed_on() {
+    let bundle = Bundle::with_script("echo fds=$LISTEN_FDS; ls /proc/self/fd | wc -l");
+    let host = inheritable();
+    for (sockets, pid) in [("1", "99"), ("4294967295", "99"), ("1", "")] {
+        let mut run = bundle.command(&["run", "c"]);
+        run.env("LISTEN_FDS", sockets).env("LISTEN_PID", pid);
+        // The listing's own descriptor is the fourth.
+        assert_eq!(finish(run).ok(), "fds=\n4\n", "{sockets} {pid}");
+    }
+    drop(host);
+}
+
+#[test]
+fn many_delete_the_same_container_and_none_fails() {
+    let bundle = Bundle::idle();
+    for _ in 0..5 {
+        bundle.start("c");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| bundle.runc(&["delete", "--force", "c"]).ok());
+            }
+        });
+        bundle.assert_clean();
+    }
+}
