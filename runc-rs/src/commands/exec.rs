@@ -11,9 +11,10 @@ use super::create::{Attachment, console};
 use super::{CommandError, Context, Failure, absolute, find};
 use crate::create::Console;
 use crate::exec::{self, ExecError, ExecRequest, Overrides, Started, UserRequest};
+use crate::log::Logger;
 use crate::payload;
 use crate::signals::Signals;
-use crate::spec::SpecError;
+use crate::spec;
 use crate::state::Status;
 use crate::terminal::{self, Proxy};
 
@@ -98,7 +99,7 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
             return Err(ExecError::NotRunning { id, status }.into());
         }
     }
-    let request = request(args)?;
+    let request = request(args, context.log)?;
     let target = exec::look_at(&record)?;
     let mut plan = exec::prepare(&directory, &record, &target, request)?;
     let terminal = plan.process.terminal() == Some(true);
@@ -152,8 +153,9 @@ fn kill(started: Started) {
     rustix::process::kill_process(started.pid, rustix::process::Signal::KILL).ok();
 }
 
-fn request(args: Args) -> Result<ExecRequest, CommandError> {
-    let process = args.process.as_deref().map(read_process).transpose()?;
+fn request(args: Args, log: &Logger) -> Result<ExecRequest, CommandError> {
+    let process = args.process.as_deref();
+    let process = process.map(|path| read_process(path, log)).transpose()?;
     if process.is_none() && args.command.is_empty() {
         let message = "either a command or --process is needed";
         return Err(CommandError::Usage(message.to_owned()));
@@ -195,7 +197,7 @@ fn with_value(variable: String) -> Option<String> {
     Some(format!("{variable}={value}"))
 }
 
-fn read_process(path: &std::path::Path) -> Result<Process, CommandError> {
+fn read_process(path: &std::path::Path, log: &Logger) -> Result<Process, CommandError> {
     let text = match path.to_str() {
         Some("-") => {
             use std::io::Read as _;
@@ -206,8 +208,5 @@ fn read_process(path: &std::path::Path) -> Result<Process, CommandError> {
         }
         _ => read_bounded(path, PROCESS_LIMIT_BYTES)?,
     };
-    serde_json::from_slice(&text).map_err(|source| {
-        let path = path.to_owned();
-        SpecError::Parse { path, source }.into()
-    })
+    Ok(spec::parse(&text, path, log)?)
 }

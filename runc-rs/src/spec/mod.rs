@@ -5,6 +5,7 @@
 //! in as [`HostFacts`].
 
 mod facts;
+mod lenient;
 mod normalise;
 mod validate;
 
@@ -12,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use base::file::{PathError, read_bounded};
 use oci_spec::runtime::Spec;
+use serde::de::DeserializeOwned;
 
+use crate::log::Logger;
 use crate::seccomp::SeccompError;
 
 pub use facts::HostFacts;
@@ -50,14 +53,33 @@ pub enum SpecError {
     Seccomp(#[from] SeccompError),
 }
 
-/// Reads a specification.
+/// Reads a specification; unknown capabilities are warned of and left out.
 ///
 /// # Errors
 /// When it cannot be read, is too large, or is not valid JSON of the schema.
-pub fn load(path: &Path) -> Result<Spec, SpecError> {
+pub fn load(path: &Path, log: &Logger) -> Result<Spec, SpecError> {
     let text = read_bounded(path, SPEC_LIMIT_BYTES)?;
-    serde_json::from_slice(&text).map_err(|source| SpecError::Parse {
+    parse(&text, path, log)
+}
+
+/// Parses a specification, or a process for `exec`, that was read from `path`.
+///
+/// # Errors
+/// When it is not valid JSON of the schema.
+pub(crate) fn parse<T: DeserializeOwned>(
+    text: &[u8],
+    path: &Path,
+    log: &Logger,
+) -> Result<T, SpecError> {
+    let (parsed, unknown) = lenient::parse(text).map_err(|source| SpecError::Parse {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    if !unknown.is_empty() {
+        log.warn(&format!(
+            "ignoring unknown capabilities: {}",
+            unknown.join(", ")
+        ));
+    }
+    Ok(parsed)
 }

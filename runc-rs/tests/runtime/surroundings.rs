@@ -192,3 +192,16 @@ fn many_delete_the_same_container_and_none_fails() {
         bundle.assert_clean();
     }
 }
+
+#[test]
+fn capabilities_of_a_newer_kernel_are_warned_of_and_ignored() {
+    let mut bundle = Bundle::with_script("grep CapEff /proc/self/status");
+    let known = bundle.runc(&["run", "c"]).ok();
+    for set in ["bounding", "effective", "permitted"] {
+        let set = bundle.config["process"]["capabilities"][set].as_array_mut();
+        set.unwrap().push(json!("CAP_TO_COME"));
+    }
+    let said = bundle.runc(&["run", "c"]);
+    assert!(said.err.contains("CAP_TO_COME"), "{said:?}");
+    assert_eq!(said.ok(), known);
+}
