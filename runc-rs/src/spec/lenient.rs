@@ -37,7 +37,9 @@ pub(crate) fn parse<T: DeserializeOwned>(
     }
     unknown.sort();
     unknown.dedup();
-    Ok((serde_json::from_value(value)?, unknown))
+    // By way of the text: reading the schema from a value is other code, and much.
+    let text = serde_json::to_vec(&value)?;
+    Ok((serde_json::from_slice(&text)?, unknown))
 }
 
 fn remove_unknown(capabilities: &mut Value, unknown: &mut Vec<String>) {
