@@ -66,7 +66,9 @@ pub fn check_upgrade(request: &Request) -> Result<()> {
     ))
 }
 
-/// Answers 101 and connects the client with the process.
+/// Answers 101 and connects the client with the process. When its output is
+/// over, `over` is waited for before the client is told: what it asks for next
+/// must be known then.
 ///
 /// # Errors
 /// Never in practice.
@@ -74,6 +76,7 @@ pub fn hijack(
     request: Request,
     attachment: Attachment,
     framing: Framing,
+    over: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response<Body>> {
     // Before 1.42 the type did not tell the framing.
     let content_type = match framing {
@@ -97,7 +100,7 @@ pub fn hijack(
                     Err(_) => return Ok(()),
                 },
             };
-            join(client, adopt(process)?).await;
+            join(client, adopt(process)?, over).await;
             Ok::<_, base::Failure>(())
         };
         if let Err(error) = connected.await {
@@ -109,7 +112,11 @@ pub fn hijack(
 
 /// Moves bytes both ways until the process has no more output or the client is
 /// gone. The end of the client's input is passed on; output goes on then.
-async fn join(client: impl AsyncRead + AsyncWrite, process: UnixStream) {
+async fn join(
+    client: impl AsyncRead + AsyncWrite,
+    process: UnixStream,
+    over: impl Future<Output = ()>,
+) {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_process, mut to_process) = process.into_split();
     let input = async {
@@ -122,6 +129,7 @@ async fn join(client: impl AsyncRead + AsyncWrite, process: UnixStream) {
     };
     let output = async {
         let copied = tokio::io::copy(&mut from_process, &mut to_client).await;
+        over.await;
         let ended = to_client.shutdown().await;
         if let Err(error) = copied.map(drop).and(ended) {
             tracing::debug!(%error, "output ended badly");

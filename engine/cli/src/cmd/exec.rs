@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use base::file::read_bounded;
 use clap::Args;
-use engine_api::client::{Call, Client, encode};
+use engine_api::client::{Call, encode};
 use engine_api::exec::{ExecCreateBody, ExecCreateResponse, ExecInspect, ExecStartBody};
 use engine_api::wire::StringList;
 
@@ -23,11 +22,6 @@ use crate::terminal;
 
 /// Bytes of an environment file.
 const FILE_LIMIT_BYTES: u64 = 1024 * 1024;
-
-/// How long the end of an exec whose output is over is waited for, and how often
-/// it is asked for.
-const END_LIMIT: Duration = Duration::from_secs(2);
-const POLL: Duration = Duration::from_millis(5);
 
 /// Executes a command in a container.
 #[derive(Debug, Args)]
@@ -131,7 +125,9 @@ impl Exec {
             End::Detached => Err(CliError::Usage(DETACHED.to_owned())),
             End::Output(copied) => {
                 copied?;
-                Ok(ExitCode::from(to_code(exit_code(client, id).await?)))
+                let inspect = Call::get(&format!("/exec/{}/json", encode(id)));
+                let exec: ExecInspect = client.json(inspect).await?;
+                Ok(ExitCode::from(to_code(exec.exit_code.unwrap_or_default())))
             }
         }
     }
@@ -145,19 +141,5 @@ impl Exec {
         }
         variables.extend(self.env.iter().cloned());
         Ok(env::resolve(variables, &context.environment.variables))
-    }
-}
-
-/// Returns the exit code of an exec whose output is over: its end may become
-/// known a moment later.
-async fn exit_code(client: &Client, id: &str) -> Result<i64, CliError> {
-    let deadline = Instant::now() + END_LIMIT;
-    loop {
-        let inspect = Call::get(&format!("/exec/{}/json", encode(id)));
-        let exec: ExecInspect = client.json(inspect).await?;
-        if !exec.running || Instant::now() > deadline {
-            return Ok(exec.exit_code.unwrap_or_default());
-        }
-        tokio::time::sleep(POLL).await;
     }
 }

@@ -336,7 +336,7 @@ pub(in crate::api) async fn attach(
         container.config.id.to_string(),
         &serde_json::json!({}),
     )?;
-    stream::hijack(request, attachment, framing)
+    stream::hijack(request, attachment, framing, std::future::ready(()))
 }
 
 /// `DELETE /containers/{id}`.

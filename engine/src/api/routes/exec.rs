@@ -1,6 +1,7 @@
 //! `/exec` and `/containers/{id}/exec`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine_api::exec::{
     ExecCreateBody, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartBody,
@@ -15,6 +16,9 @@ use crate::api::stream::{self, Framing};
 use crate::container::attach::Attachment;
 use crate::container::exec::{self, Streams};
 use crate::error::{Result, internal};
+
+/// How long the end of an exec may become known after that of its output.
+const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// `POST /containers/{id}/exec`.
 pub(in crate::api) async fn create(
@@ -65,7 +69,8 @@ pub(in crate::api) async fn start(
         // that inspecting the exec shows.
         Err(failure) if !body.detach && exec.status().exit_code.is_some() => {
             let said = stream::said(&format!("{}\r\n", failure.message), framing)?;
-            return stream::hijack(request, Attachment::Connected(said), framing);
+            let said = Attachment::Connected(said);
+            return stream::hijack(request, said, framing, std::future::ready(()));
         }
         other => other?,
     };
@@ -78,7 +83,13 @@ pub(in crate::api) async fn start(
     match stream {
         None if body.detach => response::empty(StatusCode::OK),
         None => Err(internal("the exec has no streams")),
-        Some(connection) => stream::hijack(request, Attachment::Connected(connection), framing),
+        Some(connection) => {
+            let over = async move {
+                // One that closed its output and goes on is not waited for longer.
+                tokio::time::timeout(END_LIMIT, exec.wait()).await.ok();
+            };
+            stream::hijack(request, Attachment::Connected(connection), framing, over)
+        }
     }
 }
 
