@@ -14,7 +14,7 @@ use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::stream::{self, Framing};
 use crate::container::attach::Attachment;
-use crate::container::exec::{self, Streams};
+use crate::container::exec::{self, Exec, Streams};
 use crate::error::{Result, internal};
 
 /// How long the end of an exec may become known after that of its output.
@@ -84,13 +84,16 @@ pub(in crate::api) async fn start(
         None if body.detach => response::empty(StatusCode::OK),
         None => Err(internal("the exec has no streams")),
         Some(connection) => {
-            let over = async move {
-                // One that closed its output and goes on is not waited for longer.
-                tokio::time::timeout(END_LIMIT, exec.wait()).await.ok();
-            };
+            let over = ended(exec);
             stream::hijack(request, Attachment::Connected(connection), framing, over)
         }
     }
+}
+
+/// Returns once an exec whose output is over has ended. One that closed its
+/// output and goes on is not waited for longer.
+async fn ended(exec: Arc<Exec>) {
+    tokio::time::timeout(END_LIMIT, exec.wait()).await.ok();
 }
 
 /// `POST /exec/{id}/resize`.
