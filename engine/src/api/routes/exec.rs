@@ -59,11 +59,7 @@ pub(in crate::api) async fn start(
         let (engine, exec) = (engine.clone(), exec.clone());
         async move { exec::start(&engine, &exec, streams).await }
     };
-    let framing = if exec.process.terminal {
-        Framing::Raw
-    } else {
-        Framing::Multiplexed
-    };
+    let framing = framing_of(&exec);
     let stream = match crate::uninterrupted(work).await {
         // The client is told as Docker tells it: as output, with an exit code
         // that inspecting the exec shows.
@@ -83,10 +79,19 @@ pub(in crate::api) async fn start(
     match stream {
         None if body.detach => response::empty(StatusCode::OK),
         None => Err(internal("the exec has no streams")),
-        Some(connection) => {
-            let over = ended(exec);
-            stream::hijack(request, Attachment::Connected(connection), framing, over)
-        }
+        Some(connection) => stream::hijack(
+            request,
+            Attachment::Connected(connection),
+            framing,
+            ended(exec),
+        ),
+    }
+}
+
+fn framing_of(exec: &Exec) -> Framing {
+    match exec.process.terminal {
+        true => Framing::Raw,
+        false => Framing::Multiplexed,
     }
 }
 
