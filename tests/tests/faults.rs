@@ -1,7 +1,10 @@
 //! Daemons killed at any moment: containers go on, nothing is forgotten.
 
+use std::fs;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tests::{Installation, wait_until, words, words_and};
 
 /// A new container must work this soon after a kill.
@@ -72,6 +75,32 @@ fn a_command_starts_the_engine_though_one_is_only_just_dying() {
             let log = std::fs::read_to_string(host.instance.run().join("engine.log"));
             log.is_ok_and(|log| log.contains("another daemon runs"))
         });
+        drop(dying);
+        said.join().unwrap()
+    });
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
+    host.finish();
+}
+
+#[test]
+fn a_command_starts_the_engine_though_the_dying_one_took_its_connection() {
+    let host = Installation::new();
+    host.ok(&["ps"]);
+    host.kill_daemon(tests::Victim::Engine);
+    let socket = host.instance.run().join("engine.sock");
+    fs::remove_file(&socket).unwrap();
+    // As a killed process listens until the kernel has closed its files.
+    let dying = UnixListener::bind(&socket).unwrap();
+    dying.set_nonblocking(true).unwrap();
+    let said = std::thread::scope(|scope| {
+        let said = scope.spawn(|| host.engine(&["ps", "-q"]));
+        let mut waiting = [PollFd::new(&dying, PollFlags::IN)];
+        let limit = Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        assert_eq!(poll(&mut waiting, Some(&limit)).unwrap(), 1, "none came");
+        // The request is in the connection's queue, or will find it closed.
         drop(dying);
         said.join().unwrap()
     });

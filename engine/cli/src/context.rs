@@ -11,7 +11,7 @@ use engine_api::client::{Call, Client, ClientError};
 use futures_util::stream::{self, Stream, StreamExt as _};
 
 use crate::arguments::GlobalOptions;
-use crate::daemon;
+use crate::daemon::{self, is_gone};
 use crate::error::CliError;
 
 /// As many calls are made at once where each may take long.
@@ -81,13 +81,15 @@ impl Context {
     }
 
     /// Connects to the daemon, which is started if it is ours and not running.
+    /// It must have answered: one that is just dying still has connections made
+    /// to it.
     ///
     /// # Errors
     /// When it cannot be reached or started.
     pub(crate) async fn connect(&self) -> Result<&Client, CliError> {
-        match self.client.connect().await {
-            Ok(()) => Ok(&self.client),
-            Err(error) if error.is_not_running() && !self.global.has_host() => {
+        match self.client.done(Call::get("/_ping")).await {
+            Ok(_) => Ok(&self.client),
+            Err(error) if is_gone(&error) && !self.global.has_host() => {
                 daemon::start(&self.global.daemon_options(), &self.client).await?;
                 Ok(&self.client)
             }

@@ -63,4 +63,18 @@ impl ClientError {
         matches!(self, Self::Connect { source, .. }
             if matches!(source.kind(), K::NotFound | K::ConnectionRefused))
     }
+
+    /// Returns whether the connection ended before the engine had read the
+    /// request: a daemon that dies leaves those in its queue that it has not
+    /// accepted, and they end by a reset, or by a pipe that nobody reads.
+    pub fn is_unread(&self) -> bool {
+        use std::io::ErrorKind as K;
+        let Self::Http(error) = self else {
+            return false;
+        };
+        let io = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+        let lost =
+            |error: &std::io::Error| matches!(error.kind(), K::ConnectionReset | K::BrokenPipe);
+        error.is_canceled() || io.is_some_and(lost)
+    }
 }

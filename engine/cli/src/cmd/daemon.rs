@@ -79,8 +79,8 @@ impl DaemonArguments {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         match self.action {
             Some(Action::Stop(stop)) => stop.run(context).await,
-            None => match context.client.connect().await {
-                Ok(()) => Ok(()),
+            None => match context.client.done(Call::get("/_ping")).await {
+                Ok(_) => Ok(()),
                 Err(_) => {
                     Ok(daemon::start(&context.global.daemon_options(), &context.client).await?)
                 }

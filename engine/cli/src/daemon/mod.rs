@@ -16,7 +16,7 @@ pub use crate::cmd::daemon::FaultSteps;
 use crate::cmd::daemon::DaemonArguments;
 use crate::error::eprint_line;
 
-pub(crate) use start::{StartError, start};
+pub(crate) use start::{StartError, is_gone, start};
 pub(crate) use stop::{StopError, stop};
 
 /// What a daemon exits with that found the lock held: `EX_TEMPFAIL` of sysexits.

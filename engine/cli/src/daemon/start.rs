@@ -158,7 +158,7 @@ async fn wait(
     loop {
         match client.done(Call::get("/_ping")).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_not_running() => {}
+            Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error.into()),
         }
         if let Some(status) = started.ended()
@@ -180,6 +180,11 @@ async fn wait(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Returns whether there is no daemon, or one that is just dying.
+pub(crate) fn is_gone(error: &ClientError) -> bool {
+    error.is_not_running() || error.is_unread()
 }
 
 /// Returns whether a daemon ended since another one held the lock.
