@@ -96,6 +96,11 @@ pub trait Service: Send + Sync + 'static {
     /// A failure is logged and retried a bounded number of times.
     fn observe(&self, record: &Record) -> Result<(), Failure>;
 
+    /// Takes note of a request or fact while its turn has not come: called for
+    /// all of them in the order of the log, so that a later one of another
+    /// subject finds it noted. Must not block.
+    fn notice(&self, _record: &Record) {}
+
     /// Makes up for facts that were dropped before we read them, from the
     /// state files of those who wrote them.
     ///
@@ -244,6 +249,7 @@ impl<'a> Follower<'a> {
             guard(&self.shared.mark).pass(record.position);
             return;
         }
+        service.notice(&record);
         guard(&self.shared.mark).begin(record.position);
         while !self.shared.pool.wait_for_room(STOP_POLL) {
             if self.is_over() {

@@ -263,6 +263,7 @@ impl Controller {
         let known = Run {
             lease: lease.clone(),
             phase: Phase::Attaching,
+            is_ending: false,
         };
         state.runs.insert(run.clone(), known);
         let joined = |id: &NetworkId| lease.attached.endpoints.iter().any(|e| e.network == *id);
@@ -343,6 +344,13 @@ impl Controller {
             }
         }));
         Ok(())
+    }
+
+    /// Takes note of a release that is still to come.
+    pub(crate) fn note_ending(&self, run: &RunId) {
+        if let Some(known) = self.state().runs.get_mut(run) {
+            known.is_ending = true;
+        }
     }
 
     /// Records the release and frees ports and names; returns what is left to do.

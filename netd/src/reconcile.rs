@@ -79,9 +79,13 @@ impl Controller {
         for interface in &lease.interfaces {
             state.saw_interface(interface);
         }
-        state
-            .runs
-            .insert(lease.request.run.clone(), Run { lease, phase });
+        let run = lease.request.run.clone();
+        let known = Run {
+            lease,
+            phase,
+            is_ending: false,
+        };
+        state.runs.insert(run, known);
     }
 
     /// Puts every network's bridge in place; the default network's only if it

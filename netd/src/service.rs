@@ -87,6 +87,14 @@ impl Service for NetworkService {
         observed.map_err(|error| error.failure())
     }
 
+    fn notice(&self, record: &Record) {
+        let ends = matches!(record.kind.as_str(), EXITED | CLEANED | Detach::KIND);
+        // A subject that is no run is refused by whoever acts on the record.
+        if ends && let Ok(run) = record.subject.parse() {
+            self.controller.note_ending(&run);
+        }
+    }
+
     fn resync(&self) -> Result<(), Failure> {
         self.controller
             .release_exited()

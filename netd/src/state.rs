@@ -35,6 +35,8 @@ pub enum Phase {
 pub struct Run {
     pub lease: Lease,
     pub phase: Phase,
+    /// It will be released: the log says so already.
+    pub is_ending: bool,
 }
 
 /// Why a lease cannot be made.

@@ -277,7 +277,7 @@ impl Controller {
         }
         let live = state
             .members(id)
-            .filter(|run| run.phase != Phase::Releasing);
+            .filter(|run| run.phase != Phase::Releasing && !run.is_ending);
         let members: Vec<String> = live
             .map(|run| {
                 let request = &run.lease.request;

@@ -233,6 +233,22 @@ fn a_network_is_removed_only_when_nobody_is_on_it() {
 }
 
 #[test]
+fn a_network_whose_members_have_all_ended_is_removed_once_they_are_released() {
+    const MEMBERS: usize = 40;
+    let mut host = Sandbox::new();
+    let made = host.network(network("mine"));
+    let requests: Vec<_> = (0..MEMBERS).map(|_| attach(&[&made.id])).collect();
+    for request in &requests {
+        host.attach(request);
+    }
+    // More than there are threads, so that most still wait for their turn.
+    let runs: Vec<_> = requests.iter().map(|request| &request.run).collect();
+    host.exited_at_once(&runs);
+    assert_eq!(host.remove_network(&made.id).unwrap().name, "mine");
+    host.assert_holds(0, 0);
+}
+
+#[test]
 fn a_network_that_makes_no_sense_is_refused() {
     let mut host = Sandbox::new();
     let option = |name: &str, value: &str| CreateNetwork {

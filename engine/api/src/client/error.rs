@@ -69,12 +69,16 @@ impl ClientError {
     /// accepted, and they end by a reset, or by a pipe that nobody reads.
     pub fn is_unread(&self) -> bool {
         use std::io::ErrorKind as K;
-        let Self::Http(error) = self else {
-            return false;
-        };
-        let io = std::error::Error::source(error).and_then(|source| source.downcast_ref());
         let lost =
             |error: &std::io::Error| matches!(error.kind(), K::ConnectionReset | K::BrokenPipe);
-        error.is_canceled() || io.is_some_and(lost)
+        match self {
+            // Between the connection and the first look at it.
+            Self::Connect { source, .. } => lost(source),
+            Self::Http(error) => {
+                let io = std::error::Error::source(error).and_then(|it| it.downcast_ref());
+                error.is_canceled() || io.is_some_and(lost)
+            }
+            _ => false,
+        }
     }
 }
