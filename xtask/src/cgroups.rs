@@ -21,31 +21,41 @@ const REMOVE_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) enum Hierarchy {
     /// v1: one controller, or a name without one.
     Legacy { folder: String, options: String },
+    /// v2 beside them, without controllers.
+    Hybrid,
     /// v2.
     Unified,
 }
+
+/// Where a hybrid layout has v2.
+pub(crate) const HYBRID_FOLDER: &str = "unified";
 
 impl Hierarchy {
     fn path(&self, cgroup: &str) -> PathBuf {
         match self {
             Self::Legacy { folder, .. } => Path::new(TOP).join(folder).join(cgroup),
+            Self::Hybrid => Path::new(TOP).join(HYBRID_FOLDER).join(cgroup),
             Self::Unified => Path::new(TOP).join(cgroup),
         }
     }
 }
 
-/// Returns the hierarchies of this host: v1 ones, or else the one of v2.
+/// Returns the hierarchies of this host: v1 ones with v2 beside them where it
+/// is mounted, or else the one of v2.
 ///
 /// # Errors
 /// Fails when the kernel's list cannot be read.
 pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
     let text = read_text(Path::new("/proc/self/cgroup"))?;
-    let found = parse(&text, |folder| Path::new(TOP).join(folder).is_dir());
-    Ok(if found.is_empty() {
-        vec![Hierarchy::Unified]
-    } else {
-        found
-    })
+    let top = Path::new(TOP);
+    let mut found = parse(&text, |folder| top.join(folder).is_dir());
+    if found.is_empty() {
+        return Ok(vec![Hierarchy::Unified]);
+    }
+    if top.join(HYBRID_FOLDER).join("cgroup.procs").exists() {
+        found.push(Hierarchy::Hybrid);
+    }
+    Ok(found)
 }
 
 fn parse(text: &str, mounted: impl Fn(&str) -> bool) -> Vec<Hierarchy> {

@@ -65,53 +65,94 @@ fn keyring() -> Result<PathBuf> {
     Ok(KEYRING.into())
 }
 
-/// Unpacks packages of a suite, and what they depend on, into a folder.
-///
-/// The folder is complete or absent: an unfinished one is removed first.
-///
-/// # Errors
-/// Fails when a package does not exist or the mirror does not answer.
-pub(crate) fn unpack(suite: &str, packages: &[&str], folder: &Path) -> Result<()> {
-    host::ensure_packages(&["mmdebstrap"])?;
-    if folder.exists() {
-        std::fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
-    }
-    let mut command = Cmd::new("mmdebstrap")
-        .args(["--mode=root", "--variant=minbase", "--format=directory"])
-        .arg(format!("--keyring={}", keyring()?.display()));
-    if !packages.is_empty() {
-        command = command.arg(format!("--include={}", packages.join(",")));
-    }
-    for option in OLD_RELEASE_OPTIONS {
-        command = command.arg(format!("--aptopt={option}"));
-    }
-    for folder in ["man", "locale"] {
-        command = command.arg(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
-    }
-    eprintln!("unpacking Debian {suite} with {} packages", packages.len());
-    command
-        .arg(suite)
-        .arg(folder)
-        .arg(mirror()?)
-        .timeout(UNPACK_LIMIT)
-        .read()
-        .map(|_| ())
+/// Where a tree keeps the archives of its source packages.
+pub(crate) const SOURCES: &str = "usr/src/packages";
+
+/// A tree of packages of one suite, and what they depend on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tree<'a> {
+    pub(crate) suite: &'a str,
+    pub(crate) packages: &'a [&'a str],
+    /// Source packages, whose archives are put below `SOURCES` as they are.
+    pub(crate) sources: &'a [&'a str],
 }
 
-/// Unpacks like `unpack`, but only when the folder was not made of the same list before.
-///
-/// Returns whether it was unpacked anew.
-///
-/// # Errors
-/// Fails like `unpack`.
-pub(crate) fn ensure_unpacked(suite: &str, packages: &[&str], folder: &Path) -> Result<bool> {
-    // Beside the folder, and written last, so that an unfinished tree has none.
-    let stamp = folder.with_extension("stamp");
-    let wanted = format!("{suite} {}", packages.join(" "));
-    if folder.is_dir() && read_text(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(false);
+impl<'a> Tree<'a> {
+    pub(crate) fn new(suite: &'a str, packages: &'a [&'a str]) -> Self {
+        Self {
+            suite,
+            packages,
+            sources: &[],
+        }
     }
-    unpack(suite, packages, folder)?;
-    write_file(&stamp, wanted)?;
-    Ok(true)
+
+    /// Unpacks it into a folder, which is complete or absent: an unfinished one
+    /// is removed first.
+    ///
+    /// # Errors
+    /// Fails when a package does not exist or the mirror does not answer.
+    pub(crate) fn unpack(&self, folder: &Path) -> Result<()> {
+        host::ensure_packages(&["mmdebstrap"])?;
+        if folder.exists() {
+            std::fs::remove_dir_all(folder)
+                .with_context(|| format!("remove {}", folder.display()))?;
+        }
+        let (suite, mirror) = (self.suite, mirror()?);
+        eprintln!(
+            "unpacking Debian {suite} with {} packages",
+            self.packages.len()
+        );
+        let mut command = self
+            .command()?
+            .arg(suite)
+            .arg(folder)
+            .arg(format!("deb {mirror} {suite} main"));
+        if !self.sources.is_empty() {
+            command = command.arg(format!("deb-src {mirror} {suite} main"));
+        }
+        command.timeout(UNPACK_LIMIT).read().map(drop)
+    }
+
+    fn command(&self) -> Result<Cmd> {
+        let mut command = Cmd::new("mmdebstrap")
+            .args(["--mode=root", "--variant=minbase", "--format=directory"])
+            .arg(format!("--keyring={}", keyring()?.display()));
+        if !self.packages.is_empty() {
+            command = command.arg(format!("--include={}", self.packages.join(",")));
+        }
+        for option in OLD_RELEASE_OPTIONS {
+            command = command.arg(format!("--aptopt={option}"));
+        }
+        for folder in ["man", "locale"] {
+            command = command.arg(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
+        }
+        if !self.sources.is_empty() {
+            let hook = format!(
+                "--customize-hook=mkdir -p \"$1/{SOURCES}\" && cd \"$1/{SOURCES}\" && \
+                 APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get source --download-only {}",
+                self.sources.join(" ")
+            );
+            command = command.arg(hook);
+        }
+        Ok(command)
+    }
+
+    /// Unpacks it only when the folder was not made of the same list before.
+    ///
+    /// Returns whether it was unpacked anew.
+    ///
+    /// # Errors
+    /// Fails like `unpack`.
+    pub(crate) fn ensure(&self, folder: &Path) -> Result<bool> {
+        // Beside the folder, and written last, so that an unfinished tree has none.
+        let stamp = folder.with_extension("stamp");
+        let lists = [self.packages, self.sources].concat();
+        let wanted = format!("{} {}", self.suite, lists.join(" "));
+        if folder.is_dir() && read_text(&stamp).is_ok_and(|found| found == wanted) {
+            return Ok(false);
+        }
+        self.unpack(folder)?;
+        write_file(&stamp, wanted)?;
+        Ok(true)
+    }
 }

@@ -30,6 +30,7 @@ pub(crate) struct Entry {
     pub(crate) tree: PathBuf,
     pub(crate) binds: Vec<Bind>,
     pub(crate) network: Network,
+    pub(crate) layout: Layout,
     pub(crate) command: Vec<String>,
     /// The cgroup that holds everything, below the root of each hierarchy.
     cgroup: String,
@@ -59,6 +60,14 @@ pub(crate) enum Network {
     Host,
 }
 
+/// Which of the host's cgroup hierarchies the tree sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Layout {
+    /// Not v2 where it is beside v1: crun refuses that.
+    Pure,
+    AsHost,
+}
+
 impl Bind {
     pub(crate) fn new(from: impl Into<PathBuf>, to: &str, access: Access) -> Self {
         Self {
@@ -75,6 +84,7 @@ impl Entry {
             tree: tree.into(),
             binds: Vec::new(),
             network,
+            layout: Layout::Pure,
             command,
             cgroup: format!("xtask-{}", std::process::id()),
             hierarchies: Vec::new(),
@@ -83,6 +93,12 @@ impl Entry {
 
     pub(crate) fn bind(mut self, bind: Bind) -> Self {
         self.binds.push(bind);
+        self
+    }
+
+    /// Shows the tree v2 beside v1, where the host has both.
+    pub(crate) fn with_hybrid_cgroups(mut self) -> Self {
+        self.layout = Layout::AsHost;
         self
     }
 
@@ -189,8 +205,7 @@ fn mount_tree(entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-/// Mounts each v1 hierarchy as the cgroup namespace shows it; the bare v2 tree
-/// beside them stays out, since crun refuses that layout.
+/// Mounts each hierarchy as the cgroup namespace shows it.
 fn mount_cgroups(entry: &Entry) -> Result<()> {
     let top = entry.tree.join("sys/fs/cgroup");
     if let [Hierarchy::Unified] = entry.hierarchies[..] {
@@ -198,11 +213,16 @@ fn mount_cgroups(entry: &Entry) -> Result<()> {
     }
     mount_new("tmpfs", &top, Some("mode=0755"))?;
     for hierarchy in &entry.hierarchies {
-        if let Hierarchy::Legacy { folder, options } = hierarchy {
-            let target = top.join(folder);
-            std::fs::create_dir(&target).with_context(|| format!("create {}", target.display()))?;
-            mount_new("cgroup", &target, Some(options))?;
-        }
+        let (folder, kind, options) = match hierarchy {
+            Hierarchy::Legacy { folder, options } => (folder.as_str(), "cgroup", Some(options)),
+            Hierarchy::Hybrid if entry.layout == Layout::AsHost => {
+                (cgroups::HYBRID_FOLDER, "cgroup2", None)
+            }
+            Hierarchy::Hybrid | Hierarchy::Unified => continue,
+        };
+        let target = top.join(folder);
+        std::fs::create_dir(&target).with_context(|| format!("create {}", target.display()))?;
+        mount_new(kind, &target, options.map(String::as_str))?;
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ enum Command {
     /// Runs an outside suite against our binaries
     Conform(commands::conform::Arguments),
     #[command(hide = true)]
-    ConformInside { against: String, filter: String },
+    ConformInside { suite: String, words: Vec<String> },
     /// Shows everything once: installs, builds, pulls, runs, cleans up
     Demo,
     /// Runs a command in a bare Debian with only the toolchain and a clone
@@ -99,9 +99,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(arguments) => commands::bench::run(arguments),
         Command::BenchInside { spec } => return commands::bench::run_inside(spec),
         Command::Conform(arguments) => commands::conform::run(arguments),
-        Command::ConformInside { against, filter } => {
-            return commands::conform::run_inside(against, filter);
-        }
+        Command::ConformInside { suite, words } => commands::conform::run_inside(suite, words),
         Command::Fresh(arguments) => return commands::fresh::run(arguments),
         Command::Vm(arguments) => return commands::vm::run(arguments),
         Command::Demo => commands::demo::run(),

@@ -346,6 +346,16 @@ impl Background {
         self.child.id()
     }
 
+    /// Returns whether it has ended by itself.
+    ///
+    /// # Errors
+    /// Fails when it cannot be waited for.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        let status = self.child.try_wait();
+        let status = status.with_context(|| format!("wait for `{}`", self.name))?;
+        Ok(status.is_some())
+    }
+
     /// Waits until `ready` answers true.
     ///
     /// # Errors

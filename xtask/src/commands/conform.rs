@@ -1,127 +1,42 @@
 //! `cargo xtask conform NAME`: an outside suite against our binaries.
 //!
-//! The reference implementation's list of passed rows is committed; a row it
+//! The reference implementation's list of passed tests is committed; a test it
 //! passes and ours does not counts as failed, whatever the reason.
 
-use std::path::Path;
-use std::process::ExitCode;
+use anyhow::Result;
 
-use anyhow::{Result, bail};
+use crate::conform::{self, docker_smoke, runc_bats};
 
-use crate::bench::{Who, daemons};
-use crate::commands::{dist, peers};
-use crate::conform::docker_smoke;
-use crate::enter::{Access, Bind};
-use crate::workspace::{self, read_text, write_file};
-
-const TABLE: &str = "tests/conform/docker-smoke.toml";
-const REFERENCE: &str = "tests/conform/docker-smoke.reference.txt";
-const DATA: &str = "conform-data";
-
-/// Which suite, and against whom.
+/// Which suite, and how.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    name: Name,
-    #[arg(long, default_value = "ours")]
-    against: Against,
-    /// Runs only the rows whose name contains this
-    #[arg(long, default_value = "")]
-    filter: String,
-    /// Writes the list of what the reference passes
-    #[arg(long, requires = "against")]
-    record: bool,
+    #[command(subcommand)]
+    suite: Suite,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Name {
-    DockerSmoke,
+#[derive(Debug, clap::Subcommand)]
+enum Suite {
+    /// The stock docker command line on a socket
+    DockerSmoke(docker_smoke::Arguments),
+    /// runc's own suite, on an OCI runtime
+    RuncBats(runc_bats::Arguments),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Against {
-    Ours,
-    Dockerd,
-}
-
-/// Enters the tree of peers and runs the suite there.
+/// Runs the suite in a tree of its own.
 ///
 /// # Errors
-/// Fails when a row fails.
+/// Fails when a test fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let Name::DockerSmoke = arguments.name;
-    peers::ensure()?;
-    let data = workspace::scratch(DATA)?;
-    std::fs::remove_dir_all(&data)?;
-    let data = workspace::scratch(DATA)?;
-    write_file(
-        &data.join("table.toml"),
-        read_text(&workspace::path(TABLE))?,
-    )?;
-    let against = if arguments.against == Against::Ours {
-        "ours"
-    } else {
-        "dockerd"
-    };
-    let command = [
-        "/proc/self/exe",
-        "conform-inside",
-        against,
-        &arguments.filter,
-    ];
-    let mut entry = peers::entry(DATA, command.map(str::to_owned).to_vec())?;
-    if arguments.against == Against::Ours {
-        dist::programs()?;
-        let to = daemons::OURS.trim_start_matches('/');
-        entry = entry.bind(Bind::new(dist::folder(), to, Access::ReadOnly));
+    match &arguments.suite {
+        Suite::DockerSmoke(arguments) => docker_smoke::run(arguments),
+        Suite::RuncBats(arguments) => runc_bats::run(arguments),
     }
-    let code = entry.run()?;
-    if arguments.record && arguments.against == Against::Dockerd {
-        record(&data)?;
-    }
-    std::fs::remove_dir_all(&data)?;
-    if code != 0 {
-        bail!("the suite ended with status {code}");
-    }
-    Ok(())
 }
 
 /// The part of the command that runs in the tree.
 ///
 /// # Errors
-/// Fails when the engine under test cannot be started.
-pub(crate) fn run_inside(against: &str, filter: &str) -> Result<ExitCode> {
-    let who = if against == "ours" {
-        Who::Ours
-    } else {
-        Who::Docker
-    };
-    let table = read_text(Path::new("/data/table.toml"))?;
-    let outcome = docker_smoke::run(who, &table, filter)?;
-    write_file(
-        Path::new("/data/passed.txt"),
-        outcome.passed.join("\n") + "\n",
-    )?;
-    println!(
-        "{} passed, {} failed, 0 skipped",
-        outcome.passed.len(),
-        outcome.failed.len()
-    );
-    Ok(if outcome.failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-fn record(data: &Path) -> Result<()> {
-    let versions = peers::versions()?;
-    let version = versions
-        .lines()
-        .find(|line| line.starts_with("docker.io"))
-        .unwrap_or_default();
-    let passed = read_text(&data.join("passed.txt"))?;
-    write_file(
-        &workspace::path(REFERENCE),
-        format!("# Rows that {version} passes.\n{passed}"),
-    )
+/// Fails when a test fails.
+pub(crate) fn run_inside(suite: &str, words: &[String]) -> Result<()> {
+    conform::run_inside(suite, words)
 }

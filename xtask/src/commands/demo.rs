@@ -99,7 +99,7 @@ fn debian_layers(work: &Path) -> Result<Vec<PathBuf>> {
     let layers: Vec<PathBuf> = (0..3)
         .map(|index| work.join(format!("layer-{index}")))
         .collect();
-    debian::unpack(&debian::suite()?, &[], &layers[0])?;
+    debian::Tree::new(&debian::suite()?, &[]).unpack(&layers[0])?;
     write_file(&layers[1].join("etc/motd"), "a second layer\n")?;
     write_file(
         &layers[2].join("usr/local/share/demo/third"),

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn prepare(tree: &Path) -> Result<()> {
-    debian::unpack(&debian::suite()?, PACKAGES, tree)?;
+    debian::Tree::new(&debian::suite()?, PACKAGES).unpack(tree)?;
     Cmd::new("git")
         .args(["clone", "--quiet", "--no-hardlinks"])
         .arg(workspace::root())

@@ -103,7 +103,7 @@ pub(crate) fn entry(data: &str, command: Vec<String>) -> Result<Entry> {
 /// Fails when it cannot be made.
 pub(crate) fn ensure() -> Result<()> {
     host::ensure_root("the tree of peers")?;
-    debian::ensure_unpacked(SUITE, PACKAGES, &tree()).map(|_| ())
+    debian::Tree::new(SUITE, PACKAGES).ensure(&tree()).map(drop)
 }
 
 /// Returns "name version" of each peer, one a line.

@@ -153,7 +153,7 @@ fn ensure_root_image() -> Result<PathBuf> {
     let image = workspace::path("target/vm.ext4");
     let stamp = tree.with_extension("ready");
     let wanted = format!("{UNIT}{RUN}");
-    let anew = debian::ensure_unpacked(&debian::suite()?, PACKAGES, &tree)?;
+    let anew = debian::Tree::new(&debian::suite()?, PACKAGES).ensure(&tree)?;
     if !anew && image.is_file() && read_text(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(image);
     }

@@ -1,4 +1,18 @@
-//! Outside suites run against our binaries, inside the tree of peers.
+//! Outside suites run against our binaries, inside trees of other software.
 
 pub(crate) mod docker_smoke;
-pub(crate) mod rows;
+pub(crate) mod runc_bats;
+
+use anyhow::{Result, bail};
+
+/// Runs the part of a suite that runs in its tree.
+///
+/// # Errors
+/// Fails when a test fails.
+pub(crate) fn run_inside(suite: &str, words: &[String]) -> Result<()> {
+    match suite {
+        docker_smoke::NAME => docker_smoke::run_inside(words),
+        runc_bats::NAME => runc_bats::run_inside(words),
+        other => bail!("there is no suite {other:?}"),
+    }
+}

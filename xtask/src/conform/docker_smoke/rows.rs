@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_committed_table_keeps_the_rules() {
-        let text = include_str!("../../../tests/conform/docker-smoke.toml");
+        let text = include_str!("../../../../tests/conform/docker-smoke.toml");
         let table = Table::parse(text, "localhost:5000").unwrap();
         for row in &table.row {
             words(&row.run).unwrap();

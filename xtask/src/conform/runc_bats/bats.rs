@@ -1,0 +1,240 @@
+//! Running the suite's files one after another, on a terminal each, and reading
+//! what bats says of each test (TAP).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::process::Cmd;
+use crate::workspace::{read_text, write_file};
+
+/// What the tests of each file printed, below the data folder.
+pub(super) const OUTPUT: &str = "output";
+/// How each test ended, below the data folder.
+pub(super) const RESULTS: &str = "results.json";
+const FILE_LIMIT: Duration = Duration::from_secs(45 * 60);
+const TEST_LIMIT: Duration = Duration::from_secs(90);
+const STUBBORN_LIMIT: Duration = Duration::from_secs(15);
+/// The terminal's input must not end: containers would be told so.
+const ON_TERMINAL: &str = r#"mkfifo "$1.input" && exec script --quiet --flush --command \
+    'exec bats --tap ${BATS_FILTER:+--filter "$BATS_FILTER"} "$BATS_FILE"' "$1" <>"$1.input""#;
+const POLL: Duration = Duration::from_millis(100);
+
+/// How a test ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Ending {
+    Passed,
+    Failed,
+    Skipped { reason: String },
+}
+
+/// How the tests ended, by `FILE: NAME`.
+pub(super) type Results = BTreeMap<String, Ending>;
+
+/// Runs the files, all where none is named, and writes how their tests ended.
+///
+/// # Errors
+/// Fails when bats does not say how a test ended.
+pub(super) fn run(data: &Path, runtime: &str, filter: &str, files: &[String]) -> Result<()> {
+    let folder = data.join("suite/tests/integration");
+    let output = data.join(OUTPUT);
+    std::fs::create_dir_all(&output).context("make the folder of outputs")?;
+    let files = match files {
+        [] => all_files(&folder)?,
+        files => files.to_vec(),
+    };
+    let mut results = Results::new();
+    for file in files {
+        ensure!(folder.join(&file).is_file(), "the suite has no {file}");
+        let printed = output.join(&file).with_extension("tap");
+        run_file(&folder.join(&file), runtime, filter, &printed)?;
+        let text = std::fs::read(&printed).context("read what bats printed")?;
+        let ended = parse(&String::from_utf8_lossy(&text)).with_context(|| file.clone())?;
+        for (name, ending) in ended {
+            if ending != Ending::Passed {
+                println!("{ending:?}: {name}");
+            }
+            results.insert(format!("{file}: {name}"), ending);
+        }
+    }
+    let text = serde_json::to_string(&results).context("write the results as JSON")?;
+    write_file(&data.join(RESULTS), text)
+}
+
+/// Reads how the tests ended.
+///
+/// # Errors
+/// Fails when the run did not get so far.
+pub(super) fn read_results(path: &Path) -> Result<Results> {
+    serde_json::from_str(&read_text(path)?).context("parse the results")
+}
+
+fn all_files(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).context("read the suite's folder")?;
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".bats"))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Runs one file on a terminal, which many tests want. Its exit code says only
+/// that a test failed.
+///
+/// Of a test that hangs, the runtime's processes are ended, so that it fails as
+/// it should; bats's own limit loses tests of this suite.
+fn run_file(file: &Path, runtime: &str, filter: &str, printed: &Path) -> Result<()> {
+    println!("== {}", file.file_name().unwrap_or_default().display());
+    let log = printed.with_extension("log");
+    let mut running = Cmd::new("sh")
+        .args(["-c", ON_TERMINAL, "sh"])
+        .arg(printed)
+        .env("RUNC", runtime)
+        .env("BATS_FILE", file)
+        .env("BATS_FILTER", filter)
+        .env("PATH", path())
+        .env("TERM", "dumb")
+        .background(&log)?;
+    let mut watched = Watched::new(printed, runtime);
+    while !running.has_ended()? {
+        std::thread::sleep(POLL);
+        watched.look()?;
+        ensure!(
+            watched.begun.elapsed() < FILE_LIMIT,
+            "{FILE_LIMIT:?} are over"
+        );
+    }
+    for copy in [log, printed.with_extension("tap.input")] {
+        std::fs::remove_file(&copy).with_context(|| format!("remove {}", copy.display()))?;
+    }
+    Ok(())
+}
+
+/// What a file's tests have printed, and since when nothing came.
+struct Watched<'a> {
+    printed: &'a Path,
+    runtime: &'a str,
+    begun: Instant,
+    changed: Instant,
+    length: u64,
+    /// The runtime was ended already, and the test goes on all the same.
+    is_stubborn: bool,
+}
+
+impl<'a> Watched<'a> {
+    fn new(printed: &'a Path, runtime: &'a str) -> Self {
+        let now = Instant::now();
+        Self {
+            printed,
+            runtime,
+            begun: now,
+            changed: now,
+            length: 0,
+            is_stubborn: false,
+        }
+    }
+
+    /// Ends what a test that takes too long waits for: the runtime, and then
+    /// the test itself, which has no ending then.
+    fn look(&mut self) -> Result<()> {
+        let length = std::fs::metadata(self.printed).map_or(0, |found| found.len());
+        if length != self.length {
+            (self.length, self.changed) = (length, Instant::now());
+            self.is_stubborn = false;
+        }
+        let limit = if self.is_stubborn {
+            STUBBORN_LIMIT
+        } else {
+            TEST_LIMIT
+        };
+        if self.changed.elapsed() < limit {
+            return Ok(());
+        }
+        println!("ending a test that went on for {limit:?}");
+        let name = Path::new(self.runtime).file_name().unwrap_or_default();
+        let (how, what) = match self.is_stubborn {
+            false => ("--exact", name),
+            true => ("--full", "bats-exec-test".as_ref()),
+        };
+        // That nobody was found is no error.
+        let kill = Cmd::new("pkill").args(["--signal", "KILL", how]).arg(what);
+        kill.status()?;
+        (self.changed, self.is_stubborn) = (Instant::now(), true);
+        Ok(())
+    }
+}
+
+fn path() -> String {
+    format!("/data/bin:{}", std::env::var("PATH").unwrap_or_default())
+}
+
+/// Returns how each test ended.
+fn parse(text: &str) -> Result<Vec<(String, Ending)>> {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let planned = lines.iter().find_map(|line| line.strip_prefix("1.."));
+    let planned: usize = planned.context("bats began no test")?.parse()?;
+    let ended: Vec<_> = lines.iter().filter_map(|line| parse_line(line)).collect();
+    // A test that is missing counts as lost where the reference passes it.
+    if ended.len() != planned {
+        println!("{} of {planned} tests ended", ended.len());
+    }
+    Ok(ended)
+}
+
+fn parse_line(line: &str) -> Option<(String, Ending)> {
+    let (rest, passed) = match line.strip_prefix("not ") {
+        Some(rest) => (rest, false),
+        None => (line, true),
+    };
+    let (number, name) = rest.strip_prefix("ok ")?.split_once(' ')?;
+    number.parse::<usize>().ok()?;
+    let (name, remark) = name.rsplit_once(" # ").unwrap_or((name, ""));
+    let ending = match (passed, remark.strip_prefix("skip")) {
+        (false, _) => Ending::Failed,
+        (true, Some(reason)) => Ending::Skipped {
+            reason: reason.trim().to_owned(),
+        },
+        (true, None) => Ending::Passed,
+    };
+    // Only bats's own remarks are none of the name.
+    let is_remark = remark.starts_with("skip") || remark.starts_with("timeout");
+    let name = match remark.is_empty() || is_remark {
+        true => name.to_owned(),
+        false => format!("{name} # {remark}"),
+    };
+    Some((name, ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_bats_prints_is_read() {
+        let text = "1..4\r\nok 1 runc run [tty]\r\n# said\r\nok 2 criu # skip test requires criu\r\n\
+            not ok 3 runc exec # timeout after 180s\r\n# ok 9 no test\r\nnot ok 4 issue # 5\r\n";
+        let skipped = Ending::Skipped {
+            reason: "test requires criu".to_owned(),
+        };
+        let expected = [
+            ("runc run [tty]", Ending::Passed),
+            ("criu", skipped),
+            ("runc exec", Ending::Failed),
+            ("issue # 5", Ending::Failed),
+        ];
+        assert_eq!(
+            parse(text).unwrap(),
+            expected.map(|(name, ending)| (name.to_owned(), ending))
+        );
+    }
+
+    #[test]
+    fn a_file_whose_tests_did_not_begin_is_an_error() {
+        assert_eq!(parse("1..2\nok 1 a\n").unwrap().len(), 1);
+        assert!(parse("bash: syntax error\n").is_err());
+    }
+}

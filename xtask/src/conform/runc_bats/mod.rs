@@ -1,0 +1,127 @@
+//! `conform runc-bats`: runc's own integration suite, unmodified, against any
+//! OCI runtime.
+//!
+//! The suite is that of a Debian source package and runs in a tree of the same
+//! Debian suite, so that the runc of the same version is there to be the
+//! reference. Only what the source package comes without is put beside it: its
+//! helper programs and two images.
+
+mod bats;
+mod judge;
+mod prepare;
+mod release;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use self::release::Release;
+use crate::commands::dist;
+use crate::enter::{Access, Bind, Entry, Network};
+use crate::workspace;
+
+pub(super) const NAME: &str = "runc-bats";
+const DATA: &str = "conform-runc-bats";
+/// Where the tree has the runtime under test.
+const RUNTIME: &str = "ours/runtime";
+
+/// Which tests, and of what.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The suite of the newest Debian, of Debian 12, or an unpacked source of runc
+    #[arg(long, value_name = "newest|old|DIR", default_value = "newest")]
+    suite: String,
+    /// The runtime under test; the one of this checkout where none is given
+    #[arg(long, value_name = "PATH", conflicts_with = "reference")]
+    runtime: Option<PathBuf>,
+    /// Tests the runc of the suite's own version
+    #[arg(long)]
+    reference: bool,
+    /// Writes the list of what the reference passes
+    #[arg(long, requires = "reference", conflicts_with_all = ["file", "filter"])]
+    record: bool,
+    /// Runs only this file, `exec.bats` say; may be repeated
+    #[arg(long)]
+    file: Vec<String>,
+    /// Runs only tests whose name this regular expression matches
+    #[arg(long, default_value = "")]
+    filter: String,
+}
+
+/// Runs the suite in its tree and judges what came of it.
+///
+/// # Errors
+/// Fails when a test fails that the reference passes.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let (release, source) = Release::of_argument(&arguments.suite)?;
+    release.ensure_tree()?;
+    let source = source.map_or_else(|| release.source(), Ok)?;
+    let version = prepare::version(&source)?;
+    let data = prepare::fresh_data(DATA)?;
+    prepare::suite(&source, &data)?;
+    let code = entry(arguments, release, &data)?.run()?;
+    let results = bats::read_results(&data.join(bats::RESULTS))?;
+    keep_output(&data)?;
+    if code != 0 {
+        bail!("the suite ended with status {code}");
+    }
+    if arguments.record {
+        return judge::record(&version, &results);
+    }
+    let partial = !(arguments.file.is_empty() && arguments.filter.is_empty());
+    judge::judge(&version, &results, partial)
+}
+
+fn entry(arguments: &Arguments, release: Release, data: &Path) -> Result<Entry> {
+    let runtime = match (&arguments.runtime, arguments.reference) {
+        (_, true) => None,
+        (Some(path), false) => Some(path.canonicalize().context("find the runtime")?),
+        (None, false) => {
+            dist::programs()?;
+            Some(dist::folder().join("runc-rs"))
+        }
+    };
+    let path = match &runtime {
+        Some(_) => format!("/{RUNTIME}"),
+        None => release.reference().to_owned(),
+    };
+    let mut command = vec![
+        "/proc/self/exe".to_owned(),
+        "conform-inside".to_owned(),
+        NAME.to_owned(),
+        path,
+        arguments.filter.clone(),
+    ];
+    command.extend(arguments.file.iter().cloned());
+    let entry = Entry::new(release.tree(), Network::Private, command);
+    let entry = entry
+        .with_hybrid_cgroups()
+        .bind(Bind::new(data, "data", Access::ReadWrite));
+    Ok(match runtime {
+        Some(runtime) => entry.bind(Bind::new(runtime, RUNTIME, Access::ReadOnly)),
+        None => entry,
+    })
+}
+
+/// Keeps what the tests printed, to be looked at.
+fn keep_output(data: &Path) -> Result<()> {
+    let kept = workspace::path("target/conform").join(NAME);
+    if kept.exists() {
+        std::fs::remove_dir_all(&kept).with_context(|| format!("remove {}", kept.display()))?;
+    }
+    std::fs::create_dir_all(workspace::path("target/conform")).context("make target/conform")?;
+    std::fs::rename(data.join(bats::OUTPUT), &kept).context("keep the tests' output")?;
+    println!("what the tests printed is in {}", kept.display());
+    std::fs::remove_dir_all(data).with_context(|| format!("remove {}", data.display()))
+}
+
+/// The part of the command that runs in the tree.
+///
+/// # Errors
+/// Fails when the suite cannot be run; failing tests are no error here.
+pub(crate) fn run_inside(words: &[String]) -> Result<()> {
+    let [runtime, filter, files @ ..] = words else {
+        bail!("two words are needed, not {words:?}");
+    };
+    bats::run(Path::new("/data"), runtime, filter, files)
+}
