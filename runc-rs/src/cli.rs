@@ -20,7 +20,7 @@ const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit: v",
     env!("CARGO_PKG_VERSION"),
-    "\nspec: 1.2.0"
+    "\nspec: 1.2.1"
 );
 
 /// An OCI runtime.

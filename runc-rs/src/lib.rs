@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod create;
 pub mod exec;
+pub mod handover;
 pub mod hooks;
 pub mod init;
 pub mod log;

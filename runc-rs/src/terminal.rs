@@ -1,114 +1,38 @@
-//! Terminals of containers: handing the master side over, and copying between
-//! it and the caller's own terminal in the foreground.
+//! Terminals of containers: opening them, and copying between one and the
+//! caller's own terminal in the foreground.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use base::file::{PathContext as _, PathError};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
-};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+
+use crate::handover::{self, HandoverError};
 
 const COPY_BYTES: usize = 4096;
 /// Output not yet written to the caller's terminal; then the container waits.
 const PENDING_LIMIT_BYTES: usize = 64 * 1024;
-/// Init sends its terminal before its creation ends, so it is there already.
-const RECEIVE_LIMIT: Timespec = Timespec {
-    tv_sec: 10,
-    tv_nsec: 0,
-};
-const NAME_LIMIT_BYTES: usize = 4096;
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
 /// Says which step with a terminal failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TerminalError {
-    #[error(transparent)]
-    File(#[from] PathError),
-    #[error("console socket {0:?} is not a usable path")]
-    SocketPath(PathBuf),
+    #[error("cannot hand over the terminal")]
+    Handover(#[from] HandoverError),
     #[error("cannot open a pseudoterminal of the container")]
     Open(#[source] io::Error),
     #[error("the container's /dev/pts/ptmx is not a pseudoterminal multiplexer")]
     NotPtmx,
-    #[error("cannot send the terminal over the console socket")]
-    Send(#[source] io::Error),
-    #[error("cannot receive the container's terminal")]
-    Receive(#[source] io::Error),
-    #[error("no terminal came over the console socket")]
-    NothingReceived,
     #[error("cannot make the terminal the controlling one")]
     Control(#[source] io::Error),
     #[error("cannot change the mode of the caller's terminal")]
     Mode(#[source] io::Error),
     #[error("cannot copy between the terminals")]
     Copy(#[source] io::Error),
-}
-
-/// Connects to `path`, which may be longer than a socket address can be.
-///
-/// # Errors
-/// When nobody listens there.
-pub fn connect(path: &Path) -> Result<UnixStream, TerminalError> {
-    let (directory, short) = shorten(path)?;
-    let stream = UnixStream::connect(short).at("connect to console socket", path);
-    drop(directory);
-    Ok(stream?)
-}
-
-fn shorten(path: &Path) -> Result<(File, PathBuf), TerminalError> {
-    let unusable = || TerminalError::SocketPath(path.to_owned());
-    let name = path.file_name().ok_or_else(unusable)?;
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let directory = File::open(parent).at("open", parent)?;
-    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
-    Ok((directory, short.join(name)))
-}
-
-/// Takes the terminal that comes over a connected socket.
-///
-/// # Errors
-/// When none comes in time.
-pub fn receive_over(stream: BorrowedFd<'_>) -> Result<OwnedFd, TerminalError> {
-    wait_readable(stream)?;
-    let mut name = [0; NAME_LIMIT_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut data = [IoSliceMut::new(&mut name)];
-    let received = rustix::net::recvmsg(stream, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC)
-        .map_err(|error| TerminalError::Receive(error.into()))?;
-    if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(TerminalError::NothingReceived);
-    }
-    let mut messages = control.drain();
-    let terminal = messages.find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    terminal.ok_or(TerminalError::NothingReceived)
-}
-
-fn wait_readable(descriptor: BorrowedFd<'_>) -> Result<(), TerminalError> {
-    let mut watched = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
-    match poll(&mut watched, Some(&RECEIVE_LIMIT)) {
-        Ok(0) => Err(TerminalError::NothingReceived),
-        Ok(_) => Ok(()),
-        Err(error) => Err(TerminalError::Receive(error.into())),
-    }
 }
 
 /// Opens a new terminal of the container this process has entered, sends its
@@ -127,7 +51,7 @@ pub fn take_new(socket: BorrowedFd<'_>) -> Result<(), TerminalError> {
     rustix::pty::unlockpt(&master).map_err(opened)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(opened)?;
-    send(socket, master.as_fd())?;
+    handover::send(socket, "/dev/ptmx", master.as_fd())?;
     let controlled = |error: Errno| TerminalError::Control(error.into());
     rustix::process::ioctl_tiocsctty(&slave).map_err(controlled)?;
     rustix::stdio::dup2_stdin(&slave).map_err(controlled)?;
@@ -144,23 +68,6 @@ fn verify_multiplexer(master: &OwnedFd) -> Result<(), TerminalError> {
         && system.f_type as u64 == DEVPTS_SUPER_MAGIC
         && status.st_rdev == rustix::fs::makedev(5, 2);
     is_real.then_some(()).ok_or(TerminalError::NotPtmx)
-}
-
-/// Sends a descriptor over a connected socket.
-///
-/// # Errors
-/// When nobody is at the other end.
-pub fn send(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<(), TerminalError> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [master];
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(TerminalError::Send(io::ErrorKind::OutOfMemory.into()));
-    }
-    let name = [IoSlice::new(b"/dev/ptmx")];
-    rustix::net::sendmsg(socket, &name, &mut control, SendFlags::NOSIGNAL)
-        .map_err(|error| TerminalError::Send(error.into()))?;
-    Ok(())
 }
 
 /// Copies between the caller's terminal, in raw mode, and a container's. The

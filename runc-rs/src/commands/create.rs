@@ -53,6 +53,7 @@ pub(super) fn plan(
         bundle,
         console: console(terminal, socket, attachment)?,
         pid_file: absolute(args.pid_file)?,
+        pidfd_socket: absolute(args.pidfd_socket)?,
         preserve_fds: args.preserve_fds,
         keyring: match args.no_new_keyring {
             true => KeyringMode::Inherited,

@@ -1,7 +1,8 @@
 //! `exec`: another process in a container.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::file::{FileMode, PathContext as _, read_bounded, replace};
@@ -11,6 +12,7 @@ use super::create::{Attachment, console};
 use super::{CommandError, Context, Failure, absolute, find};
 use crate::create::Console;
 use crate::exec::{self, ExecError, ExecRequest, Overrides, Started, UserRequest};
+use crate::handover;
 use crate::log::Logger;
 use crate::payload;
 use crate::signals::Signals;
@@ -52,6 +54,9 @@ pub struct Args {
     /// File to write the process's pid to
     #[arg(long)]
     pid_file: Option<PathBuf>,
+    /// Socket that gets a pidfd of the process
+    #[arg(long)]
+    pidfd_socket: Option<PathBuf>,
     /// Set no_new_privs
     #[arg(long)]
     no_new_privs: bool,
@@ -89,6 +94,8 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     };
     let pid_file = absolute(args.pid_file.clone())?;
     let socket = absolute(args.console_socket.clone())?;
+    let pidfd_socket = args.pidfd_socket.as_deref();
+    let pidfd_socket = pidfd_socket.map(handover::connect).transpose()?;
     let (directory, record) = find(context, &args.id)?;
     match directory.status(&record) {
         Status::Running | Status::Created => {}
@@ -115,10 +122,7 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     };
     let (started, master) = perform(&target, &plan, &console)?;
     context.log.debug("started the process");
-    if let Some(path) = pid_file {
-        let pid = started.pid.as_raw_nonzero().to_string();
-        replace(&path, pid.as_bytes(), FileMode::Public).inspect_err(|_| kill(started))?;
-    }
+    tell(started, pid_file.as_deref(), pidfd_socket.as_ref()).inspect_err(|_| kill(started))?;
     let Some(signals) = signals else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -134,7 +138,7 @@ fn perform(
     match console {
         Console::Inherited => Ok((exec::perform(target, plan, None)?, None)),
         Console::Socket(path) => {
-            let socket = terminal::connect(path)?;
+            let socket = handover::connect(path)?;
             let started = exec::perform(target, plan, Some(socket.as_fd()))?;
             Ok((started, None))
         }
@@ -142,9 +146,25 @@ fn perform(
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()
                 .map_err(|error| ExecError::Kernel("make a socket pair", error))?;
             let started = exec::perform(target, plan, Some(theirs.as_fd()))?;
-            Ok((started, Some(terminal::receive_over(ours.as_fd())?)))
+            Ok((started, Some(handover::receive(ours.as_fd())?)))
         }
     }
+}
+
+/// Tells the caller which process it is, in every way it asked for.
+fn tell(
+    started: Started,
+    pid_file: Option<&Path>,
+    pidfd_socket: Option<&UnixStream>,
+) -> Result<(), CommandError> {
+    if let Some(path) = pid_file {
+        let pid = started.pid.as_raw_nonzero().to_string();
+        replace(path, pid.as_bytes(), FileMode::Public)?;
+    }
+    if let Some(socket) = pidfd_socket {
+        handover::send_pidfd(socket, started.pid)?;
+    }
+    Ok(())
 }
 
 /// Ends a process whose caller could not be told its pid.
@@ -197,7 +217,7 @@ fn with_value(variable: String) -> Option<String> {
     Some(format!("{variable}={value}"))
 }
 
-fn read_process(path: &std::path::Path, log: &Logger) -> Result<Process, CommandError> {
+fn read_process(path: &Path, log: &Logger) -> Result<Process, CommandError> {
     let text = match path.to_str() {
         Some("-") => {
             use std::io::Read as _;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Failure, print};
 use crate::rootfs::options;
 use crate::seccomp::{self, plan};
+use crate::spec::OCI_VERSION;
 
 /// Prints the features.
 ///
@@ -24,7 +25,7 @@ fn features() -> serde_json::Value {
     let capabilities: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
     json!({
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.2.0",
+        "ociVersionMax": OCI_VERSION,
         "hooks": [
             "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
             "poststop",

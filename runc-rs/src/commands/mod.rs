@@ -26,6 +26,7 @@ use base::file::PathError;
 use crate::cgroup::CgroupError;
 use crate::create::CreateError;
 use crate::exec::ExecError;
+use crate::handover::HandoverError;
 use crate::init::InitError;
 use crate::init::gate::GateError;
 use crate::log::Logger;
@@ -74,6 +75,8 @@ pub enum CommandError {
     Wait(#[from] WaitError),
     #[error(transparent)]
     Terminal(#[from] TerminalError),
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     #[error(transparent)]
     Hook(crate::hooks::HookError),
     #[error(transparent)]
@@ -163,6 +166,9 @@ pub struct CreationArgs {
     /// File to write init's pid to
     #[arg(long)]
     pid_file: Option<PathBuf>,
+    /// Socket that gets a pidfd of init
+    #[arg(long)]
+    pidfd_socket: Option<PathBuf>,
     /// Move the root mount instead of pivoting, for initial ramdisks
     #[arg(long)]
     no_pivot: bool,

@@ -6,15 +6,18 @@
 mod plan;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use base::file::{FileMode, PathError, replace};
 use base::lock::FileLock;
 use base::time::Timestamp;
 use oci_spec::runtime::Spec;
+use rustix::process::Pid;
 
 use crate::cgroup::{Cgroup, CgroupError, Layout};
 use crate::exec::ExecError;
+use crate::handover::{self, HandoverError};
 use crate::hooks;
 use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
@@ -24,7 +27,6 @@ use crate::rootfs::{RootfsError, RootfsFds, RootfsPlan};
 use crate::seccomp::SeccompError;
 use crate::spec::{self, HostFacts, SpecError};
 use crate::state::{ContainerDirectory, ContainerName, KeyringMode, Record, StateError, Store};
-use crate::terminal::{self, TerminalError};
 
 /// Says which step of a creation failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ pub enum CreateError {
     #[error(transparent)]
     File(#[from] PathError),
     #[error(transparent)]
-    Terminal(#[from] TerminalError),
+    Handover(#[from] HandoverError),
     #[error("invalid root filesystem or mounts")]
     Rootfs(#[from] RootfsError),
     #[error("cannot make a socket for the terminal")]
@@ -78,6 +80,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     pub console: Console,
     pub pid_file: Option<PathBuf>,
+    /// Where init's pidfd is sent.
+    pub pidfd_socket: Option<PathBuf>,
     pub preserve_fds: u32,
     pub keyring: KeyringMode,
     pub root_switch: RootSwitch,
@@ -192,6 +196,8 @@ fn build(
     let process = plan::process(directory, &spec, &record, request.preserve_fds)?;
     let plan = InitPlan::new(&planned.written, record.clone(), planned.rootfs, process)?;
     let (console, ours) = plan::open_console(&request.console)?;
+    let pidfd_socket = request.pidfd_socket.as_deref();
+    let pidfd_socket = pidfd_socket.map(handover::connect).transpose()?;
     let inheritance = Inheritance {
         namespaces: init::open_namespaces(&plan.namespaces)?,
         rootfs: RootfsFds {
@@ -204,6 +210,7 @@ fn build(
     let init = make(&mut record.cgroup, &plan, &spec, inheritance)?;
     let finished = finish(directory, &mut record, init.pid, request);
     let terminal = finished
+        .and_then(|()| send_pidfd(pidfd_socket.as_ref(), init.pid))
         .and_then(|()| receive_terminal(ours))
         .inspect_err(|_| init.kill())?;
     Ok(Created {
@@ -242,8 +249,16 @@ fn finish(
     Ok(())
 }
 
+fn send_pidfd(socket: Option<&UnixStream>, pid: i32) -> Result<(), CreateError> {
+    let Some(socket) = socket else {
+        return Ok(());
+    };
+    let init = Pid::from_raw(pid).expect("init has a pid");
+    Ok(handover::send_pidfd(socket, init)?)
+}
+
 fn receive_terminal(socket: Option<OwnedFd>) -> Result<Option<OwnedFd>, CreateError> {
-    let terminal = socket.map(|socket| terminal::receive_over(socket.as_fd()));
+    let terminal = socket.map(|socket| handover::receive(socket.as_fd()));
     Ok(terminal.transpose()?)
 }
 

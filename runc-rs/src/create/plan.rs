@@ -12,7 +12,7 @@ use crate::init::{self, InitError};
 use crate::rootfs::{self, IdMappings, RootfsError, RootfsFacts, RootfsPlan};
 use crate::spec::HostFacts;
 use crate::state::{ContainerDirectory, Record, Status};
-use crate::{payload, terminal};
+use crate::{handover, payload};
 
 /// Plans the root filesystem.
 pub(super) fn rootfs(
@@ -63,7 +63,7 @@ pub(super) fn open_console(
 ) -> Result<(Option<OwnedFd>, Option<OwnedFd>), CreateError> {
     match console {
         Console::Inherited => Ok((None, None)),
-        Console::Socket(path) => Ok((Some(terminal::connect(path)?.into()), None)),
+        Console::Socket(path) => Ok((Some(handover::connect(path)?.into()), None)),
         Console::Own => {
             let pair = rustix::net::socketpair(
                 AddressFamily::UNIX,

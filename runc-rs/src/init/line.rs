@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::terminal::{self, TerminalError};
+use crate::handover::{self, HandoverError};
 
 /// A longer message is cut.
 const PACKET_LIMIT_BYTES: usize = 16 * 1024;
@@ -107,16 +107,16 @@ impl Line {
     ///
     /// # Errors
     /// When nobody is at the other end.
-    pub(super) fn give(&self, descriptor: BorrowedFd<'_>) -> Result<(), TerminalError> {
-        terminal::send(self.0.as_fd(), descriptor)
+    pub(super) fn give(&self, descriptor: BorrowedFd<'_>) -> Result<(), HandoverError> {
+        handover::send(self.0.as_fd(), "descriptor", descriptor)
     }
 
     /// Waits for a descriptor.
     ///
     /// # Errors
     /// When none comes.
-    pub(super) fn take(&self) -> Result<OwnedFd, TerminalError> {
-        terminal::receive_over(self.0.as_fd())
+    pub(super) fn take(&self) -> Result<OwnedFd, HandoverError> {
+        handover::receive(self.0.as_fd())
     }
 
     /// Waits until `expected` is said.

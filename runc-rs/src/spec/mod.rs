@@ -18,6 +18,9 @@ use serde::de::DeserializeOwned;
 use crate::log::Logger;
 use crate::seccomp::SeccompError;
 
+/// The newest version of the specification that is understood.
+pub const OCI_VERSION: &str = "1.2.1";
+
 pub use facts::HostFacts;
 pub use normalise::normalise;
 pub(crate) use normalise::{DEFAULT_UMASK, normalise_process};

@@ -132,7 +132,7 @@ fn with_parent(
         use std::io::Write as _;
         let index = u8::try_from(request.index).unwrap();
         (&child).write_all(&[index]).unwrap();
-        runc_rs::terminal::receive_over(child.as_fd()).map_err(|error| error.to_string())
+        runc_rs::handover::receive(child.as_fd()).map_err(|error| error.to_string())
     });
     in_user_namespace_of(
         || (),

@@ -139,7 +139,7 @@ fn listen(path: &Path) -> UnixListener {
 /// Takes the terminal that comes over the next connection.
 fn accept(listener: &UnixListener) -> OwnedFd {
     let (stream, _) = listener.accept().unwrap();
-    runc_rs::terminal::receive_over(stream.as_fd()).unwrap()
+    runc_rs::handover::receive(stream.as_fd()).unwrap()
 }
 
 #[test]
