@@ -16,9 +16,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// What begins the name of a v1 hierarchy without a controller.
+const NAMED: &str = "name=";
+/// What the tree of v2 beside those of v1 goes by: it has no controller.
+pub const HYBRID: &str = "unified";
 /// The v1 controllers whose hierarchies a container joins, by the name of the
-/// directory they are mounted on. The tree `unified` and named hierarchies
-/// such as `systemd` hold no limits and are left alone.
+/// directory they are mounted on.
 const V1_CONTROLLERS: [&str; 13] = [
     "blkio",
     "cpu",
@@ -47,9 +50,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 pub enum CgroupError {
     #[error("cgroup path {0:?} is not of the form /path/of/names")]
     InvalidPath(PathBuf),
-    #[error("cgroup {0:?} is not empty: another container or process uses it")]
+    #[error("container's cgroup is not empty: {0:?} is used by another container or process")]
     InUse(PathBuf),
-    #[error("cgroup {0:?} is frozen: what starts in it would never run")]
+    #[error("container's cgroup unexpectedly frozen: what starts in {0:?} would never run")]
     Frozen(PathBuf),
     #[error("no control groups are mounted below {ROOT}")]
     NotMounted,
@@ -128,23 +131,37 @@ fn parse_v1_mounts(table: &str) -> BTreeMap<String, PathBuf> {
         let Some((front, back)) = line.split_once(" - ") else {
             continue;
         };
-        let mount_point = front.split(' ').nth(4).map(Path::new);
-        if !back.starts_with("cgroup ") {
-            continue;
-        }
-        let Some(mount_point) = mount_point else {
+        let Some(mount_point) = front.split(' ').nth(4).map(Path::new) else {
             continue;
         };
-        let name = mount_point.file_name().and_then(|name| name.to_str());
-        for controller in name.unwrap_or_default().split(',') {
-            if V1_CONTROLLERS.contains(&controller) {
-                mounts
-                    .entry(controller.to_owned())
-                    .or_insert_with(|| mount_point.to_owned());
-            }
+        for name in hierarchy_names(mount_point, back) {
+            let place = mounts.entry(name.to_owned());
+            place.or_insert_with(|| mount_point.to_owned());
         }
     }
+    // Alone it is none of v1's.
+    if mounts.keys().eq([HYBRID]) {
+        mounts.clear();
+    }
     mounts
+}
+
+/// Returns what a mounted hierarchy goes by: its controllers, or its name.
+fn hierarchy_names<'a>(mount_point: &'a Path, back: &'a str) -> Vec<&'a str> {
+    if back.starts_with("cgroup2 ") {
+        return vec![HYBRID];
+    }
+    if !back.starts_with("cgroup ") {
+        return Vec::new();
+    }
+    let options = back.rsplit(' ').next().unwrap_or_default();
+    let mut options = options.split(',');
+    if let Some(name) = options.find(|option| option.starts_with(NAMED)) {
+        return vec![name];
+    }
+    let name = mount_point.file_name().and_then(|name| name.to_str());
+    let names = name.unwrap_or_default().split(',');
+    names.filter(|name| V1_CONTROLLERS.contains(name)).collect()
 }
 
 impl Cgroup {
@@ -309,6 +326,14 @@ impl Cgroup {
             }
         }
         first.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Returns the group in the hierarchy of v2, if there is one.
+    pub fn v2_group(&self) -> Option<&Path> {
+        match &self.directories {
+            Directories::Unified(group) => Some(group),
+            Directories::Split(groups) => groups.get(HYBRID).map(PathBuf::as_path),
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Path> {
@@ -489,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hierarchies_with_controllers_are_joined() {
+    fn every_hierarchy_is_known_once() {
         let group = Cgroup::plan(&split(), Some(Path::new("/a/b")), "id").unwrap();
         let directories: Vec<_> = group.all().map(|path| path.to_str().unwrap()).collect();
         assert_eq!(
@@ -498,8 +523,16 @@ mod tests {
                 "/sys/fs/cgroup/cpu,cpuacct/a/b",
                 "/sys/fs/cgroup/cpu,cpuacct/a/b",
                 "/sys/fs/cgroup/memory/a/b",
+                "/sys/fs/cgroup/systemd/a/b",
+                "/sys/fs/cgroup/unified/a/b",
             ]
         );
+        assert_eq!(
+            group.v2_group(),
+            Some(Path::new("/sys/fs/cgroup/unified/a/b"))
+        );
+        let alone = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert!(parse_v1_mounts(alone).is_empty());
         assert_eq!(group.path, Path::new("/a/b"));
     }
 

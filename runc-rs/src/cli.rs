@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Context, Failure};
+use crate::commands::{self, Context, Failure, Speaker};
 use crate::log::{LogFormat, Logger, Verbosity};
 use crate::seal;
 use crate::state::Store;
@@ -112,7 +112,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = preserved.and_then(|()| dispatch(cli, &log));
     result.unwrap_or_else(|failure| {
-        log.error(&failure.message());
+        match failure.speaker() {
+            Speaker::Runtime => log.error(&failure.message()),
+            Speaker::Program => log.error_of_program(&failure.message()),
+        }
         failure.exit_code()
     })
 }

@@ -79,6 +79,12 @@ impl Logger {
         eprintln!("runc-rs: {message}");
     }
 
+    /// Logs why a program did not run, and shows it as that program's own words.
+    pub fn error_of_program(&self, message: &str) {
+        self.append(Level::Error, message);
+        eprintln!("{message}");
+    }
+
     /// Logs what went wrong without making the command fail.
     pub fn warn(&self, message: &str) {
         self.append(Level::Warning, message);

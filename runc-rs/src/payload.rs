@@ -9,7 +9,6 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::unistd::{AccessFlags, access};
 use oci_spec::runtime::Process;
 
 use crate::sys;
@@ -35,7 +34,7 @@ pub enum PayloadError {
     Nul(#[from] std::ffi::NulError),
     #[error("cannot reset signals")]
     Signals(#[source] std::io::Error),
-    #[error("exec {0:?}: {1}")]
+    #[error("exec {}: {}", .0.display(), .1.desc().to_lowercase())]
     Execute(PathBuf, nix::errno::Errno),
 }
 
@@ -146,9 +145,13 @@ fn executable(path: &Path, name: &str) -> Result<PathBuf, PayloadError> {
         Ok(meta) if meta.is_dir() => return Err(PayloadError::IsADirectory(name())),
         Ok(_) => {}
     }
-    match access(path, AccessFlags::X_OK) {
-        Ok(()) => Ok(path.to_owned()),
-        Err(_) => Err(PayloadError::PermissionDenied(name())),
+    let c_path = CString::new(path.as_os_str().as_encoded_bytes())?;
+    match sys::may_execute(&c_path) {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            Err(PayloadError::PermissionDenied(name()))
+        }
+        // A kernel or a filter may not have the call; the execution will tell.
+        _ => Ok(path.to_owned()),
     }
 }
 

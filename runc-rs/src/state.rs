@@ -6,7 +6,7 @@
 //!     config.json         the specification as normalised, what exec reads
 //!     creating.lock       held by every process of an unfinished creation
 //!     update.lock         held while limits are changed
-//!     start.fifo          the gate init waits at from creation until start
+//!     exec.fifo          the gate init waits at from creation until start
 //! <root>/@seccomp/        programs of filters, see seccomp::cache; no id is so
 //! ```
 //! The record never holds a status: that is derived from the kernel and from
@@ -27,6 +27,7 @@ use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
+use crate::init::gate;
 use crate::proc::{LiveProcess, ProcessIdentity};
 
 /// The layout version of `state.json`; another one is refused.
@@ -210,7 +211,7 @@ impl ContainerDirectory {
 
     /// Returns the gate at which init waits for the start.
     pub fn gate(&self) -> PathBuf {
-        self.path.join("start.fifo")
+        self.path.join("exec.fifo")
     }
 
     /// Reads the record.
@@ -305,7 +306,7 @@ impl ContainerDirectory {
         if record.cgroup.is_frozen() {
             return Status::Paused;
         }
-        match self.gate().exists() {
+        match gate::is_waited_at(&self.gate()) {
             true => Status::Created,
             false => Status::Running,
         }

@@ -144,6 +144,18 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     zero_or_errno(result)
 }
 
+/// Lets the signals that ask a process to end do so: the kernel keeps those
+/// without a handler from the first process of a pid namespace.
+pub fn end_on_signals() {
+    extern "C" fn end(signal: libc::c_int) {
+        exit_now(128 + signal);
+    }
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the handler only ends the process, which is safe at any time.
+        unsafe { libc::signal(signal, end as *const () as libc::sighandler_t) };
+    }
+}
+
 /// Gives every signal its default action again: ignored ones would stay
 /// ignored in a program executed later. Only for a process about to do so.
 pub fn reset_signals() {
@@ -202,6 +214,33 @@ pub fn set_loopback_up() -> io::Result<()> {
 pub fn is_open(descriptor: RawFd) -> bool {
     // SAFETY: F_GETFD reads a flag and is harmless on a closed number.
     unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
+}
+
+/// Returns what the C library calls a signal, "Killed" say.
+pub fn describe_signal(number: i32) -> String {
+    // SAFETY: the text is valid until the next call by the same thread, and
+    // copied before that.
+    let text = unsafe { CStr::from_ptr(libc::strsignal(number)) };
+    text.to_string_lossy().into_owned()
+}
+
+/// Returns whether this process may execute `path` by what it has now: its
+/// effective ids and capabilities, which access(2) does not go by.
+///
+/// # Errors
+/// `EACCES` when it may not; `ENOSYS` on kernels before 5.8.
+pub fn may_execute(path: &CStr) -> io::Result<()> {
+    // SAFETY: the path is a C string that lives over the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_faccessat2,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::X_OK,
+            libc::AT_EACCESS,
+        )
+    };
+    zero_or_errno(result)
 }
 
 /// Returns the signal with `number`, real-time ones included.

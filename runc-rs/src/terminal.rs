@@ -9,7 +9,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+};
 
 use crate::handover::{self, HandoverError};
 
@@ -91,6 +93,7 @@ impl Proxy {
         let flags = rustix::fs::fcntl_getfl(&master).map_err(|e| TerminalError::Mode(e.into()))?;
         rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK)
             .map_err(|error| TerminalError::Mode(error.into()))?;
+        keep_newlines(&master).map_err(|error| TerminalError::Mode(error.into()))?;
         let saved = enter_raw_mode().map_err(|error| TerminalError::Mode(error.into()))?;
         let proxy = Self {
             master,
@@ -198,6 +201,14 @@ pub fn own_size() -> Option<(u16, u16)> {
     Some((size.ws_row, size.ws_col))
 }
 
+/// The container's terminal leaves newlines as they are: the caller's adds what
+/// it needs, and a file or pipe needs nothing.
+fn keep_newlines(master: &OwnedFd) -> Result<(), Errno> {
+    let mut settings = tcgetattr(master)?;
+    settings.output_modes.remove(OutputModes::ONLCR);
+    tcsetattr(master, OptionalActions::Now, &settings)
+}
+
 fn enter_raw_mode() -> Result<Option<Termios>, Errno> {
     let stdin = rustix::stdio::stdin();
     if !isatty(stdin) {
@@ -206,6 +217,8 @@ fn enter_raw_mode() -> Result<Option<Termios>, Errno> {
     let saved = tcgetattr(stdin)?;
     let mut raw = saved.clone();
     raw.make_raw();
+    // Output is still the caller's to process, as with runc.
+    raw.output_modes |= OutputModes::OPOST;
     tcsetattr(stdin, OptionalActions::Flush, &raw)?;
     Ok(Some(saved))
 }

@@ -30,6 +30,10 @@ pub(super) enum Attachment {
 /// # Errors
 /// When it cannot be created; nothing of it remains then.
 pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
+    try_run(context, args).map_err(|failure| failure.of("runc create failed"))
+}
+
+fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     let (spec, request) = plan(context.log, args.container, Attachment::Detached)?;
     create::create(&context.store, context.log, spec, &request)?;
     Ok(ExitCode::SUCCESS)

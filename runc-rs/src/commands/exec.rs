@@ -11,7 +11,7 @@ use oci_spec::runtime::Process;
 use super::create::{Attachment, console};
 use super::{CommandError, Context, Failure, absolute, find};
 use crate::create::Console;
-use crate::exec::{self, ExecError, ExecRequest, Overrides, Started, UserRequest};
+use crate::exec::{self, ExecError, ExecRequest, Overrides, Started, SubGroups, UserRequest};
 use crate::handover;
 use crate::log::Logger;
 use crate::payload;
@@ -57,6 +57,9 @@ pub struct Args {
     /// Socket that gets a pidfd of the process
     #[arg(long)]
     pidfd_socket: Option<PathBuf>,
+    /// Run in a group below the container's, PATH or CONTROLLER[,CONTROLLER]:PATH
+    #[arg(long)]
+    cgroup: Vec<String>,
     /// Set no_new_privs
     #[arg(long)]
     no_new_privs: bool,
@@ -84,7 +87,7 @@ pub struct Args {
 /// # Errors
 /// When it cannot be run; the exit code is then 255.
 pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
-    try_run(context, args).map_err(|failure| failure.with_code(FAILED))
+    try_run(context, args).map_err(|failure| failure.with_code(FAILED).of("exec failed"))
 }
 
 fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
@@ -109,6 +112,9 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     let request = request(args, context.log)?;
     let target = exec::look_at(&record)?;
     let mut plan = exec::prepare(&directory, &record, &target, request)?;
+    for warning in &plan.warnings {
+        context.log.warn(warning);
+    }
     let terminal = plan.process.terminal() == Some(true);
     let console = console(terminal, socket, attachment)?;
     if console == Console::Own {
@@ -182,6 +188,7 @@ fn request(args: Args, log: &Logger) -> Result<ExecRequest, CommandError> {
     }
     let env = args.env.into_iter().filter_map(with_value).collect();
     Ok(ExecRequest {
+        groups: SubGroups::parse(&args.cgroup).map_err(ExecError::from)?,
         overrides: Overrides {
             // A process file brings its own command, as with runc.
             args: match process {

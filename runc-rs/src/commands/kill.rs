@@ -34,19 +34,25 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
         .ok_or_else(|| Failure::usage(format!("unknown signal {:?}", args.signal)))?;
     let (directory, record) = find(context, &args.id)?;
     if args.all {
-        signal_all(&record, signal)?;
-        return Ok(ExitCode::SUCCESS);
+        // As with runc: nobody being there is no error.
+        return match signal.map(|signal| signal_all(&record, signal)) {
+            None | Some(Ok(()) | Err(CommandError::NotRunning)) => Ok(ExitCode::SUCCESS),
+            Some(Err(error)) => Err(error.into()),
+        };
     }
-    let init = record.live_init().ok_or(CommandError::NotRunning)?;
-    if signal == Signal::KILL
+    if signal == Some(Signal::KILL)
         && directory
             .load_spec()
             .is_ok_and(|spec| shares_process_ids(&spec))
     {
-        // No kernel ends the others with init.
-        signal_all(&record, signal)?;
+        // No kernel ends the others with init, which may be gone already.
+        signal_all(&record, Signal::KILL)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let init = record.live_init().ok_or(CommandError::NotRunning)?;
+    let Some(signal) = signal else {
+        return Ok(ExitCode::SUCCESS);
+    };
     match init.signal(signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
             return Err(CommandError::NotRunning.into());
@@ -88,8 +94,8 @@ fn signal_all(record: &Record, signal: Signal) -> Result<(), CommandError> {
 }
 
 /// Reads a signal as `9`, `KILL`, `SIGKILL` or `sigkill`, or a real-time one
-/// as `RTMIN+3`.
-fn parse_signal(text: &str) -> Option<Signal> {
+/// as `RTMIN+3`. `0` is none: it asks only whether the container runs.
+fn parse_signal(text: &str) -> Option<Option<Signal>> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
@@ -102,10 +108,13 @@ fn parse_signal(text: &str) -> Option<Signal> {
     } else {
         format!("SIG{name}").parse::<NixSignal>().ok()? as i32
     };
-    if !(1..=last).contains(&number) {
-        return None;
+    match number {
+        0 => Some(None),
+        number if (1..=last).contains(&number) => {
+            Some(Some(crate::sys::signal_from_number(number)))
+        }
+        _ => None,
     }
-    Some(crate::sys::signal_from_number(number))
 }
 
 fn parse_offset(text: &str) -> Option<i32> {
@@ -122,13 +131,14 @@ mod tests {
     #[test]
     fn signals_read_as_names_and_numbers() {
         for text in ["9", "KILL", "SIGKILL", "sigkill", "Kill"] {
-            assert_eq!(parse_signal(text), Some(Signal::KILL), "{text}");
+            assert_eq!(parse_signal(text), Some(Some(Signal::KILL)), "{text}");
         }
-        let number = |text| parse_signal(text).map(Signal::as_raw);
+        assert_eq!(parse_signal("0"), Some(None));
+        let number = |text| parse_signal(text)?.map(Signal::as_raw);
         assert_eq!(number("RTMIN+3"), Some(libc::SIGRTMIN() + 3));
         assert_eq!(number("SIGRTMAX-1"), Some(libc::SIGRTMAX() - 1));
         assert_eq!(number("34"), Some(34));
-        for text in ["", "0", "-1", "65", "SIG", "NOPE", "RTMIN+99", "9 "] {
+        for text in ["", "-1", "65", "SIG", "NOPE", "RTMIN+99", "9 "] {
             assert_eq!(parse_signal(text), None, "{text:?}");
         }
     }

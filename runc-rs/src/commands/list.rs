@@ -71,20 +71,22 @@ fn table(states: &[OciState]) -> String {
         .max()
         .unwrap_or(0)
         .max(2);
+    let bundles = states.iter().map(|state| state.bundle.as_os_str().len());
+    let path_width = bundles.max().unwrap_or(0).max(6);
     let mut text = format!(
-        "{:width$}  {:<10}  {:<8}  {:<30}  {:<8}  BUNDLE\n",
-        "ID", "PID", "STATUS", "CREATED", "OWNER"
+        "{:width$}  {:<10}  {:<8}  {:<path_width$}  {:<30}  OWNER\n",
+        "ID", "PID", "STATUS", "BUNDLE", "CREATED"
     );
     for state in states {
         writeln!(
             text,
-            "{:width$}  {:<10}  {:<8}  {:<30}  {:<8}  {}",
+            "{:width$}  {:<10}  {:<8}  {:<path_width$}  {:<30}  {}",
             state.id,
             state.pid,
             state.status,
+            state.bundle.display().to_string(),
             state.created.to_string(),
             state.owner,
-            state.bundle.display(),
         )
         .expect("writing to a string cannot fail");
     }

@@ -39,6 +39,9 @@ use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status
 use crate::sys;
 use crate::terminal::TerminalError;
 
+/// What `run` exits with when the program could not be executed, as runc.
+const NOT_EXECUTED: u8 = 255;
+
 /// What every command needs.
 #[derive(Debug)]
 pub struct Context<'a> {
@@ -109,11 +112,22 @@ pub enum CommandError {
     Output(#[source] io::Error),
 }
 
+/// Who speaks where an error is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    Runtime,
+    /// What is shown in place of the program's own words, as by a shell.
+    Program,
+}
+
 /// A failed command: its error and the exit code that goes with it.
 #[derive(Debug)]
 pub struct Failure {
     error: CommandError,
     code: u8,
+    speaker: Speaker,
+    /// What failed by it, in runc's words: people look errors up by them.
+    what: Option<&'static str>,
 }
 
 impl Failure {
@@ -127,9 +141,41 @@ impl Failure {
         Self { code, ..self }
     }
 
-    /// Returns the error and its causes on one line.
+    /// Returns this failure as one of the program itself, if it was started and
+    /// could not be executed: in the foreground that is its output, as with runc.
+    pub fn of_program(self) -> Self {
+        match self.error {
+            CommandError::Init(InitError::NotExecuted(_)) => Self {
+                speaker: Speaker::Program,
+                code: NOT_EXECUTED,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
+    /// Returns whose error it is.
+    pub fn speaker(&self) -> Speaker {
+        self.speaker
+    }
+
+    /// Says what failed by the error.
+    pub fn of(self, what: &'static str) -> Self {
+        Self {
+            what: Some(what),
+            ..self
+        }
+    }
+
+    /// Returns the error and its causes on one line, errors of the kernel
+    /// without their number and in lower case.
     pub fn message(&self) -> String {
-        base::failure::chain(&self.error)
+        let text = match (&self.error, self.speaker, self.what) {
+            (CommandError::Init(error), Speaker::Program, _) => error.to_string(),
+            (error, _, None) => base::failure::chain(error),
+            (error, _, Some(what)) => format!("{what}: {}", base::failure::chain(error)),
+        };
+        without_numbers(text)
     }
 
     /// Returns what the process exits with.
@@ -143,8 +189,34 @@ impl<E: Into<CommandError>> From<E> for Failure {
         Self {
             error: error.into(),
             code: 1,
+            speaker: Speaker::Runtime,
+            what: None,
         }
     }
+}
+
+/// Rewrites what the standard library calls an error of the kernel, such as
+/// "Permission denied (os error 13)", as Go does, "permission denied".
+fn without_numbers(mut text: String) -> String {
+    const MARK: &str = " (os error ";
+    while let Some(at) = text.find(MARK) {
+        let rest = &text[at + MARK.len()..];
+        let number = rest
+            .split(')')
+            .next()
+            .and_then(|number| number.parse().ok());
+        let Some(number) = number else {
+            return text;
+        };
+        let whole = io::Error::from_raw_os_error(number).to_string();
+        let short = nix::errno::Errno::from_raw(number).desc().to_lowercase();
+        let mark = format!("{MARK}{number})");
+        text = match text.contains(&whole) {
+            true => text.replace(&whole, &short),
+            false => text.replace(&mark, ""),
+        };
+    }
+    text
 }
 
 /// A command on one container and nothing more.
@@ -216,4 +288,23 @@ fn absolute(path: Option<PathBuf>) -> Result<Option<PathBuf>, CommandError> {
     use base::file::PathContext as _;
     let path = path.map(|path| std::path::absolute(&path).at("resolve", &path));
     Ok(path.transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_numbers;
+
+    #[test]
+    fn errors_of_the_kernel_read_as_with_go() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(without_numbers(text.to_owned()), expected);
+        };
+        check(
+            "a: Permission denied (os error 13); b: No such file or directory (os error 2)",
+            "a: permission denied; b: no such file or directory",
+        );
+        check("it said (os error 5)", "it said");
+        check("odd (os error x)", "odd (os error x)");
+        check("nothing", "nothing");
+    }
 }

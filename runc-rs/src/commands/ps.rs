@@ -3,7 +3,6 @@
 use std::process::{Command, ExitCode};
 
 use super::{CommandError, Context, Failure, find, print};
-use crate::state::Status;
 
 /// Arguments of `ps`.
 #[derive(Debug, clap::Args)]
@@ -29,12 +28,10 @@ pub enum PsFormat {
 /// Prints the processes.
 ///
 /// # Errors
-/// When the container does not exist or has ended, or `ps` cannot be used.
+/// When the container does not exist, or `ps` cannot be used.
 pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
-    let (directory, record) = find(context, &args.id)?;
-    if directory.status(&record) == Status::Stopped {
-        return Err(CommandError::NotRunning.into());
-    }
+    // Of a container that has ended, others than init may be left.
+    let (_, record) = find(context, &args.id)?;
     let pids = record.cgroup.processes()?;
     let text = match args.format {
         PsFormat::Json => serde_json::to_string(&pids).expect("numbers serialize") + "\n",

@@ -31,6 +31,10 @@ pub struct Args {
 /// # Errors
 /// When it cannot be created or started; nothing of it remains then.
 pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
+    try_run(context, args).map_err(|failure| failure.of("runc run failed"))
+}
+
+fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     if args.detach {
         let (spec, request) = plan(context.log, args.container, Attachment::Detached)?;
         let created = create::create(&context.store, context.log, spec, &request)?;
@@ -50,7 +54,13 @@ pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
 
 fn wait(context: &Context<'_>, signals: &Signals, created: &mut Created) -> Result<u8, Failure> {
     let proxy = created.terminal.take().map(Proxy::start).transpose()?;
-    begin(context, created)?;
+    if let Err(failure) = begin(context, created) {
+        if let Some(proxy) = proxy {
+            // What a hook said on the container's terminal.
+            proxy.finish()?;
+        }
+        return Err(failure.of_program());
+    }
     let pid = Pid::from_raw(created.init.pid).expect("init has a pid");
     Ok(signals.supervise(pid, proxy)?)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use oci_spec::runtime::Spec;
 
 use super::{CommandError, ContainerArgs, Context, Failure, find};
-use crate::hooks;
+use crate::hooks::{self, HookPoint};
 use crate::init::{Init, gate};
 use crate::oci_state::OciState;
 use crate::state::{ContainerDirectory, Record, Status};
@@ -46,8 +46,8 @@ pub(super) fn start(
     let hooks = spec
         .hooks()
         .as_ref()
-        .and_then(|hooks| hooks.poststart().as_ref());
+        .and_then(|hooks| hooks.poststart().as_deref());
     let state = OciState::new(record.clone(), Status::Running).to_json();
-    let ran = hooks::run_all(hooks.into_iter().flatten(), &state, &record.bundle);
+    let ran = hooks::run_all(hooks, HookPoint::Poststart, &state, &record.bundle);
     Ok(ran.map_err(CommandError::Hook)?)
 }

@@ -5,7 +5,7 @@
 
 mod plan;
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -70,6 +70,9 @@ pub enum RootSwitch {
     PivotRoot,
     /// For a root filesystem on an initial ramdisk.
     MoveMount,
+    /// For a container in the host's mount namespace: what is mounted for it
+    /// is mounted on the host, and stays when it is gone, as with runc.
+    Chroot,
 }
 
 /// What to create.
@@ -123,7 +126,7 @@ pub fn create(
     let wanted = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let mut cgroup = Cgroup::plan(&Layout::detect()?, wanted, request.id.as_str())?;
     // What is mounted for the container depends on where it will be.
-    resources::narrow(&mut cgroup, &plan::resources(&spec));
+    resources::narrow(&mut cgroup, &plan::resources(&spec), plan::reach(&spec));
     let planned = Planned {
         rootfs: plan::rootfs(&spec, &facts, &cgroup, request)?,
         normalised: spec::normalise(spec.clone(), &facts, &cgroup),
@@ -139,7 +142,7 @@ pub fn create(
         }
     };
     let hooks = planned.normalised.hooks().clone();
-    build(&directory, record.clone(), planned, request).inspect_err(|error| {
+    build(log, &directory, record.clone(), planned, request).inspect_err(|error| {
         // Groups somebody else uses are not ours to empty.
         let foreign = matches!(
             error,
@@ -181,6 +184,7 @@ fn new_record(
 }
 
 fn build(
+    log: &Logger,
     directory: &ContainerDirectory,
     mut record: Record,
     planned: Planned,
@@ -190,10 +194,13 @@ fn build(
     record.cgroup.ensure_unused()?;
     // Held by what is cloned from here on as well, so that delete can tell
     // when nothing of a killed creation is left.
-    let lock = FileLock::acquire(&directory.creation_lock())?;
+    let _lock = FileLock::acquire(&directory.creation_lock())?;
     directory.save(&record)?;
     directory.save_spec(&spec)?;
     let process = plan::process(directory, &spec, &record, request.preserve_fds)?;
+    for warning in &process.warnings {
+        log.warn(warning);
+    }
     let plan = InitPlan::new(&planned.written, record.clone(), planned.rootfs, process)?;
     let (console, ours) = plan::open_console(&request.console)?;
     let pidfd_socket = request.pidfd_socket.as_deref();
@@ -205,7 +212,6 @@ fn build(
         },
         console,
         gate: gate::build(&directory.gate())?,
-        lock: lock.as_raw_fd(),
     };
     let init = make(&mut record.cgroup, &plan, &spec, inheritance)?;
     let finished = finish(directory, &mut record, init.pid, request);

@@ -2,13 +2,14 @@
 
 use std::os::fd::OwnedFd;
 
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Mount, Spec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::{Console, CreateError, CreateRequest};
+use super::{Console, CreateError, CreateRequest, RootSwitch};
 use crate::cgroup::Cgroup;
 use crate::exec::{self, Container, ExecPlan, ExecRequest};
 use crate::init::{self, InitError};
+use crate::resources::Reach;
 use crate::rootfs::{self, IdMappings, RootfsError, RootfsFacts, RootfsPlan};
 use crate::spec::HostFacts;
 use crate::state::{ContainerDirectory, Record, Status};
@@ -22,8 +23,18 @@ pub(super) fn rootfs(
     request: &CreateRequest,
 ) -> Result<RootfsPlan, RootfsError> {
     let (rootfs, bundle) = (&facts.rootfs, &request.bundle);
-    let facts = RootfsFacts::gather(rootfs, bundle, cgroup, request.root_switch)?;
+    let root_switch = match has_mount_namespace(spec) {
+        true => request.root_switch,
+        false => RootSwitch::Chroot,
+    };
+    let facts = RootfsFacts::gather(rootfs, bundle, cgroup, root_switch)?;
     rootfs::plan(spec, &facts)
+}
+
+fn has_mount_namespace(spec: &Spec) -> bool {
+    let linux = spec.linux().iter();
+    let mut namespaces = linux.flat_map(|linux| linux.namespaces().iter().flatten());
+    namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount)
 }
 
 /// Plans the container's own process as a later one is planned, with no wishes
@@ -55,6 +66,20 @@ pub(super) fn resources(spec: &Spec) -> LinuxResources {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().clone());
     resources.unwrap_or_default()
+}
+
+/// Returns which hierarchies of v1 the container joins. One that is shown its
+/// groups to write, as for an init system of its own, needs them everywhere.
+pub(super) fn reach(spec: &Spec) -> Reach {
+    let writes = |mount: &Mount| {
+        let options = mount.options().iter().flatten();
+        let is_cgroup = mount.typ().as_deref() == Some("cgroup");
+        is_cgroup && !options.into_iter().any(|option| option == "ro")
+    };
+    match spec.mounts().iter().flatten().any(writes) {
+        true => Reach::All,
+        false => Reach::Needed,
+    }
 }
 
 /// Returns init's end for its terminal, and ours if this process holds it.

@@ -8,7 +8,7 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use pathrs::flags::OpenFlags;
 use pathrs::procfs::{ProcfsBase, ProcfsHandle};
@@ -62,7 +62,7 @@ fn confine(
     if let Some(socket) = console {
         terminal::take_new(socket).map_err(|error| base::failure::chain(&error))?;
     }
-    settle(plan, hand_over)
+    settle(plan, Closing::OnExec, hand_over)
 }
 
 /// Joins the container's session keyring, so that the caller's keys are out of
@@ -82,6 +82,16 @@ pub(crate) fn join_keyring(plan: &ExecPlan) -> Result<(), String> {
     }
 }
 
+/// What becomes of descriptors that are not the process's. It is done before
+/// the filter is loaded, which may not allow it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Closing<'a> {
+    /// They are closed as the program is executed.
+    OnExec,
+    /// They are closed now, since that may be long after, but for these.
+    AllBut(&'a [RawFd]),
+}
+
 /// Becomes what the plan says in all but the program; init and every later
 /// process do it here.
 ///
@@ -89,6 +99,7 @@ pub(crate) fn join_keyring(plan: &ExecPlan) -> Result<(), String> {
 /// A message that names the step.
 pub(crate) fn settle(
     plan: &ExecPlan,
+    closing: Closing<'_>,
     hand_over: impl Fn(OwnedFd) -> Result<(), String>,
 ) -> Result<(), String> {
     set_console_size(plan);
@@ -98,7 +109,7 @@ pub(crate) fn settle(
     }
     plan.scheduling.apply()?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
-    take_privileges(plan, hand_over)
+    take_privileges(plan, closing, hand_over)
 }
 
 /// The order matters: without no_new_privs, loading the filter needs the
@@ -106,6 +117,7 @@ pub(crate) fn settle(
 /// that it need not allow what drops them.
 fn take_privileges(
     plan: &ExecPlan,
+    closing: Closing<'_>,
     hand_over: impl Fn(OwnedFd) -> Result<(), String>,
 ) -> Result<(), String> {
     let process = &plan.process;
@@ -120,7 +132,12 @@ fn take_privileges(
     {
         set_apparmor_profile(profile)?;
     }
-    sys::close_on_exec_from(plan.first_closed()).map_err(failed("close descriptors"))?;
+    let first = plan.first_closed();
+    let closed = match closing {
+        Closing::OnExec => sys::close_on_exec_from(first),
+        Closing::AllBut(kept) => sys::close_all_but(first, kept),
+    };
+    closed.map_err(failed("close descriptors"))?;
     let entered = enter_working_directory(plan);
     if !no_new_privileges {
         load_filter(plan, &hand_over)?;

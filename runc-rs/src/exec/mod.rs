@@ -4,6 +4,7 @@
 //! and the request; [`perform`] enters the container and becomes it. A
 //! container's first process is planned here too, so that both are confined alike.
 
+mod groups;
 pub(crate) mod inside;
 mod perform;
 mod plan;
@@ -25,6 +26,7 @@ use crate::spec::SpecError;
 use crate::state::{ContainerDirectory, Record, StateError};
 use crate::terminal::TerminalError;
 
+pub use groups::{GroupError, SubGroups};
 pub(crate) use perform::set_limit;
 pub use perform::{Started, perform};
 pub use plan::{Container, ExecPlan, ExecRequest, Overrides, plan};
@@ -45,6 +47,8 @@ pub enum ExecError {
     Seccomp(#[from] SeccompError),
     #[error(transparent)]
     Notify(#[from] NotifyError),
+    #[error(transparent)]
+    Group(#[from] GroupError),
     #[error("cannot run in container {id}: it is {status}")]
     NotRunning { id: String, status: &'static str },
     #[error("cannot exec in a paused container (use --ignore-paused)")]

@@ -14,6 +14,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use base::file::PathError;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -104,7 +105,7 @@ fn enter(
     for entrance in &plan.entrances {
         // "0" is the writer. A group that is gone fails: the process must not
         // run outside of the container's limits.
-        write_control(entrance, "0").map_err(|error| base::failure::chain(&error))?;
+        write_control(entrance, "0").map_err(|error| not_added(entrance, &error))?;
     }
     if let Some(score) = plan.process.oom_score_adj() {
         write_control(Path::new("/proc/self/oom_score_adj"), &score.to_string())
@@ -131,6 +132,19 @@ fn enter(
             Err(ended)
         }),
     }
+}
+
+/// Says that this process could not be moved into a group, in runc's words.
+fn not_added(entrance: &Path, error: &PathError) -> String {
+    let pid = rustix::process::getpid();
+    let reason = match error.source.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
+        None => error.source.to_string(),
+    };
+    format!(
+        "error adding pid {pid} to cgroups: {}: {reason}",
+        entrance.display()
+    )
 }
 
 fn join(target: &Target) -> Result<(), String> {

@@ -13,6 +13,7 @@ use oci_spec::runtime::{
 };
 
 use super::ExecError;
+use super::groups::SubGroups;
 use super::user::{ResolvedUser, UserRequest};
 use crate::init::scheduling::{self, SchedulingPlan};
 use crate::seccomp::Filter;
@@ -36,6 +37,8 @@ pub struct ExecRequest {
     /// The content of `--process`.
     pub process: Option<Process>,
     pub overrides: Overrides,
+    /// Where it goes below the container's own control groups.
+    pub groups: SubGroups,
     pub preserve_fds: u32,
     /// Sockets of systemd's activation to pass on.
     pub activation_sockets: u32,
@@ -87,6 +90,8 @@ pub struct ExecPlan {
     pub preserve_fds: u32,
     /// Sockets of systemd's activation that are passed on, before those.
     pub activation_sockets: u32,
+    /// What of the request cannot be had, and is left out.
+    pub warnings: Vec<String>,
 }
 
 impl ExecPlan {
@@ -138,8 +143,10 @@ pub fn plan(
     let init = record.init.map_or(0, |init| init.pid);
     let name = format!("_ses.{}", record.id);
     let keyring = CString::new(name).expect("an id has no NUL byte");
+    let capabilities = process.capabilities().as_ref().map(masks);
     Ok(ExecPlan {
-        capabilities: process.capabilities().as_ref().map(masks),
+        warnings: capabilities.map_or_else(Vec::new, |masks| unraisable(&masks)),
+        capabilities,
         umask: process.user().umask().unwrap_or(DEFAULT_UMASK),
         filter: container.filter,
         state: ContainerState::new(record, container.status, init),
@@ -151,7 +158,7 @@ pub fn plan(
                 LinuxPersonalityDomain::PerLinux32 => 0x0008,
             }),
         keyring: (record.keyring == KeyringMode::Fresh).then_some(keyring),
-        entrances: record.cgroup.entrances(),
+        entrances: request.groups.entrances(&record.cgroup)?,
         preserve_fds: request.preserve_fds,
         activation_sockets: request.activation_sockets,
         scheduling: scheduling::plan(&process, linux.memory_policy().as_ref())?,
@@ -257,6 +264,15 @@ fn add_capabilities(process: &mut Process, added: &[String]) -> Result<(), ExecE
         with(sets.effective())?,
         with(sets.permitted())?,
     );
+    // As runc: an ambient one must be inheritable, which is the container's.
+    if sets
+        .inheritable()
+        .as_ref()
+        .is_some_and(|set| !set.is_empty())
+    {
+        let ambient = with(sets.ambient())?;
+        sets.set_ambient(ambient);
+    }
     sets.set_bounding(bounding);
     sets.set_effective(effective);
     sets.set_permitted(permitted);
@@ -277,6 +293,21 @@ fn no_capabilities() -> LinuxCapabilities {
 fn parse_capability(name: &str) -> Result<Capability, ExecError> {
     serde_json::from_value(serde_json::Value::from(name))
         .map_err(|_| ExecError::UnknownCapability(name.to_owned()))
+}
+
+/// Says which ambient capabilities the kernel will refuse.
+fn unraisable(masks: &CapabilityMasks) -> Vec<String> {
+    let refused = masks.ambient & !(masks.permitted & masks.inheritable);
+    let refused = caps::all()
+        .into_iter()
+        .filter(|capability| refused & capability.bitmask() != 0);
+    let warning = |capability: caps::Capability| {
+        let why = "it is not both permitted and inheritable";
+        format!("can't raise ambient capability {capability}: {why}")
+    };
+    let mut warnings: Vec<String> = refused.map(warning).collect();
+    warnings.sort();
+    warnings
 }
 
 fn masks(sets: &LinuxCapabilities) -> CapabilityMasks {

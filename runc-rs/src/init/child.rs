@@ -5,7 +5,7 @@
 //! own, and the only file opened by a path of the container is the program.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
@@ -19,11 +19,12 @@ use super::line::{Line, Word};
 use super::namespaces::{self, Entry, OpenNamespace};
 use super::plan::InitPlan;
 use super::{gate, sysctl};
-use crate::exec::inside::{self, failed};
+use crate::exec::inside::{self, Closing, failed};
+use crate::hooks::{self, HookPlace, HookPoint};
 use crate::rootfs::{self, RootfsFds, RootfsHooks, SourceRequest};
 use crate::seccomp::notify;
 use crate::state::Status;
-use crate::{hooks, passwd, payload, sys, terminal};
+use crate::{passwd, payload, sys, terminal};
 
 /// What init has from the parent, opened before the clone.
 #[derive(Debug)]
@@ -33,8 +34,6 @@ pub struct Inheritance {
     /// Where the master side of its terminal goes.
     pub console: Option<OwnedFd>,
     pub gate: OwnedFd,
-    /// The lock of the creation, which init holds until it executes its program.
-    pub lock: RawFd,
 }
 
 /// Becomes the container's program; returns only to say why not.
@@ -57,7 +56,6 @@ fn hide() -> Result<(), String> {
 struct Prepared {
     process: Process,
     gate: OwnedFd,
-    lock: RawFd,
 }
 
 fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Prepared, String> {
@@ -73,29 +71,33 @@ fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Pre
     set_names(plan)?;
     sysctl::apply(&plan.sysctls)?;
     let process = with_home(plan)?;
-    inside::settle(&plan.process, |listener| hand_over(listener, line))?;
+    // From here on init may wait for long: nothing of the caller's stays open.
+    // It is in its groups, where `delete` finds it: the lock can go as well.
+    drop(inheritance.namespaces);
+    let kept = [line.descriptor(), inheritance.gate.as_raw_fd()];
+    sys::end_on_signals();
+    inside::settle(&plan.process, Closing::AllBut(&kept), |listener| {
+        hand_over(listener, line)
+    })?;
     // As the container's user would find it: an engine wants to know now.
     payload::find_program(&process).map_err(|error| base::failure::chain(&error))?;
     Ok(Prepared {
         process,
         gate: inheritance.gate,
-        lock: inheritance.lock,
     })
 }
 
 /// Waits for the start and executes the program.
 fn begin(plan: &InitPlan, ready: Prepared, line: &Line) -> Result<Infallible, String> {
-    // From here on init may wait for long: nothing of the caller's stays open.
-    let kept = [line.descriptor(), ready.gate.as_raw_fd(), ready.lock];
-    sys::close_all_but(plan.process.first_closed(), &kept).map_err(failed("close descriptors"))?;
     line.say(&Word::Ready)
         .map_err(failed("say that init is ready"))?;
     gate::wait(&ready.gate).map_err(failed("wait for the start"))?;
-    run_hooks(
-        plan,
-        plan.hooks.start_container().as_deref(),
-        Status::Created,
-    )?;
+    let hooks = plan.hooks.start_container().as_deref();
+    let of_process = HookPlace {
+        directory: None,
+        variables: ready.process.env().as_deref(),
+    };
+    run_hooks(plan, hooks, HookPoint::StartContainer, of_process)?;
     let sockets = payload::socket_activation(plan.process.activation_sockets);
     let error = payload::execute(&ready.process, &sockets);
     Err(base::failure::chain(&error))
@@ -138,7 +140,11 @@ impl RootfsHooks for Points<'_> {
             .map_err(failed("say that mounts are there"))?;
         line.expect(&Word::Hooked)?;
         let hooks = self.plan.hooks.create_container().as_deref();
-        run_hooks(self.plan, hooks, Status::Creating)
+        let in_root = HookPlace {
+            directory: Some(&self.plan.record.rootfs),
+            variables: None,
+        };
+        run_hooks(self.plan, hooks, HookPoint::CreateContainer, in_root)
     }
 
     fn at_root(&mut self) -> Result<(), String> {
@@ -155,13 +161,20 @@ impl RootfsHooks for Points<'_> {
 }
 
 /// Runs hooks of the container's side, which know it by its own process id.
-fn run_hooks(plan: &InitPlan, hooks: Option<&[Hook]>, status: Status) -> Result<(), String> {
-    for hook in hooks.unwrap_or_default() {
-        let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let state = crate::oci_state::of_creation(&plan.record, status, pid);
-        hooks::run(hook, &state, None).map_err(|error| base::failure::chain(&error))?;
-    }
-    Ok(())
+fn run_hooks(
+    plan: &InitPlan,
+    hooks: Option<&[Hook]>,
+    point: HookPoint,
+    place: HookPlace<'_>,
+) -> Result<(), String> {
+    let status = match point {
+        HookPoint::StartContainer => Status::Created,
+        _ => Status::Creating,
+    };
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let state = crate::oci_state::of_creation(&plan.record, status, pid);
+    let ran = hooks::run_each(hooks.unwrap_or_default(), point, &state, place);
+    ran.map_err(|error| base::failure::chain(&error))
 }
 
 fn set_names(plan: &InitPlan) -> Result<(), String> {

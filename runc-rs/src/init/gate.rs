@@ -3,15 +3,17 @@
 //!
 //! Init has it open for reading and writing from before it enters its root, so
 //! that nothing of the container can stand in its place and waiting needs no
-//! other call than `read`. While the FIFO is there the container is *created*;
-//! removing it is what makes one of many callers the one who starts it.
+//! other call than `read`. While the FIFO is there and init has it open the
+//! container is *created*. Of many callers the one that locks the FIFO starts
+//! it: it writes, and then removes it, so that one killed at any moment leaves a
+//! container that is either created or started.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use base::file::{PathContext as _, PathError};
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat};
 use rustix::io::Errno;
 
 const GO: &[u8] = b"s";
@@ -51,21 +53,52 @@ pub fn wait(gate: &OwnedFd) -> io::Result<()> {
     }
 }
 
+/// Returns whether somebody waits at the gate at `path`.
+pub fn is_waited_at(path: &Path) -> bool {
+    match open_to_write(path) {
+        Ok(_) => true,
+        // Not there, or nobody has it open.
+        Err(Errno::NOENT | Errno::NXIO) => false,
+        Err(_) => path.exists(),
+    }
+}
+
 /// Opens the gate at `path`, once.
 ///
 /// # Errors
-/// `Open` when somebody was faster; when nobody waits there any more.
+/// `Open` when somebody was faster, or nobody waits there any more.
 pub fn open(path: &Path) -> Result<(), GateError> {
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let gate = match rustix::fs::open(path, flags, Mode::empty()) {
+    let gate = match open_to_write(path) {
         Err(Errno::NOENT) => return Err(GateError::Open),
+        Err(Errno::NXIO) => {
+            // Who opened it was killed before this.
+            remove(path)?;
+            return Err(GateError::Open);
+        }
         gate => gate.at("open", path)?,
     };
-    match rustix::fs::unlink(path) {
-        Err(Errno::NOENT) => return Err(GateError::Open),
-        unlinked => unlinked.at("remove", path)?,
+    match flock(&gate, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Err(GateError::Open),
+        locked => locked.at("lock", path)?,
     }
-    Ok(rustix::io::write(&gate, GO).map(drop).at("write", path)?)
+    // Somebody may have been here since the gate was found.
+    if !path.exists() {
+        return Err(GateError::Open);
+    }
+    rustix::io::write(&gate, GO).at("write", path)?;
+    Ok(remove(path)?)
+}
+
+fn open_to_write(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+fn remove(path: &Path) -> Result<(), PathError> {
+    match rustix::fs::unlink(path) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed.at("remove", path),
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +108,7 @@ mod tests {
     #[test]
     fn one_of_many_opens_it() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("start.fifo");
+        let path = directory.path().join("exec.fifo");
         let gate = build(&path).unwrap();
         let winners = std::thread::scope(|scope| {
             let tries: Vec<_> = (0..8)
@@ -93,8 +126,12 @@ mod tests {
     #[test]
     fn nobody_waits_at_an_abandoned_gate() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("start.fifo");
-        drop(build(&path).unwrap());
-        assert!(matches!(open(&path), Err(GateError::File(_))));
+        let path = directory.path().join("exec.fifo");
+        let gate = build(&path).unwrap();
+        assert!(is_waited_at(&path));
+        drop(gate);
+        assert!(!is_waited_at(&path));
+        assert!(matches!(open(&path), Err(GateError::Open)));
+        assert!(!path.exists(), "what a killed starter left is removed");
     }
 }

@@ -61,8 +61,11 @@ pub enum InitError {
     #[error("cannot set the OOM score of the container's process: {0:?}")]
     OomScore(PathBuf, #[source] PathError),
     /// What init itself said.
-    #[error("{0}")]
+    #[error("error during container init: {0}")]
     Inside(String),
+    /// What a started init said instead of executing its program.
+    #[error("{0}")]
+    NotExecuted(String),
     #[error("init {0} before it was ready")]
     EndedEarly(String),
     #[error("init said something unexpected")]

@@ -62,7 +62,7 @@ impl Init {
     /// What kept it from that.
     pub fn wait_executed(&self) -> Result<(), InitError> {
         match self.line.hear() {
-            Ok(Some(Word::Failed(message))) => Err(InitError::Inside(message)),
+            Ok(Some(Word::Failed(message))) => Err(InitError::NotExecuted(message)),
             // Its end of the line was closed: it has executed, or was killed,
             // which is an end like any other.
             Ok(_) => Ok(()),

@@ -88,7 +88,9 @@ fn has_home(spec: &Spec) -> bool {
     let mut variables = process
         .into_iter()
         .flat_map(|process| process.env().iter().flatten());
-    variables.any(|variable| variable.starts_with("HOME="))
+    // The last one counts; an empty one says nothing.
+    let home = variables.rfind(|variable| variable.starts_with("HOME="));
+    home.is_some_and(|home| home != "HOME=")
 }
 
 fn check(

@@ -54,8 +54,7 @@ impl SchedulingPlan {
     /// A message that names what the kernel refused.
     pub fn apply(&self) -> Result<(), String> {
         if let Some(attributes) = &self.scheduler {
-            process::set_scheduling(attributes)
-                .map_err(|error| format!("cannot set the scheduler: {error}"))?;
+            process::set_scheduling(attributes).map_err(scheduler_error)?;
         }
         if let Some(priority) = self.io_priority {
             process::set_io_priority(priority)
@@ -67,6 +66,15 @@ impl SchedulingPlan {
         }
         Ok(())
     }
+}
+
+/// Says what is behind a refusal, in runc's words: a deadline needs all CPUs.
+fn scheduler_error(error: std::io::Error) -> String {
+    let hint = match error.raw_os_error() {
+        Some(libc::EPERM) => " (process scheduler can't be used together with AllowedCPUs)",
+        _ => "",
+    };
+    format!("cannot set the scheduler: {error}{hint}")
 }
 
 fn attributes(scheduler: &Scheduler) -> SchedulingAttributes {

@@ -4,13 +4,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use base::file::PathContext as _;
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{Hook, LinuxResources, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{InitError, InitPlan, ParentWork, user_namespace};
-use crate::cgroup::{Cgroup, Directories};
-use crate::hooks;
+use crate::cgroup::{Cgroup, Directories, HYBRID};
+use crate::hooks::{self, HookPoint};
 use crate::oci_state;
 use crate::resources;
 use crate::rootfs::{self, IdMappings, SourceRequest};
@@ -44,24 +44,33 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Makes the group before init where init can be cloned into it, on v2. On
-    /// v1 the groups are made while init works.
+    /// Makes the group before init where init can be cloned into it: on v2, also
+    /// beside v1, whose groups are made while init works.
     ///
     /// # Errors
     /// When the group cannot be made or limited.
     pub fn prepare(&mut self) -> Result<Option<OwnedFd>, InitError> {
-        let Directories::Unified(group) = &self.cgroup.directories else {
-            return Ok(None);
+        let group = match &self.cgroup.directories {
+            Directories::Unified(group) => {
+                let group = group.clone();
+                self.make_groups()?;
+                group
+            }
+            Directories::Split(groups) => match groups.get(HYBRID) {
+                Some(group) => {
+                    resources::make_group(group)?;
+                    group.clone()
+                }
+                None => return Ok(None),
+            },
         };
-        let group = group.clone();
-        self.make_groups()?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(&group, flags, Mode::empty()).at("open", &group)?;
         Ok(Some(handle))
     }
 
     fn make_groups(&mut self) -> Result<(), InitError> {
-        resources::make(self.cgroup, self.resources)?;
+        resources::make(self.cgroup)?;
         resources::apply(self.cgroup, self.resources)?;
         if let Some(owner) = resources::delegation_owner(self.spec) {
             resources::delegate(self.cgroup, owner)?;
@@ -76,19 +85,17 @@ impl ParentWork for Work<'_> {
         if !self.has_groups {
             self.make_groups()?;
         }
-        // Once more on v2: an older kernel, or a stage, has not put it there.
         Ok(resources::join(self.cgroup, pid)?)
     }
 
     fn mounted(&mut self, pid: i32) -> Result<(), InitError> {
-        let hooks = &self.plan.hooks;
-        let hooks = hooks.prestart().iter().chain(hooks.create_runtime());
-        let state = oci_state::of_creation(&self.plan.record, Status::Creating, pid);
-        Ok(hooks::run_all(
-            hooks.flatten(),
-            &state,
-            &self.plan.record.bundle,
-        )?)
+        let (hooks, record) = (&self.plan.hooks, &self.plan.record);
+        let state = oci_state::of_creation(record, Status::Creating, pid);
+        let run = |hooks: &Option<Vec<Hook>>, point| {
+            hooks::run_all(hooks.as_deref(), point, &state, &record.bundle)
+        };
+        run(hooks.prestart(), HookPoint::Prestart)?;
+        Ok(run(hooks.create_runtime(), HookPoint::CreateRuntime)?)
     }
 
     fn source(&mut self, pid: i32, request: &SourceRequest) -> Result<OwnedFd, InitError> {

@@ -14,15 +14,31 @@ use crate::cgroup::{Cgroup, write_control};
 const ATTEMPTS: usize = 50;
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Moves `pid` into every group of the container.
+/// Moves `pid` into every group of the container. On v2 it may be there: an
+/// older kernel, or a stage, has not put it there.
 ///
 /// # Errors
 /// When the kernel refuses one: the process has ended, or the group takes none.
 pub fn join(cgroup: &Cgroup, pid: i32) -> Result<(), ResourceError> {
+    let v2 = cgroup.v2_group();
     for group in files::groups(cgroup) {
-        enter(group, pid)?;
+        if v2 != Some(group) || !is_member(group, pid)? {
+            enter(group, pid)?;
+        }
     }
     Ok(())
+}
+
+/// Returns whether `pid` is in a group; to look is cheaper than to move.
+fn is_member(group: &Path, pid: i32) -> Result<bool, ResourceError> {
+    let members = files::read(&group.join("cgroup.procs"));
+    let pid = pid.to_string();
+    match members {
+        Ok(members) => Ok(members.lines().any(|member| member == pid)),
+        // A group below a threaded one does not tell.
+        Err(error) if is(&error, libc::EOPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Moves `pid` into one group.

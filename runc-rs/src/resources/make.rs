@@ -18,21 +18,28 @@ const MODE: u32 = 0o755;
 /// A group is not further down than this many levels.
 const DEPTH_LIMIT: usize = 64;
 
+/// Which hierarchies of v1 a container joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those that have something to do for it.
+    Needed,
+    /// Every one: it may write there, and finds its own group in all.
+    All,
+}
+
 /// Forgets the groups of `cgroup` that a container with `resources` does not
 /// need.
-pub fn narrow(cgroup: &mut Cgroup, resources: &LinuxResources) {
-    if let Directories::Split(groups) = &mut cgroup.directories {
+pub fn narrow(cgroup: &mut Cgroup, resources: &LinuxResources, reach: Reach) {
+    if let (Directories::Split(groups), Reach::Needed) = (&mut cgroup.directories, reach) {
         groups.retain(|name, _| is_joined(name, resources));
     }
 }
 
-/// Makes the groups a container with `resources` needs, and forgets the rest
-/// of `cgroup`. Groups that exist already are used as they are.
+/// Makes the groups of `cgroup`. Groups that exist already are used as they are.
 ///
 /// # Errors
 /// When one cannot be made. What this call has made is then removed again.
-pub fn make(cgroup: &mut Cgroup, resources: &LinuxResources) -> Result<(), ResourceError> {
-    narrow(cgroup, resources);
+pub fn make(cgroup: &Cgroup) -> Result<(), ResourceError> {
     let levels = cgroup.path.components().count() - 1;
     let mut made = Made::default();
     let result = match &cgroup.directories {
@@ -49,6 +56,19 @@ pub fn make(cgroup: &mut Cgroup, resources: &LinuxResources) -> Result<(), Resou
                 })
         }
     };
+    if result.is_err() {
+        made.remove();
+    }
+    Ok(result?)
+}
+
+/// Makes one group that needs nothing but to be there.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_group(group: &Path) -> Result<(), ResourceError> {
+    let mut made = Made::default();
+    let result = made.make(group);
     if result.is_err() {
         made.remove();
     }

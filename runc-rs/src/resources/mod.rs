@@ -29,6 +29,6 @@ pub(crate) use apply::plan_limits;
 pub use delegate::{delegate, delegation_owner};
 pub use error::ResourceError;
 pub use join::join;
-pub use make::{make, narrow};
+pub use make::{Reach, make, make_group, narrow};
 pub(crate) use undo::perform_or_restore;
 pub(crate) use widen::widen;

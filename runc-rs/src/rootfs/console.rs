@@ -56,6 +56,21 @@ pub fn console(slave: BorrowedFd<'_>) -> Result<(), RootfsError> {
     }
 }
 
+/// Makes the place of the terminal, where there is a `/dev` for it.
+///
+/// # Errors
+/// When it cannot be made, or is taken by something else than a file or device.
+pub(super) fn make_place(root: &Beneath) -> Result<(), RootfsError> {
+    match root.find_parent(Path::new("/dev/console")) {
+        // Whoever binds it will say so.
+        Err(Errno::NOENT) => Ok(()),
+        found => {
+            let (dev, name) = found.map_err(|error| RootfsError::Console("find /dev", error))?;
+            place(dev.handle.as_fd(), name).map(drop)
+        }
+    }
+}
+
 fn place(dev: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, RootfsError> {
     let failed = |error| RootfsError::Console("make a mount point", error);
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

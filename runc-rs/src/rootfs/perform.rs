@@ -16,7 +16,7 @@ use super::beneath::Beneath;
 use super::kernel::{self, Kernel};
 use super::options::Reach;
 use super::steps::{RootfsPlan, SourceRequest, Step};
-use super::{RootfsError, devices, mounts, paths, root};
+use super::{RootfsError, console, devices, mounts, paths, root};
 use crate::create::RootSwitch;
 
 /// What is done by others while the root filesystem is built. Each may fail
@@ -127,6 +127,7 @@ impl Builder<'_> {
             Step::BeforePivot => self.before_pivot(),
             Step::SwitchRoot(switch) => self.switch_root(*switch),
             Step::PropagateRoot(propagation) => root::propagate(*propagation),
+            Step::ConsolePlace => console::make_place(&self.root),
             Step::SealMounts => self.seal_mounts(),
             Step::SealRoot => root::seal(self),
             Step::ReadOnly(path) => paths::make_read_only(self, path),

@@ -37,9 +37,15 @@ pub(super) fn propagate(propagation: Propagation) -> Result<(), RootfsError> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(super) fn bind(builder: &mut Builder<'_>, parent: PropagationKind) -> Result<(), RootfsError> {
-    unshare_parent(builder, parent)
-        .map_err(|error| RootfsError::Root("unshare the mount of the root filesystem", error))?;
+pub(super) fn bind(
+    builder: &mut Builder<'_>,
+    parent: Option<PropagationKind>,
+) -> Result<(), RootfsError> {
+    if let Some(parent) = parent {
+        unshare_parent(builder, parent).map_err(|error| {
+            RootfsError::Root("unshare the mount of the root filesystem", error)
+        })?;
+    }
     let place = builder.root.as_fd();
     let failed = |error| RootfsError::Root("bind the root filesystem onto itself", error);
     let root = match builder.kernel.has_mount_fds {
@@ -97,6 +103,7 @@ pub(super) fn switch(builder: &Builder<'_>, switch: RootSwitch) -> Result<(), Ro
             hide_host(builder)?;
             move_root(builder)
         }
+        RootSwitch::Chroot => chroot(builder),
     }
 }
 
@@ -120,6 +127,12 @@ fn move_root(builder: &Builder<'_>) -> Result<(), RootfsError> {
     let failed = |step| move |error| RootfsError::Root(step, error);
     rustix::process::fchdir(builder.root.as_fd()).map_err(failed("enter the new root"))?;
     rustix::mount::mount_move(".", "/").map_err(failed("move the new root onto /"))?;
+    chroot(builder)
+}
+
+fn chroot(builder: &Builder<'_>) -> Result<(), RootfsError> {
+    let failed = |step| move |error| RootfsError::Root(step, error);
+    rustix::process::fchdir(builder.root.as_fd()).map_err(failed("enter the new root"))?;
     rustix::process::chroot(".").map_err(failed("chroot"))?;
     rustix::process::chdir("/").map_err(failed("enter /"))
 }

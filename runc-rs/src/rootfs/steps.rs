@@ -27,9 +27,9 @@ pub enum Step {
     /// Sets the propagation of the mounts that came with the new namespace.
     Propagate(Propagation),
     /// Makes the root filesystem a mount of its own, below one that shares
-    /// nothing: `pivot_root` demands both.
+    /// nothing: `pivot_root` demands both. The host's is left as it is.
     BindRoot {
-        parent: PropagationKind,
+        parent: Option<PropagationKind>,
     },
     Mount(MountStep),
     /// Waits until this process is in the container's control groups.
@@ -43,6 +43,8 @@ pub enum Step {
     SwitchRoot(RootSwitch),
     /// Sets the propagation of the new root.
     PropagateRoot(Propagation),
+    /// Makes the place that the terminal is bound on later.
+    ConsolePlace,
     /// Makes read-only what had to stay writable while it was filled.
     SealMounts,
     SealRoot,

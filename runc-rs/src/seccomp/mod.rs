@@ -41,7 +41,7 @@ use libseccomp::error::SeccompError as LibraryError;
 pub enum SeccompError {
     #[error("SCMP_ACT_NOTIFY cannot be the default action of a seccomp filter")]
     NotifyByDefault,
-    #[error("SCMP_ACT_NOTIFY cannot be used for the system call write")]
+    #[error("SCMP_ACT_NOTIFY cannot be used for the write syscall")]
     NotifyOfWrite,
     #[error("SCMP_ACT_NOTIFY needs linux.seccomp.listenerPath")]
     NotifyWithoutListener,

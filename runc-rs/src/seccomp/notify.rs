@@ -42,6 +42,11 @@ pub enum NotifyError {
     },
     #[error("the seccomp agent's socket {0:?} is no usable path")]
     SocketPath(PathBuf),
+    #[error("failed to connect with seccomp agent at {path:?}")]
+    Connect {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot make a socket for the seccomp agent")]
     Socket(#[source] io::Error),
     #[error(transparent)]
@@ -155,7 +160,10 @@ fn connect(path: &Path) -> Result<OwnedFd, NotifyError> {
     let socket = socket.map_err(|error| NotifyError::Socket(error.into()))?;
     set_socket_timeout(&socket, Timeout::Send, Some(SEND_LIMIT))
         .map_err(|error| NotifyError::Socket(error.into()))?;
-    rustix::net::connect(&socket, &address).at("connect to the seccomp agent at", path)?;
+    rustix::net::connect(&socket, &address).map_err(|error| NotifyError::Connect {
+        path: path.to_owned(),
+        source: error.into(),
+    })?;
     Ok(socket)
 }
 

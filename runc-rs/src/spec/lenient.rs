@@ -1,11 +1,17 @@
-//! Reads JSON with capabilities that this program does not know: newer engines
-//! name newer ones, which the specification wants ignored with a warning
-//! (config.md, "Linux Process").
+//! Reads JSON that is right but not as the parser has it: capabilities that it
+//! does not know, which the specification wants ignored with a warning
+//! (config.md, "Linux Process"); a process without a user, which is root, as
+//! for runc; and the flags of a scheduler in the specification's spelling.
 
 use oci_spec::runtime::Capability;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+/// Flags of a scheduler as the specification has them, and as oci-spec 0.10.
+const SCHEDULER_FLAGS: [(&str, &str); 2] = [
+    ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+    ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+];
 const SETS: [&str; 5] = [
     "bounding",
     "effective",
@@ -27,12 +33,12 @@ pub(crate) fn parse<T: DeserializeOwned>(
     };
     let mut value: Value = serde_json::from_slice(text)?;
     let mut unknown = Vec::new();
-    for place in ["/process/capabilities", "/capabilities"] {
-        if let Some(capabilities) = value.pointer_mut(place) {
-            remove_unknown(capabilities, &mut unknown);
-        }
-    }
-    if unknown.is_empty() {
+    // A specification has its process in it; else it is one.
+    let process = match value.get("process").is_some() {
+        true => &mut value["process"],
+        false => &mut value,
+    };
+    if !mend(process, &mut unknown) {
         return Err(error);
     }
     unknown.sort();
@@ -40,6 +46,31 @@ pub(crate) fn parse<T: DeserializeOwned>(
     // By way of the text: reading the schema from a value is other code, and much.
     let text = serde_json::to_vec(&value)?;
     Ok((serde_json::from_slice(&text)?, unknown))
+}
+
+/// Puts a process into the parser's form; returns whether anything changed.
+fn mend(process: &mut Value, unknown: &mut Vec<String>) -> bool {
+    let Some(properties) = process.as_object_mut() else {
+        return false;
+    };
+    let mut changed = false;
+    if !properties.contains_key("user") {
+        properties.insert("user".to_owned(), json!({"uid": 0, "gid": 0}));
+        changed = true;
+    }
+    if let Some(capabilities) = process.get_mut("capabilities") {
+        remove_unknown(capabilities, unknown);
+    }
+    let flags = process.pointer_mut("/scheduler/flags");
+    let flags = flags.and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        let spelt = SCHEDULER_FLAGS.iter().find(|(right, _)| *right == *flag);
+        if let Some((_, ours)) = spelt {
+            *flag = (*ours).into();
+            changed = true;
+        }
+    }
+    changed || !unknown.is_empty()
 }
 
 fn remove_unknown(capabilities: &mut Value, unknown: &mut Vec<String>) {
@@ -64,6 +95,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_process_without_a_user_is_roots() {
+        let text = br#"{"cwd": "/", "args": ["sh"], "scheduler": {"policy": "SCHED_BATCH",
+            "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN"]}}"#;
+        let (process, unknown) = parse::<Process>(text).unwrap();
+        assert!(unknown.is_empty());
+        assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
+        let flags = process.scheduler().as_ref().unwrap().flags().clone();
+        assert_eq!(flags.unwrap().len(), 2);
+    }
+
+    #[test]
     fn unknown_capabilities_are_left_out_and_nothing_else() {
         let text = br#"{"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["sh"], "capabilities":
             {"bounding": ["CAP_KILL", "CAP_BOGUS"], "effective": ["CAP_BOGUS"]}}"#;
@@ -73,6 +115,7 @@ mod tests {
         assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
         assert!(sets.effective().as_ref().unwrap().is_empty());
         assert!(parse::<Process>(br#"{"cwd": 3}"#).is_err());
+        assert!(parse::<Process>(b"[]").is_err());
         assert!(parse::<Process>(br#"{"capabilities": {"bounding": [7]}}"#).is_err());
         assert!(parse::<Process>(b"{").is_err());
     }

@@ -46,8 +46,6 @@ pub enum SpecError {
     Missing(&'static str),
     #[error("invalid config: {0}")]
     Invalid(&'static str),
-    #[error("invalid config: mount destination {0:?} is not absolute")]
-    RelativeMount(PathBuf),
     #[error("{0} is not supported by this runtime")]
     Unsupported(&'static str),
     #[error("sysctl {0:?} is not of a namespace of the container's own")]

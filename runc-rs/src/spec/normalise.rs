@@ -37,6 +37,7 @@ pub(crate) fn normalise_process(process: &mut Process, home: &str) {
     process.user_mut().set_umask(Some(umask));
     // Looked up here, where the image's own name service has no say.
     let mut variables = last_of_each(process.env().clone().unwrap_or_default());
+    variables.retain(|variable| variable != "HOME=");
     if !variables
         .iter()
         .any(|variable| variable.starts_with("HOME="))

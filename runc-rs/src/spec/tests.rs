@@ -51,7 +51,7 @@ fn dangerous_mounts_are_refused() {
             r#"[{"destination":"/","source":"/x","options":["bind"]}]"#,
             "mount on /",
         ),
-        (r#"[{"destination":"dev","type":"tmpfs"}]"#, "not absolute"),
+        (r#"[{"destination":"dev","type":"tmpfs"}]"#, ""),
         (
             r#"[{"destination":"/dev","type":"tmpfs","source":"tmpfs"}]"#,
             "",
@@ -89,10 +89,15 @@ fn processes_that_cannot_run_rightly_are_refused() {
 }
 
 #[test]
-fn mounts_are_never_made_on_the_host() {
+fn nothing_is_masked_on_the_host() {
     let mut spec = spec(process(), serde_json::json!([]));
-    spec.linux_mut().as_mut().unwrap().set_namespaces(None);
-    check(&spec, "mount namespace");
+    let linux = spec.linux_mut().as_mut().unwrap();
+    linux.set_namespaces(None);
+    linux.set_masked_paths(None).set_readonly_paths(None);
+    check(&spec, "");
+    let linux = spec.linux_mut().as_mut().unwrap();
+    linux.set_masked_paths(Some(vec!["/proc/kcore".to_owned()]));
+    check(&spec, "need a mount namespace");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path};
 
-use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Mount, Process, Spec};
 
 use super::{HostFacts, SpecError};
 use crate::seccomp;
@@ -24,13 +24,7 @@ pub fn validate(spec: &Spec, facts: &HostFacts) -> Result<(), SpecError> {
         .as_ref()
         .ok_or(SpecError::Missing("process"))?;
     validate_process(process)?;
-    // All mounts would be made, and propagation changed, on the host.
-    let mut namespaces = linux.namespaces().iter().flatten();
-    if !namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {
-        return Err(SpecError::Unsupported(
-            "a container without a mount namespace",
-        ));
-    }
+    validate_paths(linux)?;
     if linux
         .mount_label()
         .as_ref()
@@ -45,6 +39,22 @@ pub fn validate(spec: &Spec, facts: &HostFacts) -> Result<(), SpecError> {
         return Err(SpecError::Invalid("root.path is the host's root"));
     }
     spec.mounts().iter().flatten().try_for_each(validate_mount)
+}
+
+/// Paths cannot be covered or made read-only in the host's mount namespace: the
+/// host would have them so too.
+fn validate_paths(linux: &Linux) -> Result<(), SpecError> {
+    let mut namespaces = linux.namespaces().iter().flatten();
+    if namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {
+        return Ok(());
+    }
+    let lists = [linux.masked_paths(), linux.readonly_paths()];
+    match lists.into_iter().flatten().all(Vec::is_empty) {
+        true => Ok(()),
+        false => Err(SpecError::Invalid(
+            "maskedPaths and readonlyPaths need a mount namespace",
+        )),
+    }
 }
 
 /// Refuses a process, of the container or of an exec, that cannot be run.
@@ -78,12 +88,8 @@ pub(crate) fn validate_process(process: &Process) -> Result<(), SpecError> {
 }
 
 fn validate_mount(mount: &Mount) -> Result<(), SpecError> {
-    let destination = mount.destination();
-    if !destination.is_absolute() {
-        return Err(SpecError::RelativeMount(destination.clone()));
-    }
-    let names = lexical(destination);
-    if names.is_empty() {
+    // A relative one is taken as below the root, as by runc.
+    if lexical(mount.destination()).is_empty() {
         return Err(SpecError::Unsupported("a mount on /"));
     }
     Ok(())

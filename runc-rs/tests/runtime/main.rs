@@ -27,3 +27,5 @@ mod surroundings;
 mod terminals;
 #[cfg(test)]
 mod update;
+#[cfg(test)]
+mod ways;

@@ -39,10 +39,10 @@ fn mount(mount: Value) -> impl Fn(&mut Value) {
 #[test]
 fn a_process_that_cannot_be_is_named() {
     let cwd = |path: &'static str| move |config: &mut Value| config["process"]["cwd"] = json!(path);
-    refused(cwd("/etc/passwd"), &["/etc/passwd", "Not a directory"]);
+    refused(cwd("/etc/passwd"), &["/etc/passwd", "not a directory"]);
     refused(
         cwd("/etc/passwd/below"),
-        &["/etc/passwd/below", "Not a directory"],
+        &["/etc/passwd/below", "not a directory"],
     );
     refused(
         limit("RLIMIT_NOFILE", 1 << 40),
@@ -50,7 +50,7 @@ fn a_process_that_cannot_be_is_named() {
     );
     refused(
         |config| config["process"]["oomScoreAdj"] = json!(5000),
-        &["OOM score", "Invalid argument"],
+        &["OOM score", "invalid argument"],
     );
     refused(
         |config| config["hostname"] = json!("h".repeat(65)),
@@ -85,7 +85,7 @@ fn a_mount_that_cannot_be_is_named() {
     refused(mount(new), &["\"/etc/passwd\"", "not a directory"]);
     let missing = json!({"destination": "/mnt", "type": "bind", "source": "/no/such",
         "options": ["bind"]});
-    refused(mount(missing), &["/no/such", "No such file"]);
+    refused(mount(missing), &["/no/such", "no such file"]);
     let unknown = json!({"destination": "/mnt", "type": "nosuchfs", "source": "x"});
     refused(mount(unknown), &["\"/mnt\"", "nosuchfs"]);
     let option = json!({"destination": "/mnt", "type": "tmpfs", "source": "x",

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use oci_spec::runtime::LinuxResources;
 use runc_rs::cgroup::{Cgroup, Directories, Layout};
-use runc_rs::resources;
+use runc_rs::resources::{self, Reach, ResourceError};
 use serde_json::{Value, json};
 
 use crate::bundle::wait;
@@ -36,6 +36,12 @@ impl Groups {
             }
         }
         None
+    }
+
+    /// Makes what a container with these limits joins.
+    fn make(&mut self, limits: &LinuxResources) -> Result<(), ResourceError> {
+        resources::narrow(&mut self.0, limits, Reach::Needed);
+        resources::make(&self.0)
     }
 
     fn all(&self) -> Vec<PathBuf> {
@@ -98,9 +104,9 @@ fn groups_are_made_limited_and_entered() {
         "devices": [{"allow": false, "access": "rwm"},
             {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}],
     }));
-    resources::make(&mut groups.0, &wanted).unwrap();
+    groups.make(&wanted).unwrap();
     // Once more, as where a group is there already.
-    resources::make(&mut groups.0, &wanted).unwrap();
+    groups.make(&wanted).unwrap();
     resources::apply(&groups.0, &wanted).unwrap();
     let expected = [
         ("memory", "memory.limit_in_bytes", "33554432"),
@@ -150,7 +156,7 @@ fn assert_entered(groups: &Groups) {
 #[test]
 fn only_what_is_made_is_remembered() {
     let Some(mut groups) = split() else { return };
-    resources::make(&mut groups.0, &LinuxResources::default()).unwrap();
+    groups.make(&LinuxResources::default()).unwrap();
     for group in groups.all() {
         assert!(group.is_dir(), "{group:?}");
     }
@@ -177,7 +183,7 @@ fn only_what_is_made_is_remembered() {
 #[test]
 fn a_refused_limit_is_named() {
     let Some(mut groups) = split() else { return };
-    resources::make(&mut groups.0, &LinuxResources::default()).unwrap();
+    groups.make(&LinuxResources::default()).unwrap();
     let error = |value: Value| {
         let error = resources::apply(&groups.0, &limits(value)).unwrap_err();
         base::failure::chain(&error)
@@ -199,7 +205,7 @@ fn a_refused_limit_is_named() {
 #[test]
 fn a_shorter_period_is_taken_together_with_its_quota() {
     let Some(mut groups) = split() else { return };
-    resources::make(&mut groups.0, &LinuxResources::default()).unwrap();
+    groups.make(&LinuxResources::default()).unwrap();
     let parent = groups
         .all()
         .into_iter()
@@ -236,7 +242,7 @@ fn device_programs_are_enforced_and_replaced() {
     let Some(mut groups) = Groups::unified() else {
         return;
     };
-    resources::make(&mut groups.0, &LinuxResources::default()).unwrap();
+    groups.make(&LinuxResources::default()).unwrap();
     let group = groups.all().remove(0);
     // The kernel log; a device every kernel has and no container needs.
     let rules = |allow: bool| {
@@ -268,7 +274,7 @@ fn a_group_of_v2_is_given_away() {
     let Some(mut groups) = Groups::unified() else {
         return;
     };
-    resources::make(&mut groups.0, &LinuxResources::default()).unwrap();
+    groups.make(&LinuxResources::default()).unwrap();
     resources::delegate(&groups.0, 1234).unwrap();
     let group = groups.all().remove(0);
     let owner = |file: &str| fs::metadata(group.join(file)).unwrap().uid();
@@ -294,7 +300,7 @@ fn limits_of_v2_are_put_into_force() {
         "pids": {"limit": 17},
         "unified": {"memory.high": "16777216", "cgroup.max.depth": "3"},
     }));
-    resources::make(&mut groups.0, &wanted).unwrap();
+    groups.make(&wanted).unwrap();
     if Layout::detect().unwrap() != Layout::Unified {
         // Beside v1 the controllers are all there, and that is said.
         let error = resources::apply(&groups.0, &wanted)

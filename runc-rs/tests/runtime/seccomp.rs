@@ -387,7 +387,7 @@ fn an_exec_whose_agent_is_gone_fails_and_is_gone_too() {
     let processes = || bundle.runc(&["ps", "-f", "json", "c"]).ok();
     let before = processes();
     fs::remove_file(&agent.path).unwrap();
-    let message = "cannot connect to the seccomp agent";
+    let message = "failed to connect with seccomp agent";
     bundle.runc(&["exec", "c", "true"]).fails(255, message);
     assert_eq!(processes(), before);
 }

@@ -83,7 +83,8 @@ impl Access {
                 'r' => Self::READ,
                 'w' => Self::WRITE,
                 'm' => Self::MKNOD,
-                _ => return Err(PlanError::DeviceAccess(text.to_owned())),
+                // Passed over, as by runc.
+                _ => continue,
             });
         }
         match access.is_empty() {

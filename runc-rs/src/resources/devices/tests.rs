@@ -314,8 +314,8 @@ fn rules_that_are_none_are_refused() {
             "type \"p\"",
         ),
         (
-            json!({"allow": true, "type": "c", "access": "rx"}),
-            "access \"rx\"",
+            json!({"allow": true, "type": "c", "access": "x"}),
+            "access \"x\"",
         ),
         (json!({"allow": true, "type": "c"}), "access \"\""),
         (rule(true, "c", -2, 0, "r"), "-2 is not a device number"),

@@ -37,7 +37,7 @@ pub enum PlanError {
     BlockWeight(u16),
     #[error("devices: type {0:?} is not one of a, b and c")]
     DeviceType(String),
-    #[error("devices: access {0:?} is not made of r, w and m")]
+    #[error("devices: access {0:?} has none of r, w and m")]
     DeviceAccess(String),
     #[error("devices: {0} is not a device number")]
     DeviceNumber(i64),
@@ -48,7 +48,7 @@ pub enum PlanError {
          cannot be taken back"
     )]
     DeviceHole { exception: String, rule: String },
-    #[error("unified resource {0:?} cannot be used with cgroup v1")]
+    #[error("invalid configuration: unified resource {0:?} cannot be used with cgroup v1")]
     UnifiedOnV1(String),
     #[error("unified resource {0:?} must be a file name (no slashes)")]
     UnifiedSlash(String),

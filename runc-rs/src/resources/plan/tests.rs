@@ -506,7 +506,9 @@ fn free_values_name_a_file_of_a_controller_that_is_there() {
     assert!(refused("..").contains("controller \"\" not available"));
     v1(
         json!({"unified": {"pids.max": "1"}}),
-        &["error: unified resource \"pids.max\" cannot be used with cgroup v1"],
+        &[
+            "error: invalid configuration: unified resource \"pids.max\" cannot be used with cgroup v1",
+        ],
     );
 }
 

@@ -90,6 +90,10 @@ impl Planner<'_> {
     }
 
     fn begin(&mut self, propagation: Option<Propagation>) {
+        if self.facts.root_switch == RootSwitch::Chroot {
+            self.steps.push(Step::BindRoot { parent: None });
+            return;
+        }
         let slave = Propagation {
             kind: PropagationKind::Slave,
             reach: Reach::Tree,
@@ -100,7 +104,20 @@ impl Planner<'_> {
             Some(PropagationKind::Slave) => PropagationKind::Slave,
             _ => PropagationKind::Private,
         };
+        let parent = Some(parent);
         self.steps.push(Step::BindRoot { parent });
+    }
+
+    /// The terminal comes when the root is finished, which may then be
+    /// read-only.
+    fn add_console_place(&mut self) {
+        let process = self.spec.process().as_ref();
+        let has_terminal = process.and_then(|process| process.terminal()) == Some(true);
+        let root = self.spec.root().as_ref();
+        let is_read_only = self.seals || root.and_then(Root::readonly) == Some(true);
+        if has_terminal && is_read_only {
+            self.steps.push(Step::ConsolePlace);
+        }
     }
 
     /// Adds the wait for the control groups, unless something has before.
@@ -113,6 +130,11 @@ impl Planner<'_> {
     fn finish(&mut self, propagation: Option<Propagation>) {
         self.steps.push(Step::BeforePivot);
         self.steps.push(Step::SwitchRoot(self.facts.root_switch));
+        if self.facts.root_switch == RootSwitch::Chroot {
+            // The rest would change the host's mounts.
+            return;
+        }
+        self.add_console_place();
         // A private or slave root is that already, by its parent.
         if let Some(propagation) = propagation
             && matches!(

@@ -64,7 +64,10 @@ fn fails(mounts: &str, linux: &str, facts: &RootfsFacts) -> String {
 fn describe(step: &Step) -> String {
     match step {
         Step::Propagate(propagation) => format!("propagate {}", named(propagation)),
-        Step::BindRoot { parent } => format!("bind root below {parent:?}"),
+        Step::BindRoot { parent: None } => "bind root".to_owned(),
+        Step::BindRoot {
+            parent: Some(parent),
+        } => format!("bind root below {parent:?}"),
         Step::Mount(mount) => describe_mount(mount),
         Step::Node(node) => {
             let kind = match node.kind {

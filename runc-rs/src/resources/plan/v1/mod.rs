@@ -11,6 +11,7 @@ mod network;
 use oci_spec::runtime::LinuxResources;
 
 use super::{ControlWrite, Controller, Existing, PlanError, plan_pids, plan_rdma};
+use crate::cgroup::HYBRID;
 
 /// Returns the writes, devices excepted.
 pub(super) fn plan(
@@ -51,11 +52,12 @@ pub(super) fn plan(
 }
 
 /// Returns whether a container with `resources` joins the hierarchy called
-/// `name`: all that account for it, share between it and others, or guard it.
-/// The rest costs a move for nothing unless a value of theirs is set.
+/// `name`: all that account for it, share between it and others, or guard it,
+/// and v2 beside them, which programs on sockets and devices go by. The rest
+/// costs a move for nothing unless a value of theirs is set.
 pub(crate) fn is_joined(name: &str, resources: &LinuxResources) -> bool {
     match name {
-        "blkio" | "cpu" | "cpuacct" | "devices" | "freezer" | "memory" | "pids" => true,
+        "blkio" | "cpu" | "cpuacct" | "devices" | "freezer" | "memory" | "pids" | HYBRID => true,
         "cpuset" => resources.cpu().as_ref().is_some_and(cpuset::is_set),
         "hugetlb" => resources
             .hugepage_limits()
