@@ -33,15 +33,19 @@ impl Controller {
     fn wait_for_those_over(&self, holders: impl Fn(&State) -> Vec<RunId>) {
         let done = |state: &State| {
             let holders = holders(state);
-            holders.is_empty() || holders.iter().any(|run| !self.is_over(run))
+            holders.is_empty() || holders.iter().any(|run| !self.is_over(state, run))
         };
         if !self.wait_released(done) {
             tracing::warn!("a run that is over has not been released in time");
         }
     }
 
-    /// A shim writes the exit before it tells of it; its directory goes later.
-    fn is_over(&self, run: &RunId) -> bool {
+    /// A shim writes the exit before it tells of it; its directory goes later,
+    /// file by file. What the log has told is known at any time.
+    fn is_over(&self, state: &State, run: &RunId) -> bool {
+        if state.runs.get(run).is_some_and(|known| known.is_ending) {
+            return true;
+        }
         let shim = self.instance.shim(run);
         shim.join(EXIT_FILE).exists() || !shim.exists()
     }

@@ -91,6 +91,31 @@ fn a_port_that_is_taken_is_refused_in_dockers_words_and_leaves_nothing() {
     assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
 }
 
+/// The shim's directory is removed file by file: for a moment it is there
+/// without the word of the exit.
+#[test]
+fn a_port_of_a_run_that_has_ended_is_waited_for() {
+    const RUNS: u16 = 40;
+    let mut host = Sandbox::new();
+    let bridge = host.bridge();
+    let mut runs = Vec::new();
+    for number in 0..RUNS {
+        let mut request = attach(&[&bridge]);
+        request.ports = vec![port(Protocol::Tcp, 8100 + number, 80)];
+        host.attach(&request);
+        std::fs::create_dir_all(host.instance.shim(&request.run)).unwrap();
+        runs.push(request.run);
+    }
+    // More than there are threads: most are released after the next is asked for.
+    let all: Vec<_> = runs.iter().collect();
+    host.exited_at_once(&all);
+    let mut next = attach(&[&bridge]);
+    next.ports = vec![port(Protocol::Tcp, 8100 + RUNS - 1, 80)];
+    host.attach(&next);
+    host.exited(&next.run);
+    until("released", || host.leases().is_empty());
+}
+
 #[test]
 fn ports_of_a_range_and_random_ports_are_found() {
     let mut host = Sandbox::new();
