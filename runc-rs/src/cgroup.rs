@@ -68,6 +68,13 @@ pub enum CgroupError {
     File(#[from] PathError),
 }
 
+impl CgroupError {
+    /// Returns whether the groups are somebody else's, and not to be emptied.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::InUse(_) | Self::Frozen(_))
+    }
+}
+
 /// How control groups are mounted on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {

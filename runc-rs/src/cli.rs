@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{self, Context, Failure, Speaker};
 use crate::log::{LogFormat, Logger, Verbosity};
@@ -25,7 +25,7 @@ const VERSION: &str = concat!(
 
 /// An OCI runtime.
 #[derive(Debug, Parser)]
-#[command(name = "runc-rs", version = VERSION, disable_help_subcommand = false)]
+#[command(name = "runc-rs", version = VERSION, disable_version_flag = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -35,6 +35,9 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
     /// Directory of the containers' state
     #[arg(long, default_value = "/run/runc-rs")]
     root: PathBuf,
@@ -57,6 +60,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Dump a running container to files
+    Checkpoint(commands::checkpoint::Args),
     /// Create a container
     Create(commands::create::Args),
     /// Remove a container and what belongs to it
@@ -75,6 +80,8 @@ enum Command {
     Pause(commands::pause::Args),
     /// List the processes of a container
     Ps(commands::ps::Args),
+    /// Make a container from what was dumped
+    Restore(commands::restore::Args),
     /// Resume all processes of a container
     Resume(commands::resume::Args),
     /// Create and start a container
@@ -159,6 +166,7 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
         log,
     };
     match cli.command {
+        Command::Checkpoint(args) => commands::checkpoint::run(&context, args),
         Command::Create(args) => commands::create::run(&context, args),
         Command::Delete(args) => commands::delete::run(&context, &args),
         Command::Events(args) => commands::events::run(&context, &args),
@@ -168,6 +176,7 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
         Command::List(args) => commands::list::run(&context, &args),
         Command::Pause(args) => commands::pause::run(&context, &args),
         Command::Ps(args) => commands::ps::run(&context, &args),
+        Command::Restore(args) => commands::restore::run(&context, args),
         Command::Resume(args) => commands::resume::run(&context, &args),
         Command::Run(args) => commands::run::run(&context, args),
         Command::Spec(args) => commands::spec::run(&args),

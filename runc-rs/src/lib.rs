@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod create;

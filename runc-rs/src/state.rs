@@ -6,7 +6,8 @@
 //!     config.json         the specification as normalised, what exec reads
 //!     creating.lock       held by every process of an unfinished creation
 //!     update.lock         held while limits are changed
-//!     exec.fifo          the gate init waits at from creation until start
+//!     exec.fifo           the gate init waits at from creation until start
+//!     criu-root/          the root filesystem as a mount, while a restore goes on
 //! <root>/@seccomp/        programs of filters, see seccomp::cache; no id is so
 //! ```
 //! The record never holds a status: that is derived from the kernel and from
@@ -24,6 +25,8 @@ use std::str::FromStr;
 use base::file::{FileMode, PathContext as _, PathError, make_directories, read_bounded, replace};
 use base::time::Timestamp;
 use oci_spec::runtime::Spec;
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
@@ -266,12 +269,33 @@ impl ContainerDirectory {
         Ok(replace(&self.config(), &text, FileMode::Private)?)
     }
 
+    /// Returns the place where the root filesystem is mounted for a restore.
+    pub fn restored_root(&self) -> PathBuf {
+        self.path.join("criu-root")
+    }
+
+    /// Takes away what is mounted for a restore, and its place.
+    ///
+    /// # Errors
+    /// When it cannot be unmounted.
+    pub fn unmount_restored_root(&self) -> Result<(), PathError> {
+        let root = self.restored_root();
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        match rustix::mount::unmount(&root, flags) {
+            // Not there, or no mount.
+            Err(Errno::NOENT | Errno::INVAL) => {}
+            unmounted => unmounted.at("unmount", &root)?,
+        }
+        unless_gone(fs::remove_dir(&root)).at("remove", &root)
+    }
+
     /// Removes the directory, the record last, so that an interrupted removal
     /// can be repeated.
     ///
     /// # Errors
     /// When something cannot be removed.
     pub fn remove(&self) -> Result<(), StateError> {
+        self.unmount_restored_root()?;
         let record = self.path.join("state.json");
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -283,7 +307,8 @@ impl ContainerDirectory {
                 continue;
             }
             let removed = match path.symlink_metadata() {
-                Ok(meta) if meta.is_dir() => fs::remove_dir_all(&path),
+                // Never what is in it: that could be a root filesystem.
+                Ok(meta) if meta.is_dir() => fs::remove_dir(&path),
                 _ => fs::remove_file(&path),
             };
             unless_gone(removed).at("remove", &path)?;

@@ -243,6 +243,13 @@ pub fn may_execute(path: &CStr) -> io::Result<()> {
     zero_or_errno(result)
 }
 
+/// Returns a descriptor that the caller of this program named by its number and
+/// that is open ([`is_open`]); it is his for as long as this program runs.
+pub fn caller_descriptor(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: nothing here closes a descriptor that was not opened here.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
 /// Returns the signal with `number`, real-time ones included.
 pub fn signal_from_number(number: i32) -> rustix::process::Signal {
     // SAFETY: the number is only handed back to the kernel, which checks it;

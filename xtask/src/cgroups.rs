@@ -104,6 +104,45 @@ pub(crate) fn remove(cgroup: &str) -> Result<()> {
     Ok(())
 }
 
+/// Kills every process in a cgroup below those that are mounted in `top`, thawed
+/// where it is frozen.
+///
+/// # Errors
+/// Fails when the hierarchies cannot be read.
+pub(crate) fn kill_below(top: &Path) -> Result<()> {
+    for hierarchy in fs::read_dir(top).with_context(|| format!("read {}", top.display()))? {
+        let hierarchy = hierarchy.context("read a hierarchy")?.path();
+        for group in folders(&hierarchy) {
+            kill_in(&group)?;
+        }
+    }
+    Ok(())
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).collect()
+}
+
+fn kill_in(group: &Path) -> Result<()> {
+    for below in folders(group) {
+        kill_in(&below)?;
+    }
+    // One that is gone meanwhile has nobody in it.
+    let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let pids = members.lines().filter_map(|line| line.parse().ok());
+    for pid in pids.filter_map(rustix::process::Pid::from_raw) {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+    }
+    for (file, word) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        if group.join(file).exists() {
+            write_value(&group.join(file), word)?;
+        }
+    }
+    Ok(())
+}
+
 fn remove_tree(folder: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(()); // It was never made, or is gone already.

@@ -112,6 +112,10 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     let request = request(args, context.log)?;
     let target = exec::look_at(&record)?;
     let mut plan = exec::prepare(&directory, &record, &target, request)?;
+    if let Some(mask) = plan.scheduling.initial_affinity() {
+        // In the words that runc's users look for.
+        context.log.debug(&format!("nsexec: affinity: {mask}"));
+    }
     for warning in &plan.warnings {
         context.log.warn(warning);
     }

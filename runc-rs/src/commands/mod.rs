@@ -1,5 +1,6 @@
 //! One module per command, each with its arguments and a `run`.
 
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 pub mod events;
@@ -9,6 +10,7 @@ pub mod kill;
 pub mod list;
 pub mod pause;
 pub mod ps;
+pub mod restore;
 pub mod resume;
 pub mod run;
 pub mod spec;
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 use base::file::PathError;
 
 use crate::cgroup::CgroupError;
+use crate::checkpoint::CheckpointError;
 use crate::create::CreateError;
 use crate::exec::ExecError;
 use crate::handover::HandoverError;
@@ -68,6 +71,8 @@ pub enum CommandError {
     Rdt(#[from] RdtError),
     #[error(transparent)]
     Create(#[from] CreateError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Gate(#[from] GateError),
     #[error("unable to start container process")]
@@ -227,7 +232,7 @@ pub struct ContainerArgs {
 }
 
 /// Options of the commands that create a container.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct CreationArgs {
     /// Directory with config.json; the working directory by default
     #[arg(short, long)]

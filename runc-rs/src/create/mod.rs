@@ -5,6 +5,8 @@
 
 mod plan;
 
+pub(crate) use plan::resources;
+
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
 use crate::proc::ProcessIdentity;
 use crate::resources;
-use crate::rootfs::{RootfsError, RootfsFds, RootfsPlan};
+use crate::rootfs::{self, RootfsError, RootfsFacts, RootfsFds, RootfsPlan};
 use crate::seccomp::SeccompError;
 use crate::spec::{self, HostFacts, SpecError};
 use crate::state::{ContainerDirectory, ContainerName, KeyringMode, Record, StateError, Store};
@@ -102,12 +104,21 @@ pub struct Created {
 }
 
 /// What a specification comes to.
-struct Planned {
+#[derive(Debug)]
+pub(crate) struct Planned {
     /// As its author wrote it.
-    written: Spec,
+    pub written: Spec,
     /// With its gaps filled: what later processes are planned from.
-    normalised: Spec,
-    rootfs: RootfsPlan,
+    pub normalised: Spec,
+    pub rootfs: RootfsPlan,
+}
+
+/// A container of which there is a directory, and nothing else yet.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub directory: ContainerDirectory,
+    pub record: Record,
+    pub planned: Planned,
 }
 
 /// Creates a container. On failure nothing of it remains.
@@ -120,6 +131,32 @@ pub fn create(
     spec: Spec,
     request: &CreateRequest,
 ) -> Result<Created, CreateError> {
+    let Begun {
+        directory,
+        record,
+        planned,
+    } = begin(store, log, spec, request)?;
+    let hooks = planned.normalised.hooks().clone();
+    build(log, &directory, record.clone(), planned, request).inspect_err(|error| {
+        let foreign = matches!(error, CreateError::Cgroup(error) if error.is_foreign());
+        undo(log, &directory, (!foreign).then_some(&record));
+        if let CreateError::Init(_) = error {
+            // Hooks of the creation may have run: what they made is theirs to end.
+            hooks::run_poststop(hooks.as_ref(), &record, log);
+        }
+    })
+}
+
+/// Validates and plans a container, and reserves its directory.
+///
+/// # Errors
+/// What is wrong with the specification, or that the id is taken.
+pub(crate) fn begin(
+    store: &Store,
+    log: &Logger,
+    spec: Spec,
+    request: &CreateRequest,
+) -> Result<Begun, CreateError> {
     let facts = HostFacts::gather(&spec, &request.bundle)?;
     spec::validate(&spec, &facts)?;
     let linux = spec.linux().as_ref();
@@ -141,19 +178,25 @@ pub fn create(
             return Err(error);
         }
     };
-    let hooks = planned.normalised.hooks().clone();
-    build(log, &directory, record.clone(), planned, request).inspect_err(|error| {
-        // Groups somebody else uses are not ours to empty.
-        let foreign = matches!(
-            error,
-            CreateError::Cgroup(CgroupError::InUse(_) | CgroupError::Frozen(_))
-        );
-        undo(log, &directory, (!foreign).then_some(&record));
-        if let CreateError::Init(_) = error {
-            // Hooks of the creation may have run: what they made is theirs to end.
-            hooks::run_poststop(hooks.as_ref(), &record, log);
-        }
+    Ok(Begun {
+        directory,
+        record,
+        planned,
     })
+}
+
+/// Plans the root filesystem of a container that is there, as it was planned
+/// when it was created.
+///
+/// # Errors
+/// When the host has become another one.
+pub(crate) fn rootfs_again(
+    spec: &Spec,
+    record: &Record,
+) -> Result<(RootfsPlan, RootfsFacts), RootfsError> {
+    let (rootfs, bundle) = (&record.rootfs, &record.bundle);
+    let facts = RootfsFacts::gather(rootfs, bundle, &record.cgroup, RootSwitch::PivotRoot)?;
+    Ok((rootfs::plan(spec, &facts)?, facts))
 }
 
 fn new_record(
@@ -269,7 +312,7 @@ fn receive_terminal(socket: Option<OwnedFd>) -> Result<Option<OwnedFd>, CreateEr
 }
 
 /// Undoes a failed creation; what cannot be undone is logged.
-fn undo(log: &Logger, directory: &ContainerDirectory, record: Option<&Record>) {
+pub(crate) fn undo(log: &Logger, directory: &ContainerDirectory, record: Option<&Record>) {
     let warn = |error: &dyn std::error::Error| {
         log.warn(&format!("undo of create: {}", base::failure::chain(error)));
     };

@@ -58,11 +58,13 @@ pub(super) fn process(
     };
     // HOME is in the normalised specification.
     let planned = exec::plan(container, request, None, |_| String::new());
-    planned.map_err(|error| CreateError::Process(Box::new(error)))
+    let mut plan = planned.map_err(|error| CreateError::Process(Box::new(error)))?;
+    plan.scheduling = plan.scheduling.without_exec_affinity();
+    Ok(plan)
 }
 
 /// Returns the limits of `spec`.
-pub(super) fn resources(spec: &Spec) -> LinuxResources {
+pub(crate) fn resources(spec: &Spec) -> LinuxResources {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().clone());
     resources.unwrap_or_default()

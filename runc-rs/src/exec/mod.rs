@@ -156,11 +156,7 @@ pub fn prepare(
         status: directory.status(record),
         filter: filter(directory, &spec)?,
     };
-    let plan = plan(container, request, user, home)?;
-    if plan.process.exec_cpu_affinity().is_some() {
-        return Err(SpecError::Unsupported("process.execCPUAffinity").into());
-    }
-    Ok(plan)
+    plan(container, request, user, home)
 }
 
 /// Makes the container's filter, or takes it from the cache. It is done here,

@@ -102,6 +102,7 @@ fn enter(
     console: Option<BorrowedFd<'_>>,
     report: &OwnedFd,
 ) -> Result<(), String> {
+    plan.scheduling.apply_initial()?;
     for entrance in &plan.entrances {
         // "0" is the writer. A group that is gone fails: the process must not
         // run outside of the container's limits.

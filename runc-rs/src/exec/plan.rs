@@ -184,6 +184,9 @@ fn with_defaults(mut process: Process, own: &Process) -> Process {
     if process.no_new_privileges().is_none() {
         process.set_no_new_privileges(own.no_new_privileges());
     }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
+    }
     if process.oom_score_adj().is_none() {
         process.set_oom_score_adj(own.oom_score_adj());
     }

@@ -12,6 +12,8 @@ use crate::sys::process::{self, SchedulingAttributes};
 const CLASS_SHIFT: u32 = 13;
 /// The kernel's limit of NUMA nodes.
 const NODES: usize = 1024;
+/// The kernel's limit of CPUs.
+const CPUS: usize = 8192;
 const WORD_BITS: usize = u64::BITS as usize;
 
 /// What is set of a process before it executes its program.
@@ -20,6 +22,17 @@ pub struct SchedulingPlan {
     scheduler: Option<SchedulingAttributes>,
     io_priority: Option<i32>,
     memory: Option<MemoryPolicy>,
+    affinity: Affinity,
+}
+
+/// The CPUs a process may be on, as bit masks. `None` leaves that to the
+/// kernel, but for what the caller was bound to: that is taken back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Affinity {
+    /// Before it is moved into the container's control groups.
+    initial: Option<Vec<u64>>,
+    /// After that.
+    last: Option<Vec<u64>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +57,73 @@ pub fn plan(
             .map(io_priority)
             .transpose()?,
         memory: memory.map(memory_policy).transpose()?,
+        affinity: match process.exec_cpu_affinity() {
+            Some(wanted) => Affinity {
+                initial: cpus(wanted.initial().as_deref())?,
+                last: cpus(wanted.cpu_affinity_final().as_deref())?,
+            },
+            None => Affinity::default(),
+        },
     })
 }
 
+fn cpus(list: Option<&str>) -> Result<Option<Vec<u64>>, SpecError> {
+    let Some(list) = list.filter(|list| !list.is_empty()) else {
+        return Ok(None);
+    };
+    let wrong = SpecError::Invalid("process.execCPUAffinity is not made of lists of CPUs");
+    mask(list, CPUS).map(Some).ok_or(wrong)
+}
+
 impl SchedulingPlan {
+    /// Forgets what is meant for later processes only.
+    pub fn without_exec_affinity(self) -> Self {
+        Self {
+            affinity: Affinity::default(),
+            ..self
+        }
+    }
+
+    /// Returns the CPUs a process begins on, as a hexadecimal mask.
+    pub fn initial_affinity(&self) -> Option<String> {
+        let words = self.affinity.initial.as_ref()?.iter().rev();
+        let digits: String = words.map(|word| format!("{word:016x}")).collect();
+        Some(format!("0x{}", digits.trim_start_matches('0')))
+    }
+
+    /// Binds the calling process before it enters its control groups.
+    ///
+    /// # Errors
+    /// A message, when none of the CPUs can be had.
+    pub fn apply_initial(&self) -> Result<(), String> {
+        match &self.affinity.initial {
+            Some(mask) => process::set_affinity(mask)
+                .map_err(|error| format!("cannot set the initial CPU affinity: {error}")),
+            None => Ok(()),
+        }
+    }
+
+    fn apply_last(&self) -> Result<(), String> {
+        let Affinity { initial, last } = &self.affinity;
+        match (last, initial) {
+            (Some(mask), _) => process::set_affinity(mask)
+                .map_err(|error| format!("cannot set the final CPU affinity: {error}")),
+            (None, Some(_)) => Ok(()),
+            // As runc: a caller's own affinity is not the container's. What the
+            // kernel does not allow is no reason not to run.
+            (None, None) => {
+                process::set_affinity(&[u64::MAX; CPUS / WORD_BITS]).ok();
+                Ok(())
+            }
+        }
+    }
+
     /// Sets all of it for the calling process.
     ///
     /// # Errors
     /// A message that names what the kernel refused.
     pub fn apply(&self) -> Result<(), String> {
+        self.apply_last()?;
         if let Some(attributes) = &self.scheduler {
             process::set_scheduling(attributes).map_err(scheduler_error)?;
         }
@@ -147,26 +218,29 @@ fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<MemoryPolicy, SpecError> 
     })
 }
 
-/// Returns a list such as `0-1,3` as the kernel's bit mask.
 fn nodes(list: &str) -> Result<Vec<u64>, SpecError> {
-    let wrong = || SpecError::Invalid("linux.memoryPolicy.nodes is not a list of nodes");
-    let number = |text: &str| text.trim().parse::<usize>().ok().filter(|n| *n < NODES);
-    let mut mask = vec![0_u64; NODES / WORD_BITS];
+    let wrong = SpecError::Invalid("linux.memoryPolicy.nodes is not a list of nodes");
+    mask(list, NODES).ok_or(wrong)
+}
+
+/// Returns a list such as `0-1,3` as the kernel's bit mask, if it is one of
+/// numbers below `limit`.
+fn mask(list: &str, limit: usize) -> Option<Vec<u64>> {
+    let number = |text: &str| text.trim().parse::<usize>().ok().filter(|n| *n < limit);
+    let mut mask = vec![0_u64; limit / WORD_BITS];
     for range in list.split(',').filter(|range| !range.trim().is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = number(first).zip(number(last)).ok_or_else(wrong)?;
+        let (first, last) = (number(first)?, number(last)?);
         if first > last {
-            return Err(wrong());
+            return None;
         }
-        for node in first..=last {
-            mask[node / WORD_BITS] |= 1 << (node % WORD_BITS);
+        for bit in first..=last {
+            mask[bit / WORD_BITS] |= 1 << (bit % WORD_BITS);
         }
     }
-    match mask.iter().rposition(|word| *word != 0) {
-        Some(last) => mask.truncate(last + 1),
-        None => mask.clear(),
-    }
-    Ok(mask)
+    let length = mask.iter().rposition(|word| *word != 0);
+    mask.truncate(length.map_or(0, |last| last + 1));
+    Some(mask)
 }
 
 #[cfg(test)]
@@ -181,6 +255,23 @@ mod tests {
         for wrong in ["a", "3-1", "-1", "1024", "0-"] {
             assert!(nodes(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn cpus_are_told_as_one_number() {
+        let affinity = |initial| SchedulingPlan {
+            affinity: Affinity {
+                initial: cpus(initial).unwrap(),
+                last: None,
+            },
+            ..SchedulingPlan::default()
+        };
+        let told = |initial| affinity(initial).initial_affinity();
+        assert_eq!(told(Some("1")).as_deref(), Some("0x2"));
+        assert_eq!(told(Some("0-1")).as_deref(), Some("0x3"));
+        assert_eq!(told(Some("64")).as_deref(), Some("0x10000000000000000"));
+        assert_eq!(told(Some("")), None);
+        assert!(cpus(Some("9000")).is_err());
     }
 
     #[test]

@@ -27,6 +27,23 @@ pub(super) struct Beneath {
     root: OwnedFd,
 }
 
+/// Returns where `path` leads in the root `root`, without links; what is not
+/// there leads on as it is written.
+pub fn resolve(root: &impl AsFd, path: &Path) -> PathBuf {
+    let Ok(root) = root.as_fd().try_clone_to_owned() else {
+        return path.to_owned();
+    };
+    let root = Beneath::new(root);
+    for found in path.ancestors() {
+        if let Ok(there) = root.find(found, Links::Follow, Missing::Fail) {
+            let rest = path.strip_prefix(found).unwrap_or(Path::new(""));
+            // Name by name: an empty rest would add a slash.
+            return there.path.components().chain(rest.components()).collect();
+        }
+    }
+    path.to_owned()
+}
+
 /// What a path names.
 #[derive(Debug)]
 pub(super) struct Found {

@@ -31,6 +31,7 @@ mod root;
 mod sources;
 mod steps;
 
+pub use beneath::resolve;
 pub use console::console;
 pub use error::RootfsError;
 pub use facts::{CgroupMounts, Hierarchy, RootfsFacts};

@@ -90,6 +90,23 @@ pub fn set_scheduling(wanted: &SchedulingAttributes) -> io::Result<()> {
     zero_or_errno(result)
 }
 
+/// Binds the caller to the CPUs of a mask.
+///
+/// # Errors
+/// When it may be on none of them.
+pub fn set_affinity(cpus: &[u64]) -> io::Result<()> {
+    // SAFETY: the mask is as long as said and lives over the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            size_of_val(cpus),
+            cpus.as_ptr(),
+        )
+    };
+    zero_or_errno(result)
+}
+
 /// Sets the caller's I/O priority, class and level in one number.
 ///
 /// # Errors

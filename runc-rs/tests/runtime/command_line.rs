@@ -51,21 +51,6 @@ fn a_failed_start_is_explained_in_the_log() {
 }
 
 #[test]
-fn what_is_not_built_is_an_unknown_command() {
-    let bundle = Bundle::idle();
-    for command in ["checkpoint", "restore", "nope"] {
-        bundle
-            .runc(&[command, "c"])
-            .fails(1, "unrecognized subcommand");
-    }
-    bundle.runc(&["--nope", "list"]).fails(1, "--nope");
-    bundle
-        .runc(&["--systemd-cgroup", "list"])
-        .fails(1, "not supported");
-    bundle.runc(&["--rootless", "auto", "list"]).ok();
-}
-
-#[test]
 fn wrong_input_is_one_clear_error() {
     let bundle = Bundle::idle();
     bundle
@@ -163,4 +148,26 @@ fn version_and_features_are_what_engines_parse() {
     }
     let options = features["mountOptions"].as_array().unwrap();
     assert!(options.contains(&json!("rro")));
+}
+
+#[test]
+fn what_is_unknown_is_refused() {
+    let bundle = Bundle::idle();
+    let unknown = "unrecognized subcommand";
+    bundle.runc(&["nope", "c"]).fails(1, unknown);
+    bundle.runc(&["--nope", "list"]).fails(1, "--nope");
+    let systemd = bundle.runc(&["--systemd-cgroup", "list"]);
+    systemd.fails(1, "not supported");
+    bundle.runc(&["--rootless", "auto", "list"]).ok();
+}
+
+#[test]
+fn the_version_has_a_short_option() {
+    let bundle = Bundle::idle();
+    let long = bundle.runc(&["--version"]).ok();
+    assert_eq!(bundle.runc(&["-v"]).ok(), long);
+    assert!(
+        long.contains("\ncommit: ") && long.contains("\nspec: 1."),
+        "{long}"
+    );
 }

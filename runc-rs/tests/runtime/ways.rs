@@ -105,7 +105,11 @@ fn a_container_that_may_write_groups_is_in_every_hierarchy() {
     let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap();
     for line in groups.lines() {
         let name = line.split(':').nth(1).unwrap();
-        let is_mounted = name.is_empty() || mounted.contains(&format!("rw,{name}"));
+        let mark = match name {
+            "" => " - cgroup2 ".to_owned(),
+            name => format!("rw,{name}"),
+        };
+        let is_mounted = mounted.contains(&mark);
         assert!(!is_mounted || line.ends_with(&bundle.cgroup), "{groups}");
     }
     bundle.runc(&["delete", "--force", "c"]).ok();
@@ -225,4 +229,75 @@ fn a_starter_that_was_killed_leaves_a_container_that_can_be_started() {
     bundle.runc(&["start", "c"]).ok();
     wait_until("it runs", || bundle.status("c") == "running");
     bundle.runc(&["start", "c"]).fails(1, "it is running");
+}
+
+#[test]
+fn a_callers_cpus_are_not_the_containers() {
+    let script = "grep Cpus_allowed_list: /proc/self/status";
+    let mut bundle = Bundle::with_script(&format!("{script}; exec sleep 1000"));
+    let all = fs::read_to_string("/proc/self/status").unwrap();
+    let all = all
+        .lines()
+        .find(|line| line.starts_with("Cpus_allowed_list:"));
+    let all = format!("{}\n", all.unwrap());
+    let bound = |bundle: &Bundle, arguments: &[&str]| {
+        let command = bundle.command(arguments);
+        let mut bound = Command::new("taskset");
+        bound.args(["--cpu-list", "0"]).arg(command.get_program());
+        bound.args(command.get_args());
+        if let Some(directory) = command.get_current_dir() {
+            bound.current_dir(directory);
+        }
+        finish(bound).ok()
+    };
+    bundle.config["process"]["args"] = json!(["sh", "-c", script]);
+    assert_eq!(bound(&bundle, &["run", "a"]), all);
+    bundle.config["process"]["args"] = json!(["sleep", "1000"]);
+    bundle.config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+    bundle.start("b");
+    assert_eq!(bundle.exec("b", script), "Cpus_allowed_list:\t0\n");
+    bundle.runc(&["delete", "--force", "b"]).ok();
+    bundle.config["process"]["execCPUAffinity"] = json!(null);
+    bundle.start("c");
+    assert_eq!(bound(&bundle, &["exec", "c", "sh", "-c", script]), all);
+}
+
+#[test]
+fn without_criu_a_checkpoint_says_so_and_the_container_goes_on() {
+    let bundle = Bundle::idle();
+    let image = bundle.path().join("image");
+    let image = image.to_str().unwrap();
+    bundle.start("c");
+    let mut checkpoint = bundle.command(&["checkpoint", "--image-path", image, "c"]);
+    checkpoint.env("PATH", bundle.path());
+    finish(checkpoint).fails(1, "cannot run criu");
+    assert_eq!(bundle.status("c"), "running");
+    let parent = [
+        "checkpoint",
+        "--image-path",
+        image,
+        "--parent-path",
+        "/x",
+        "c",
+    ];
+    bundle.runc(&parent).fails(1, "--parent-path");
+    let restore = ["restore", "-d", "--image-path", image, "d"];
+    bundle
+        .runc(&restore)
+        .fails(1, "container's cgroup is not empty");
+    assert_eq!(
+        bundle.status("c"),
+        "running",
+        "its groups are not the other's"
+    );
+    bundle.runc(&["delete", "--force", "c"]).ok();
+    let mut restore = bundle.command(&restore);
+    restore.env("PATH", bundle.path());
+    finish(restore).fails(1, "cannot run criu");
+    bundle.assert_clean();
+    bundle.runc(&["create", "e"]).ok();
+    let created = ["checkpoint", "--image-path", image, "e"];
+    bundle
+        .runc(&created)
+        .fails(1, "cannot checkpoint container e: it is created");
 }

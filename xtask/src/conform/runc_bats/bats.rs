@@ -2,12 +2,14 @@
 //! what bats says of each test (TAP).
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroups;
 use crate::process::Cmd;
 use crate::workspace::{read_text, write_file};
 
@@ -102,7 +104,10 @@ fn run_file(file: &Path, runtime: &str, filter: &str, printed: &Path) -> Result<
     let mut watched = Watched::new(printed, runtime);
     while !running.has_ended()? {
         std::thread::sleep(POLL);
-        watched.look()?;
+        if watched.look()? == Verdict::Hopeless {
+            running.stop()?;
+            break;
+        }
         ensure!(
             watched.begun.elapsed() < FILE_LIMIT,
             "{FILE_LIMIT:?} are over"
@@ -121,8 +126,16 @@ struct Watched<'a> {
     begun: Instant,
     changed: Instant,
     length: u64,
-    /// The runtime was ended already, and the test goes on all the same.
-    is_stubborn: bool,
+    /// How often something was ended, and the test goes on all the same.
+    kills: usize,
+}
+
+/// What is done about a file of tests.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    GoesOn,
+    /// Nothing of it ends by being killed.
+    Hopeless,
 }
 
 impl<'a> Watched<'a> {
@@ -134,37 +147,45 @@ impl<'a> Watched<'a> {
             begun: now,
             changed: now,
             length: 0,
-            is_stubborn: false,
+            kills: 0,
         }
     }
 
     /// Ends what a test that takes too long waits for: the runtime, and then
     /// the test itself, which has no ending then.
-    fn look(&mut self) -> Result<()> {
+    fn look(&mut self) -> Result<Verdict> {
         let length = std::fs::metadata(self.printed).map_or(0, |found| found.len());
         if length != self.length {
-            (self.length, self.changed) = (length, Instant::now());
-            self.is_stubborn = false;
+            (self.length, self.changed, self.kills) = (length, Instant::now(), 0);
         }
-        let limit = if self.is_stubborn {
+        let limit = if self.kills > 0 {
             STUBBORN_LIMIT
         } else {
             TEST_LIMIT
         };
         if self.changed.elapsed() < limit {
-            return Ok(());
+            return Ok(Verdict::GoesOn);
         }
         println!("ending a test that went on for {limit:?}");
         let name = Path::new(self.runtime).file_name().unwrap_or_default();
-        let (how, what) = match self.is_stubborn {
-            false => ("--exact", name),
-            true => ("--full", "bats-exec-test".as_ref()),
+        let (how, what) = match self.kills {
+            0 => ("--exact", name),
+            1 => ("--full", "bats-exec-test".as_ref()),
+            _ => return Ok(Verdict::Hopeless),
         };
         // That nobody was found is no error.
-        let kill = Cmd::new("pkill").args(["--signal", "KILL", how]).arg(what);
-        kill.status()?;
-        (self.changed, self.is_stubborn) = (Instant::now(), true);
-        Ok(())
+        let kill = |how: &str, what: &OsStr| {
+            let kill = Cmd::new("pkill").args(["--signal", "KILL", how]).arg(what);
+            kill.status().map(drop)
+        };
+        kill(how, what)?;
+        if self.kills > 0 {
+            // The next test finds nothing of this one.
+            kill("--exact", "criu".as_ref())?;
+            cgroups::kill_below(Path::new("/sys/fs/cgroup"))?;
+        }
+        (self.changed, self.kills) = (Instant::now(), self.kills + 1);
+        Ok(Verdict::GoesOn)
     }
 }
 
