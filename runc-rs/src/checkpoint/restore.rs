@@ -70,7 +70,7 @@ pub fn restore(
 fn build(begun: Begun, request: &RestoreRequest) -> Result<Restored, CheckpointError> {
     let Begun {
         directory,
-        mut record,
+        record,
         planned,
     } = begun;
     let spec = planned.normalised;

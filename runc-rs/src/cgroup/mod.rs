@@ -1,9 +1,10 @@
 //! The control groups of one container: where they are, who is in them, freezing, removal.
 //!
-//! Creation, joining and limits at creation are libcontainer's; this module
-//! names the same directories it uses, refuses ones that are in use, and does
-//! all that comes later without reading the mount table again, since the
-//! directories are in the container's record.
+//! Making, limiting and joining them is `resources`'; this module names them,
+//! refuses ones that are in use, and does all that comes later without reading
+//! the mount table again, since the directories are in the container's record.
+
+mod layout;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,30 +16,12 @@ use base::file::{PathContext as _, PathError, read_bounded};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
+pub use layout::Layout;
+
 const ROOT: &str = "/sys/fs/cgroup";
-/// What begins the name of a v1 hierarchy without a controller.
-const NAMED: &str = "name=";
 /// What the tree of v2 beside those of v1 goes by: it has no controller.
 pub const HYBRID: &str = "unified";
-/// The v1 controllers whose hierarchies a container joins, by the name of the
-/// directory they are mounted on.
-const V1_CONTROLLERS: [&str; 13] = [
-    "blkio",
-    "cpu",
-    "cpuacct",
-    "cpuset",
-    "devices",
-    "freezer",
-    "hugetlb",
-    "memory",
-    "net_cls",
-    "net_prio",
-    "perf_event",
-    "pids",
-    "rdma",
-];
 const PROCS_LIMIT_BYTES: u64 = 16 << 20;
-const MOUNTS_LIMIT_BYTES: u64 = 64 << 20;
 /// Child groups of a container deeper than this are not ours to follow.
 const DEPTH_LIMIT: usize = 32;
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
@@ -75,15 +58,6 @@ impl CgroupError {
     }
 }
 
-/// How control groups are mounted on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Layout {
-    /// One hierarchy (v2).
-    Unified,
-    /// One hierarchy per controller (v1, also hybrid): name to mount point.
-    Split(BTreeMap<String, PathBuf>),
-}
-
 /// The directories of one container's control groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,68 +81,6 @@ pub enum Directories {
 pub enum Freezer {
     Frozen,
     Thawed,
-}
-
-impl Layout {
-    /// Asks the host.
-    ///
-    /// # Errors
-    /// When no control groups are mounted.
-    pub fn detect() -> Result<Self, CgroupError> {
-        const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
-        let root = rustix::fs::statfs(ROOT).at("look at", ROOT)?;
-        if root.f_type as u64 == CGROUP2_SUPER_MAGIC {
-            return Ok(Self::Unified);
-        }
-        let table = Path::new("/proc/self/mountinfo");
-        let table = read_bounded(table, MOUNTS_LIMIT_BYTES)?;
-        let mounts = parse_v1_mounts(&String::from_utf8_lossy(&table));
-        match mounts.is_empty() {
-            true => Err(CgroupError::NotMounted),
-            false => Ok(Self::Split(mounts)),
-        }
-    }
-}
-
-/// Returns the mount points of v1 controllers in a mountinfo table; where one
-/// is mounted twice, the first.
-fn parse_v1_mounts(table: &str) -> BTreeMap<String, PathBuf> {
-    let mut mounts = BTreeMap::new();
-    for line in table.lines() {
-        let Some((front, back)) = line.split_once(" - ") else {
-            continue;
-        };
-        let Some(mount_point) = front.split(' ').nth(4).map(Path::new) else {
-            continue;
-        };
-        for name in hierarchy_names(mount_point, back) {
-            let place = mounts.entry(name.to_owned());
-            place.or_insert_with(|| mount_point.to_owned());
-        }
-    }
-    // Alone it is none of v1's.
-    if mounts.keys().eq([HYBRID]) {
-        mounts.clear();
-    }
-    mounts
-}
-
-/// Returns what a mounted hierarchy goes by: its controllers, or its name.
-fn hierarchy_names<'a>(mount_point: &'a Path, back: &'a str) -> Vec<&'a str> {
-    if back.starts_with("cgroup2 ") {
-        return vec![HYBRID];
-    }
-    if !back.starts_with("cgroup ") {
-        return Vec::new();
-    }
-    let options = back.rsplit(' ').next().unwrap_or_default();
-    let mut options = options.split(',');
-    if let Some(name) = options.find(|option| option.starts_with(NAMED)) {
-        return vec![name];
-    }
-    let name = mount_point.file_name().and_then(|name| name.to_str());
-    let names = name.unwrap_or_default().split(',');
-    names.filter(|name| V1_CONTROLLERS.contains(name)).collect()
 }
 
 impl Cgroup {
@@ -504,6 +416,7 @@ fn is_gone(error: &PathError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::layout::parse_v1_mounts;
     use super::*;
 
     fn split() -> Layout {
