@@ -60,7 +60,11 @@ struct Prepared {
 
 fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Prepared, String> {
     enter_namespaces(plan, &inheritance.namespaces, line)?;
-    let mut points = Points { plan, line };
+    let mut points = Points {
+        plan,
+        line,
+        is_grouped: false,
+    };
     rootfs::perform(&plan.rootfs, inheritance.rootfs, &mut points)
         .map_err(|error| base::failure::chain(&error))?;
     if let Some(socket) = &inheritance.console {
@@ -123,11 +127,24 @@ fn enter_namespaces(plan: &InitPlan, joined: &[OpenNamespace], line: &Line) -> R
 struct Points<'a> {
     plan: &'a InitPlan,
     line: &'a Line,
+    /// Whether the parent has said that this process is in its groups: that
+    /// comes when it is so, whatever is asked meanwhile.
+    is_grouped: bool,
+}
+
+impl Points<'_> {
+    fn await_groups(&mut self) -> Result<(), String> {
+        if !self.is_grouped {
+            self.line.expect(&Word::Grouped)?;
+            self.is_grouped = true;
+        }
+        Ok(())
+    }
 }
 
 impl RootfsHooks for Points<'_> {
     fn cgroup_ready(&mut self) -> Result<(), String> {
-        self.line.expect(&Word::Grouped)?;
+        self.await_groups()?;
         if !self.plan.namespaces.is_new(T::Cgroup) {
             return Ok(());
         }
@@ -152,6 +169,8 @@ impl RootfsHooks for Points<'_> {
     }
 
     fn mount_source(&mut self, request: &SourceRequest) -> Result<OwnedFd, String> {
+        // Else its word would be taken for the answer.
+        self.await_groups()?;
         let index = i32::try_from(request.index).map_err(failed("count mounts"))?;
         let asked = self.line.say(&Word::Source(index));
         asked.map_err(failed("ask for the source of a mount"))?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -300,4 +301,26 @@ fn without_criu_a_checkpoint_says_so_and_the_container_goes_on() {
     bundle
         .runc(&created)
         .fails(1, "cannot checkpoint container e: it is created");
+}
+
+/// The runtime opens what the user namespace cannot reach. What it has to say
+/// meanwhile, that the groups are there, was once taken for the answer.
+#[test]
+fn sources_out_of_reach_are_mounted_in_any_order() {
+    let mut bundle = Bundle::with_script("readlink /mnt/word");
+    bundle.use_user_namespace();
+    let hidden = bundle.path().join("hidden");
+    fs::create_dir(&hidden).unwrap();
+    fs::create_dir(hidden.join("source")).unwrap();
+    symlink("reached", hidden.join("source/word")).unwrap();
+    let closed = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
+    fs::set_permissions(&hidden, closed).unwrap();
+    let mount = json!({"destination": "/mnt", "type": "bind", "options": ["bind", "ro"],
+        "source": hidden.join("source")});
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.insert(0, mount);
+    assert_eq!(bundle.runc(&["run", "c"]).ok(), "reached\n");
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.rotate_left(1);
+    assert_eq!(bundle.runc(&["run", "c"]).ok(), "reached\n");
 }

@@ -123,6 +123,14 @@ pub(crate) fn folder(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// Fails when it does not answer in time.
 pub(crate) fn start_docker() -> Result<Background> {
+    start_docker_with(&[])
+}
+
+/// Starts dockerd with more options.
+///
+/// # Errors
+/// Fails when it does not answer in time.
+pub(crate) fn start_docker_with(options: &[&str]) -> Result<Background> {
     let folder = folder("docker")?;
     let mut daemon = Cmd::new("dockerd")
         .arg("--data-root")
@@ -141,6 +149,7 @@ pub(crate) fn start_docker() -> Result<Background> {
         ])
         .arg("--host")
         .arg(format!("unix://{DOCKER_SOCKET}"))
+        .args(options)
         .background(Path::new("/data/dockerd.log"))?;
     daemon.wait_until(READY_LIMIT, || UnixStream::connect(DOCKER_SOCKET).is_ok())?;
     command(Who::Docker).arg("version").read()?;

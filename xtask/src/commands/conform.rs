@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use crate::conform::{self, docker_smoke, runc_bats};
+use crate::conform::{self, docker_smoke, runc_bats, runtime_smoke};
 
 /// Which suite, and how.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,8 @@ enum Suite {
     DockerSmoke(docker_smoke::Arguments),
     /// runc's own suite, on an OCI runtime
     RuncBats(runc_bats::Arguments),
+    /// podman and ctr, on an OCI runtime
+    RuntimeSmoke(runtime_smoke::Arguments),
 }
 
 /// Runs the suite in a tree of its own.
@@ -30,6 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.suite {
         Suite::DockerSmoke(arguments) => docker_smoke::run(arguments),
         Suite::RuncBats(arguments) => runc_bats::run(arguments),
+        Suite::RuntimeSmoke(arguments) => runtime_smoke::run(arguments),
     }
 }
 

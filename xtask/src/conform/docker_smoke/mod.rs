@@ -1,11 +1,10 @@
 //! `conform docker-smoke`: rows of command lines of the stock docker client.
 
-mod rows;
-mod suite;
+pub(super) mod suite;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::bench::{Who, daemons};
 use crate::commands::{dist, peers};
@@ -22,6 +21,9 @@ pub(super) const NAME: &str = "docker-smoke";
 pub(crate) struct Arguments {
     #[arg(long, default_value = "ours")]
     against: Against,
+    /// The OCI runtime that dockerd is to use, in place of its own
+    #[arg(long, value_name = "PATH", conflicts_with = "record")]
+    runtime: Option<PathBuf>,
     /// Runs only the rows whose name contains this
     #[arg(long, default_value = "")]
     filter: String,
@@ -66,6 +68,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         dist::programs()?;
         let to = daemons::OURS.trim_start_matches('/');
         entry = entry.bind(Bind::new(dist::folder(), to, Access::ReadOnly));
+    }
+    if let Some(runtime) = &arguments.runtime {
+        ensure!(
+            arguments.against == Against::Dockerd,
+            "--runtime goes with --against dockerd"
+        );
+        let runtime = runtime.canonicalize().context("find the runtime")?;
+        let to = suite::RUNTIME.trim_start_matches('/');
+        entry = entry.bind(Bind::new(runtime, to, Access::ReadOnly));
     }
     let code = entry.run()?;
     if arguments.record && arguments.against == Against::Dockerd {
