@@ -25,6 +25,8 @@ struct Exceptions {
 struct Exception {
     test: String,
     reason: String,
+    /// Of the suite of this version alone.
+    suite: Option<String>,
 }
 
 fn reference_file(version: &str) -> PathBuf {
@@ -87,7 +89,7 @@ pub(super) fn judge(version: &str, results: &Results, partial: bool) -> Result<(
     if partial {
         expected.retain(|test| results.contains_key(*test));
     }
-    let exceptions = exceptions()?;
+    let exceptions = exceptions(version)?;
     let passed = passed(results);
     let lost: Vec<&&str> = expected
         .iter()
@@ -115,9 +117,10 @@ pub(super) fn judge(version: &str, results: &Results, partial: bool) -> Result<(
     }
 }
 
-fn exceptions() -> Result<BTreeMap<String, String>> {
+fn exceptions(version: &str) -> Result<BTreeMap<String, String>> {
     let text = read_text(&workspace::path(EXCEPTIONS))?;
     let parsed: Exceptions = toml::from_str(&text).with_context(|| EXCEPTIONS.to_owned())?;
-    let pairs = parsed.exception.into_iter();
-    Ok(pairs.map(|one| (one.test, one.reason)).collect())
+    let of_suite = |one: &Exception| one.suite.as_deref().is_none_or(|suite| suite == version);
+    let all = parsed.exception.into_iter().filter(of_suite);
+    Ok(all.map(|one| (one.test, one.reason)).collect())
 }
