@@ -28,5 +28,6 @@ pub mod spec;
 pub mod state;
 pub mod sys;
 pub mod terminal;
+pub mod untrusted;
 
 pub use cli::main;

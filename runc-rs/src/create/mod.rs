@@ -5,7 +5,7 @@
 
 mod plan;
 
-pub(crate) use plan::resources;
+pub(crate) use plan::{reach, resources};
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;

@@ -72,7 +72,7 @@ pub(crate) fn resources(spec: &Spec) -> LinuxResources {
 
 /// Returns which hierarchies of v1 the container joins. One that is shown its
 /// groups to write, as for an init system of its own, needs them everywhere.
-pub(super) fn reach(spec: &Spec) -> Reach {
+pub(crate) fn reach(spec: &Spec) -> Reach {
     let writes = |mount: &Mount| {
         let options = mount.options().iter().flatten();
         let is_cgroup = mount.typ().as_deref() == Some("cgroup");

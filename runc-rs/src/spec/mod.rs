@@ -22,6 +22,7 @@ use crate::seccomp::SeccompError;
 pub const OCI_VERSION: &str = "1.2.1";
 
 pub use facts::HostFacts;
+pub(crate) use lenient::parse as read;
 pub use normalise::normalise;
 pub(crate) use normalise::{DEFAULT_UMASK, normalise_process};
 pub use validate::validate;
