@@ -1,10 +1,36 @@
 //! From a container's network options to netd's requests.
 
+use std::time::{Duration, Instant};
+
 use base::Instance;
 use engine_model::container::{DnsConfig, NetworkEndpoint, PortConfig};
-use netd_api::{Dns, EndpointRequest, HostPorts, NetworkConfig, PortRequest, Protocol};
+use netd_api::{Dns, EndpointRequest, HostPorts, NetworkConfig, PREDEFINED, PortRequest, Protocol};
 
 use crate::error::{OrFail as _, Result, invalid, not_found};
+
+/// How long netd may take to make the networks of a new installation.
+const PREDEFINED_LIMIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(2);
+
+/// Waits until the networks that every installation has are there: netd makes
+/// them when it first starts, and clients come at once. Returns whether they are.
+pub async fn await_predefined(instance: &Instance) -> bool {
+    let deadline = Instant::now() + PREDEFINED_LIMIT;
+    let are_there = || {
+        let all = netd_api::query::networks(instance).unwrap_or_default();
+        let is_there = |name: &str| all.iter().any(|network| network.name == name);
+        PREDEFINED.iter().all(|(name, _)| is_there(name))
+    };
+    loop {
+        if are_there() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
 
 /// Finds a network by name, id or unambiguous beginning of its id.
 ///
@@ -82,5 +108,49 @@ pub fn dns(dns: &DnsConfig) -> Dns {
         servers: dns.servers.clone(),
         search: dns.search.clone(),
         options: dns.options.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::file::{FileMode, replace};
+    use base::{NetworkId, Timestamp};
+
+    use super::*;
+
+    fn write(instance: &Instance, name: &str, driver: netd_api::NetworkDriver) {
+        let network = NetworkConfig {
+            id: NetworkId::random(),
+            name: name.to_owned(),
+            driver,
+            created: Timestamp::now(),
+            ipv4: None,
+            internal: false,
+            labels: Default::default(),
+            options: Default::default(),
+            interface: None,
+        };
+        let path = instance.networks().join(format!("{}.json", network.id));
+        let text = serde_json::to_vec(&network).unwrap();
+        replace(&path, &text, FileMode::Private).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_default_networks_are_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let (root, run) = (place.path().join("root"), place.path().join("run"));
+        let instance = Instance::open(&root, &run, None).unwrap();
+        std::fs::create_dir_all(instance.networks()).unwrap();
+        let (first, others) = PREDEFINED.split_first().unwrap();
+        write(&instance, first.0, first.1);
+        let late = async {
+            tokio::time::sleep(10 * POLL).await;
+            for (name, driver) in others {
+                write(&instance, name, *driver);
+            }
+        };
+        let begun = Instant::now();
+        let (are_there, ()) = tokio::join!(await_predefined(&instance), late);
+        assert!(are_there && begun.elapsed() >= 10 * POLL);
     }
 }

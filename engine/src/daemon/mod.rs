@@ -24,6 +24,7 @@ use events::{Log, LogOptions, Verify};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bus::Bus;
+use crate::container::network;
 use crate::container::registry::Registry;
 use crate::container::{Container, adopt, exit, store};
 use crate::{Binaries, Engine, Leaving, api, config};
@@ -87,6 +88,9 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
         .await
         .context("the event log cannot be followed")?;
     adopt_all(&engine, removing).await;
+    if !network::await_predefined(&engine.instance).await {
+        tracing::warn!("netd has not made the default networks yet");
+    }
     let upkeep = tokio::spawn(upkeep::run(engine.clone()));
     notify::ready();
     let stop = wait_for_end();

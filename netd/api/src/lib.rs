@@ -16,7 +16,8 @@ pub use attach::{
     PortRequest, Protocol, PublishedPort,
 };
 pub use network::{
-    CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, Reconciled, RemoveNetwork,
+    CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Reconciled,
+    RemoveNetwork,
 };
 
 pub use renamed::{CONTAINER_RENAMED, Renamed};

@@ -20,6 +20,13 @@ pub enum NetworkDriver {
     Null,
 }
 
+/// The networks every installation has, in the order they are made.
+pub const PREDEFINED: [(&str, NetworkDriver); 3] = [
+    ("bridge", NetworkDriver::Bridge),
+    ("host", NetworkDriver::Host),
+    ("none", NetworkDriver::Null),
+];
+
 /// A network as `<root>/networks/<id>.json` holds it. netd makes `bridge`,
 /// `host` and `none` when it first starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

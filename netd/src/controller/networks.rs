@@ -3,19 +3,13 @@
 use base::id::is_valid_name;
 use base::{FailureKind, NetworkId, RequestId, Timestamp};
 use ipnet::Ipv4Net;
-use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved};
+use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED};
 
 use super::{ControlError, Controller};
 use crate::plan::network::{MASQUERADE_OPTION, MTU_OPTION, plan_create, plan_remove};
 use crate::pools::{self, PoolError, Wanted};
 use crate::state::Phase;
 
-/// The networks every installation has.
-pub const PREDEFINED: [(&str, NetworkDriver); 3] = [
-    ("bridge", NetworkDriver::Bridge),
-    ("host", NetworkDriver::Host),
-    ("none", NetworkDriver::Null),
-];
 /// What an option of Docker's bridge driver begins with: one we do not know
 /// would be a promise not kept.
 const DRIVER_OPTIONS: &str = "com.docker.network.";
@@ -102,6 +96,7 @@ impl Controller {
             if self.state().network_named(name).is_some() {
                 continue;
             }
+            self.steps.reached("make predefined network");
             let network = self.register_network(&CreateNetwork {
                 id: NetworkId::random(),
                 name: name.to_owned(),
