@@ -50,6 +50,9 @@ struct Global {
     /// Log steps too
     #[arg(long)]
     debug: bool,
+    /// For tests: kills itself at this step
+    #[arg(long, hide = true)]
+    die_at_step: Option<u32>,
     /// Use systemd for control groups: not supported
     #[arg(long)]
     systemd_cgroup: bool,
@@ -117,6 +120,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(fatal) = cli.global.die_at_step {
+        log.die_at(fatal);
+    }
     let result = preserved.and_then(|()| dispatch(cli, &log));
     result.unwrap_or_else(|failure| {
         match failure.speaker() {

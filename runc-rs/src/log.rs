@@ -5,6 +5,7 @@
 //! `level`, `msg` and an RFC 3339 `time`. The file is opened for appending, so
 //! that several runtime processes may share it.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -45,6 +46,8 @@ pub struct Logger {
     file: Option<File>,
     format: LogFormat,
     verbosity: Verbosity,
+    /// After as many steps the program kills itself, for tests.
+    steps_left: Cell<Option<u32>>,
 }
 
 #[derive(Serialize)]
@@ -70,7 +73,13 @@ impl Logger {
             file,
             format,
             verbosity,
+            steps_left: Cell::new(None),
         })
+    }
+
+    /// Makes the program kill itself at its step number `fatal`, from one on.
+    pub fn die_at(&self, fatal: u32) {
+        self.steps_left.set(Some(fatal));
     }
 
     /// Logs what made the command fail; always shown on standard error too.
@@ -101,6 +110,20 @@ impl Logger {
         self.append(Level::Debug, message);
         if self.file.is_none() {
             eprintln!("runc-rs: debug: {message}");
+        }
+    }
+
+    /// Tells of a step that has been done, as `debug`: if the program were killed
+    /// now, what is on the host would be another thing than before.
+    pub fn step(&self, message: &str) {
+        self.debug(message);
+        match self.steps_left.get() {
+            Some(1) => {
+                let own = rustix::process::getpid();
+                // Nothing can be done about a failure, and none can happen.
+                rustix::process::kill_process(own, rustix::process::Signal::KILL).ok();
+            }
+            left => self.steps_left.set(left.map(|left| left.saturating_sub(1))),
         }
     }
 

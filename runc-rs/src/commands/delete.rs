@@ -62,13 +62,17 @@ pub(super) fn remove(
         Some(_) => kill_init(record)?,
         None => end_creation(directory, record)?,
     }
+    context.log.step("ended init");
     record.cgroup.kill_all()?;
+    context.log.step("ended the others");
     record.cgroup.remove()?;
+    context.log.step("removed the control groups");
     let hooks = directory
         .load_spec()
         .ok()
         .and_then(|mut spec| spec.hooks_mut().take());
     directory.remove()?;
+    context.log.step("removed the directory");
     hooks::run_poststop(hooks.as_ref(), record, context.log);
     Ok(())
 }

@@ -130,8 +130,9 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
         Attachment::Foreground => Some(Signals::block()?),
         Attachment::Detached => None,
     };
+    context.log.step("planned the process");
     let (started, master) = perform(&target, &plan, &console)?;
-    context.log.debug("started the process");
+    context.log.step("started the process");
     tell(started, pid_file.as_deref(), pidfd_socket.as_ref()).inspect_err(|_| kill(started))?;
     let Some(signals) = signals else {
         return Ok(ExitCode::SUCCESS);

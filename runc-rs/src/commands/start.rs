@@ -38,8 +38,7 @@ pub(super) fn start(
     (directory, record, spec): (&ContainerDirectory, &Record, &Spec),
     init: Option<&Init>,
 ) -> Result<(), Failure> {
-    gate::open(&directory.gate())?;
-    context.log.debug("opened the gate");
+    gate::open(&directory.gate(), context.log)?;
     if let Some(init) = init {
         init.wait_executed()?;
     }

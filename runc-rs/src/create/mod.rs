@@ -170,7 +170,7 @@ pub(crate) fn begin(
         written: spec,
     };
     let directory = store.reserve(&request.id)?;
-    log.debug("reserved the container's directory");
+    log.step("reserved the container's directory");
     let record = match new_record(request, &planned.normalised, facts, cgroup) {
         Ok(record) => record,
         Err(error) => {
@@ -238,8 +238,8 @@ fn build(
     // Held by what is cloned from here on as well, so that delete can tell
     // when nothing of a killed creation is left.
     let _lock = FileLock::acquire(&directory.creation_lock())?;
-    directory.save(&record)?;
-    directory.save_spec(&spec)?;
+    log.step("locked the creation");
+    write_down(log, directory, &record, &spec)?;
     let process = plan::process(directory, &spec, &record, request.preserve_fds)?;
     for warning in &process.warnings {
         log.warn(warning);
@@ -256,12 +256,17 @@ fn build(
         console,
         gate: gate::build(&directory.gate())?,
     };
-    let init = make(&mut record.cgroup, &plan, &spec, inheritance)?;
+    log.step("made the gate");
+    let resources = plan::resources(&spec);
+    let mut work = Work::new(&mut record.cgroup, &resources, &plan, &spec, log);
+    let init = make(&plan, inheritance, &mut work)?;
+    log.step("init waits at the gate");
     let finished = finish(directory, &mut record, init.pid, request);
     let terminal = finished
         .and_then(|()| send_pidfd(pidfd_socket.as_ref(), init.pid))
         .and_then(|()| receive_terminal(ours))
         .inspect_err(|_| init.kill())?;
+    log.step("wrote init's process id");
     Ok(Created {
         directory: directory.clone(),
         record,
@@ -271,17 +276,27 @@ fn build(
     })
 }
 
-fn make(
-    cgroup: &mut Cgroup,
-    plan: &InitPlan,
+fn write_down(
+    log: &Logger,
+    directory: &ContainerDirectory,
+    record: &Record,
     spec: &Spec,
+) -> Result<(), StateError> {
+    directory.save(record)?;
+    log.step("wrote the record");
+    directory.save_spec(spec)?;
+    log.step("wrote the specification");
+    Ok(())
+}
+
+fn make(
+    plan: &InitPlan,
     inheritance: Inheritance,
+    work: &mut Work<'_>,
 ) -> Result<Init, CreateError> {
-    let resources = plan::resources(spec);
-    let mut work = Work::new(cgroup, &resources, plan, spec);
     let group = work.prepare()?;
     let group = group.as_ref().map(|group| group.as_fd());
-    Ok(init::make(plan, inheritance, group, &mut work)?)
+    Ok(init::make(plan, inheritance, group, work)?)
 }
 
 fn finish(

@@ -16,6 +16,8 @@ use base::file::{PathContext as _, PathError};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat};
 use rustix::io::Errno;
 
+use crate::log::Logger;
+
 const GO: &[u8] = b"s";
 
 /// Says why a container could not be started.
@@ -67,7 +69,7 @@ pub fn is_waited_at(path: &Path) -> bool {
 ///
 /// # Errors
 /// `Open` when somebody was faster, or nobody waits there any more.
-pub fn open(path: &Path) -> Result<(), GateError> {
+pub fn open(path: &Path, log: &Logger) -> Result<(), GateError> {
     let gate = match open_to_write(path) {
         Err(Errno::NOENT) => return Err(GateError::Open),
         Err(Errno::NXIO) => {
@@ -85,8 +87,12 @@ pub fn open(path: &Path) -> Result<(), GateError> {
     if !path.exists() {
         return Err(GateError::Open);
     }
+    log.step("locked the gate");
     rustix::io::write(&gate, GO).at("write", path)?;
-    Ok(remove(path)?)
+    log.step("opened the gate");
+    remove(path)?;
+    log.step("removed the gate");
+    Ok(())
 }
 
 fn open_to_write(path: &Path) -> rustix::io::Result<OwnedFd> {
@@ -104,6 +110,11 @@ fn remove(path: &Path) -> Result<(), PathError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{LogFormat, Verbosity};
+
+    fn log() -> Logger {
+        Logger::open(None, LogFormat::Text, Verbosity::Normal).unwrap()
+    }
 
     #[test]
     fn one_of_many_opens_it() {
@@ -112,7 +123,7 @@ mod tests {
         let gate = build(&path).unwrap();
         let winners = std::thread::scope(|scope| {
             let tries: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| open(&path).is_ok()))
+                .map(|_| scope.spawn(|| open(&path, &log()).is_ok()))
                 .collect();
             let tries = tries.into_iter().map(|one| one.join().unwrap());
             tries.filter(|won| *won).count()
@@ -120,7 +131,7 @@ mod tests {
         assert_eq!(winners, 1);
         wait(&gate).unwrap();
         assert!(!path.exists());
-        assert!(matches!(open(&path), Err(GateError::Open)));
+        assert!(matches!(open(&path, &log()), Err(GateError::Open)));
     }
 
     #[test]
@@ -131,7 +142,7 @@ mod tests {
         assert!(is_waited_at(&path));
         drop(gate);
         assert!(!is_waited_at(&path));
-        assert!(matches!(open(&path), Err(GateError::Open)));
+        assert!(matches!(open(&path, &log()), Err(GateError::Open)));
         assert!(!path.exists(), "what a killed starter left is removed");
     }
 }

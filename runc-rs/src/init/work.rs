@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::{InitError, InitPlan, ParentWork, user_namespace};
 use crate::cgroup::{Cgroup, Directories, HYBRID};
 use crate::hooks::{self, HookPoint};
+use crate::log::Logger;
 use crate::oci_state;
 use crate::resources;
 use crate::rootfs::{self, IdMappings, SourceRequest};
@@ -24,6 +25,7 @@ pub struct Work<'a> {
     resources: &'a LinuxResources,
     plan: &'a InitPlan,
     spec: &'a Spec,
+    log: &'a Logger,
     has_groups: bool,
 }
 
@@ -34,12 +36,14 @@ impl<'a> Work<'a> {
         resources: &'a LinuxResources,
         plan: &'a InitPlan,
         spec: &'a Spec,
+        log: &'a Logger,
     ) -> Self {
         Self {
             cgroup,
             resources,
             plan,
             spec,
+            log,
             has_groups: false,
         }
     }
@@ -71,11 +75,13 @@ impl<'a> Work<'a> {
 
     fn make_groups(&mut self) -> Result<(), InitError> {
         resources::make(self.cgroup)?;
+        self.log.step("made the control groups");
         resources::apply(self.cgroup, self.resources)?;
         if let Some(owner) = resources::delegation_owner(self.spec) {
             resources::delegate(self.cgroup, owner)?;
         }
         self.has_groups = true;
+        self.log.step("set the limits");
         Ok(())
     }
 }
@@ -85,7 +91,9 @@ impl ParentWork for Work<'_> {
         if !self.has_groups {
             self.make_groups()?;
         }
-        Ok(resources::join(self.cgroup, pid)?)
+        resources::join(self.cgroup, pid)?;
+        self.log.step("moved init into its control groups");
+        Ok(())
     }
 
     fn mounted(&mut self, pid: i32) -> Result<(), InitError> {
@@ -94,8 +102,11 @@ impl ParentWork for Work<'_> {
         let run = |hooks: &Option<Vec<Hook>>, point| {
             hooks::run_all(hooks.as_deref(), point, &state, &record.bundle)
         };
+        self.log.step("init has mounted its root");
         run(hooks.prestart(), HookPoint::Prestart)?;
-        Ok(run(hooks.create_runtime(), HookPoint::CreateRuntime)?)
+        run(hooks.create_runtime(), HookPoint::CreateRuntime)?;
+        self.log.step("ran the hooks");
+        Ok(())
     }
 
     fn source(&mut self, pid: i32, request: &SourceRequest) -> Result<OwnedFd, InitError> {

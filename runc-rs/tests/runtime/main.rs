@@ -14,6 +14,8 @@ mod events;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod refusals;
