@@ -26,7 +26,7 @@ use base::file::{FileMode, PathContext as _, PathError, make_directories, read_b
 use base::time::Timestamp;
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
@@ -280,6 +280,14 @@ impl ContainerDirectory {
     /// When it cannot be unmounted.
     pub fn unmount_restored_root(&self) -> Result<(), PathError> {
         let root = self.restored_root();
+        // What is mounted below it elsewhere stays: a killed restore may have
+        // left it shared. Nothing is there as a rule.
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        match rustix::mount::mount_change(&root, private) {
+            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::INVAL) | Ok(()) => {}
+            changed => changed.at("make a mount of its own of", &root)?,
+        }
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
         match rustix::mount::unmount(&root, flags) {
             // Not there, or no mount.

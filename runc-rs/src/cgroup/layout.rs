@@ -83,7 +83,8 @@ pub(super) fn parse_v1_mounts(table: &str) -> BTreeMap<String, PathBuf> {
 
 /// Returns what a mounted hierarchy goes by: its controllers, or its name.
 fn hierarchy_names<'a>(mount_point: &'a Path, back: &'a str) -> Vec<&'a str> {
-    if back.starts_with("cgroup2 ") {
+    // One elsewhere is somebody's own and may go away.
+    if back.starts_with("cgroup2 ") && mount_point == Path::new(ROOT).join(HYBRID) {
         return vec![HYBRID];
     }
     if !back.starts_with("cgroup ") {

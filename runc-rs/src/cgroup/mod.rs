@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use layout::Layout;
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub const ROOT: &str = "/sys/fs/cgroup";
 /// What the tree of v2 beside those of v1 goes by: it has no controller.
 pub const HYBRID: &str = "unified";
 const PROCS_LIMIT_BYTES: u64 = 16 << 20;

@@ -34,6 +34,7 @@ const DESCRIPTORS: &str = "descriptors.json";
 /// Lines of CRIU's log that are shown when it fails.
 const LOG_LINES: usize = 10;
 const LOG_LIMIT_BYTES: u64 = 64 << 20;
+const FOLDER_MODE: u32 = 0o700;
 
 /// Says which step of a checkpoint or a restore failed.
 #[derive(Debug, thiserror::Error)]
@@ -124,10 +125,13 @@ pub struct CriuOptions {
 impl CriuOptions {
     /// Makes the folders that are missing.
     fn make_folders(&self) -> Result<(), PathError> {
-        const MODE: u32 = 0o700;
-        make_directories(&self.image, MODE)?;
+        make_directories(&self.image, FOLDER_MODE)?;
+        self.make_work_folder()
+    }
+
+    fn make_work_folder(&self) -> Result<(), PathError> {
         match &self.work {
-            Some(work) => make_directories(work, MODE),
+            Some(work) => make_directories(work, FOLDER_MODE),
             None => Ok(()),
         }
     }

@@ -5,6 +5,7 @@
 use std::os::fd::OwnedFd;
 
 use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send};
 use rustix::process::{WaitOptions, waitpid};
 
@@ -70,6 +71,8 @@ fn hear(socket: &OwnedFd) -> String {
 
 fn make(places: &RootfsPlan) -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(|error| error.to_string())?;
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", slave).map_err(|error| error.to_string())?;
     rootfs::perform(places, RootfsFds::default(), &mut Alone)
         .map_err(|error| base::failure::chain(&error))
 }

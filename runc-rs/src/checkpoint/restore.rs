@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base::file::{FileMode, PathContext as _, make_directories, read_bounded, replace};
 use base::lock::FileLock;
 use oci_spec::runtime::{Hook, Spec};
-use rustix::mount::mount_bind_recursive;
+use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
 
 use super::dump::config_file;
 use super::external::{self, Namespace};
@@ -24,6 +24,7 @@ use crate::log::Logger;
 use crate::oci_state;
 use crate::proc::ProcessIdentity;
 use crate::resources;
+use crate::rootfs::RootfsError;
 use crate::state::{ContainerDirectory, Record, Status, Store};
 
 const LOG: &str = "restore.log";
@@ -59,6 +60,9 @@ pub fn restore(
     spec: Spec,
     request: &RestoreRequest,
 ) -> Result<Restored, CheckpointError> {
+    // Before anything is changed on the host.
+    open_folder(&request.options.image)?;
+    request.options.make_work_folder()?;
     let begun = create::begin(store, log, spec, &request.container)?;
     let (directory, record) = (begun.directory.clone(), begun.record.clone());
     build(begun, request).inspect_err(|error| {
@@ -122,13 +126,31 @@ fn run(request: &RestoreRequest, container: &mut Container<'_>) -> Result<(), Ch
     options.work_dir_fd = Some(work.as_raw_fd());
     options.root = Some(root.display().to_string());
     let kept: Vec<BorrowedFd<'_>> = namespaces.iter().map(|it| it.file.as_fd()).collect();
-    // CRIU wants a root that is a mount, and is in no namespace of its own:
-    // its folders are this process's.
-    mount_bind_recursive(&container.record.rootfs, &root).at("bind the root at", &root)?;
+    bind_root(&container.record.rootfs, &root)?;
     let log = request.options.work().join(LOG);
     let restored = ask(options, &kept, log, container);
     container.directory.unmount_restored_root()?;
     restored
+}
+
+/// CRIU wants a root that is a mount, and is in no namespace of its own: its
+/// folders are this process's. The mount shares nothing with those it is a copy
+/// of, or its end would be theirs.
+fn bind_root(rootfs: &Path, root: &Path) -> Result<(), CheckpointError> {
+    use rustix::fs::{Mode, OFlags, fstat, open};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let source = open(rootfs, flags, Mode::empty()).at("open root filesystem", rootfs)?;
+    let from = format!("/proc/self/fd/{}", source.as_raw_fd());
+    mount_bind_recursive(&*from, root).at("bind the root at", root)?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change(root, private).at("make a mount of its own of", root)?;
+    let bound = open(root, flags, Mode::empty()).at("open", root)?;
+    let id = |descriptor: &OwnedFd| fstat(descriptor).map(|found| (found.st_dev, found.st_ino));
+    let is_same = id(&source).and_then(|source| Ok(source == id(&bound)?));
+    match is_same.map_err(|error| CheckpointError::Kernel("look at the root", error.into()))? {
+        true => Ok(()),
+        false => Err(RootfsError::RootChanged(rootfs.to_owned()).into()),
+    }
 }
 
 fn ask(

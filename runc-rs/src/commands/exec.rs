@@ -17,7 +17,7 @@ use crate::log::Logger;
 use crate::payload;
 use crate::signals::Signals;
 use crate::spec;
-use crate::state::Status;
+use crate::state::{ContainerDirectory, Record, Status};
 use crate::terminal::{self, Proxy};
 
 /// What runc exits with when the process could not be run.
@@ -100,15 +100,7 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     let pidfd_socket = args.pidfd_socket.as_deref();
     let pidfd_socket = pidfd_socket.map(handover::connect).transpose()?;
     let (directory, record) = find(context, &args.id)?;
-    match directory.status(&record) {
-        Status::Running | Status::Created => {}
-        Status::Paused if args.ignore_paused => {}
-        Status::Paused => return Err(ExecError::Paused.into()),
-        status => {
-            let (id, status) = (record.id.to_string(), status.word());
-            return Err(ExecError::NotRunning { id, status }.into());
-        }
-    }
+    may_enter(&directory, &record, args.ignore_paused)?;
     let request = request(args, context.log)?;
     let target = exec::look_at(&record)?;
     let mut plan = exec::prepare(&directory, &record, &target, request)?;
@@ -137,8 +129,26 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     let Some(signals) = signals else {
         return Ok(ExitCode::SUCCESS);
     };
-    let proxy = master.map(Proxy::start).transpose()?;
+    let proxy = master.map(Proxy::start).transpose();
+    let proxy = proxy.inspect_err(|_| kill(started))?;
     Ok(ExitCode::from(signals.supervise(started.pid, proxy)?))
+}
+
+/// Refuses a container that has ended, and a paused one unless that is ignored.
+fn may_enter(
+    directory: &ContainerDirectory,
+    record: &Record,
+    ignore_paused: bool,
+) -> Result<(), ExecError> {
+    match directory.status(record) {
+        Status::Running | Status::Created => Ok(()),
+        Status::Paused if ignore_paused => Ok(()),
+        Status::Paused => Err(ExecError::Paused),
+        status => {
+            let (id, status) = (record.id.to_string(), status.word());
+            Err(ExecError::NotRunning { id, status })
+        }
+    }
 }
 
 fn perform(

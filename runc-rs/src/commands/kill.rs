@@ -11,6 +11,9 @@ use super::{CommandError, Context, Failure, find};
 use crate::cgroup::Freezer;
 use crate::state::{Record, Status};
 
+/// How often processes are signalled that could not be frozen first.
+const UNFROZEN_ROUNDS: usize = 3;
+
 /// Arguments of `kill`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -83,11 +86,12 @@ fn signal_all(record: &Record, signal: Signal) -> Result<(), CommandError> {
         return Err(CommandError::NotRunning);
     }
     let was_frozen = record.cgroup.is_frozen();
-    if !was_frozen {
-        record.cgroup.set(Freezer::Frozen)?;
-    }
-    let signalled = record.cgroup.signal_all(signal);
-    if !was_frozen || signal == Signal::KILL {
+    // One that cannot be frozen, waiting for a disk say, is signalled all the
+    // same, and again, for those that were made meanwhile.
+    let frozen = was_frozen || record.cgroup.set(Freezer::Frozen).is_ok();
+    let rounds = if frozen { 1 } else { UNFROZEN_ROUNDS };
+    let signalled = (0..rounds).try_for_each(|_| record.cgroup.signal_all(signal));
+    if frozen && (!was_frozen || signal == Signal::KILL) {
         record.cgroup.set(Freezer::Thawed)?;
     }
     Ok(signalled?)

@@ -180,7 +180,7 @@ impl Failure {
             (error, _, None) => base::failure::chain(error),
             (error, _, Some(what)) => format!("{what}: {}", base::failure::chain(error)),
         };
-        without_numbers(text)
+        without_numbers(&text)
     }
 
     /// Returns what the process exits with.
@@ -202,26 +202,30 @@ impl<E: Into<CommandError>> From<E> for Failure {
 
 /// Rewrites what the standard library calls an error of the kernel, such as
 /// "Permission denied (os error 13)", as Go does, "permission denied".
-fn without_numbers(mut text: String) -> String {
+fn without_numbers(text: &str) -> String {
     const MARK: &str = " (os error ";
-    while let Some(at) = text.find(MARK) {
-        let rest = &text[at + MARK.len()..];
-        let number = rest
-            .split(')')
-            .next()
-            .and_then(|number| number.parse().ok());
-        let Some(number) = number else {
-            return text;
+    let mut parts = text.split(MARK);
+    let mut rewritten = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let number = part.split_once(')').and_then(|(number, rest)| {
+            let number: i32 = number.parse().ok()?;
+            Some((number, rest))
+        });
+        let Some((number, rest)) = number else {
+            // Somebody's own words.
+            rewritten.push_str(MARK);
+            rewritten.push_str(part);
+            continue;
         };
         let whole = io::Error::from_raw_os_error(number).to_string();
-        let short = nix::errno::Errno::from_raw(number).desc().to_lowercase();
-        let mark = format!("{MARK}{number})");
-        text = match text.contains(&whole) {
-            true => text.replace(&whole, &short),
-            false => text.replace(&mark, ""),
-        };
+        let name = whole.split(MARK).next().unwrap_or_default();
+        if let Some(before) = rewritten.strip_suffix(name) {
+            let short = nix::errno::Errno::from_raw(number).desc().to_lowercase();
+            rewritten = format!("{before}{short}");
+        }
+        rewritten.push_str(rest);
     }
-    text
+    rewritten
 }
 
 /// A command on one container and nothing more.
@@ -302,7 +306,7 @@ mod tests {
     #[test]
     fn errors_of_the_kernel_read_as_with_go() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(without_numbers(text.to_owned()), expected);
+            assert_eq!(without_numbers(text), expected);
         };
         check(
             "a: Permission denied (os error 13); b: No such file or directory (os error 2)",
@@ -310,6 +314,9 @@ mod tests {
         );
         check("it said (os error 5)", "it said");
         check("odd (os error x)", "odd (os error x)");
+        for odd in ["x (os error 01)", "x (os error 1", "x (os error +1) y"] {
+            assert!(!without_numbers(odd).is_empty(), "it ends");
+        }
         check("nothing", "nothing");
     }
 }

@@ -1,5 +1,6 @@
 //! `restore`: makes a container from what `checkpoint` wrote, by CRIU.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -84,12 +85,13 @@ pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
         pid,
         terminal,
     } = restored;
-    let waited = wait(&signals, pid, terminal.map(Proxy::start).transpose()?);
+    let waited = wait(&signals, pid, terminal);
     delete::remove(context, &directory, &record)?;
     waited
 }
 
-fn wait(signals: &Signals, pid: i32, proxy: Option<Proxy>) -> Result<ExitCode, Failure> {
+fn wait(signals: &Signals, pid: i32, terminal: Option<OwnedFd>) -> Result<ExitCode, Failure> {
+    let proxy = terminal.map(Proxy::start).transpose()?;
     let pid = Pid::from_raw(pid).expect("a restored process has a pid");
     Ok(ExitCode::from(signals.supervise(pid, proxy)?))
 }

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use crate::cgroup::{Cgroup, Directories, HYBRID};
+use base::file::read_bounded;
+
+use crate::cgroup::{Cgroup, Directories, HYBRID, ROOT};
+use crate::proc::LiveProcess;
 
 /// Says what is wrong with `--cgroup`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,17 +85,35 @@ impl SubGroups {
                 if let Some(unknown) = self.some.keys().find(|name| !known(name)) {
                     return Err(GroupError::UnknownController(unknown.clone()));
                 }
-                let of = |name: &String| match self.some.get(name) {
-                    Some(path) => path,
-                    // v2 beside v1 has no controllers: one path for all is not for it.
-                    None if name == HYBRID => Path::new(""),
-                    None => &everywhere,
-                };
-                let entrances = groups.iter().map(|(name, group)| procs(group, of(name)));
+                // Controllers that are mounted together have one directory.
+                let mut paths: BTreeMap<&Path, &Path> = BTreeMap::new();
+                for (name, group) in groups {
+                    let path = match self.some.get(name) {
+                        Some(path) => path,
+                        None if paths.contains_key(group.as_path()) => continue,
+                        // v2 beside v1 has no controllers: one path for all is not for it.
+                        None if name == HYBRID => Path::new(""),
+                        None => &everywhere,
+                    };
+                    paths.insert(group, path);
+                }
+                let entrances = paths.into_iter().map(|(group, path)| procs(group, path));
                 Ok(entrances.collect())
             }
         }
     }
+}
+
+/// Returns the entrance of the group of v2 that init is in, if that is below the
+/// container's `group`: as systemd does, it may have moved there.
+pub(super) fn group_of_init(init: &LiveProcess, group: &Path) -> Option<PathBuf> {
+    const LIMIT_BYTES: u64 = 1 << 20;
+    let text = read_bounded(&init.path("cgroup"), LIMIT_BYTES).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let theirs = Path::new(ROOT).join(path);
+    let is_below = theirs.starts_with(group) && theirs != group;
+    is_below.then(|| theirs.join("cgroup.procs"))
 }
 
 /// Returns a path below a container's group, without a leading slash.
@@ -130,6 +151,19 @@ mod tests {
             path: "/c".into(),
             directories: Directories::Split(groups.into()),
         }
+    }
+
+    #[test]
+    fn one_of_two_controllers_that_are_mounted_together_decides() {
+        let groups = ["cpu", "cpuacct"].map(|name| (name.to_owned(), "/both/c".into()));
+        let together = Cgroup {
+            path: "/c".into(),
+            directories: Directories::Split(groups.into()),
+        };
+        let expected = || Ok(vec!["/both/c/x/cgroup.procs".to_owned()]);
+        assert_eq!(entrances(&["cpu:x"], &together), expected());
+        assert_eq!(entrances(&["cpuacct:x"], &together), expected());
+        assert_eq!(entrances(&["cpu,cpuacct:x"], &together), expected());
     }
 
     fn unified() -> Cgroup {

@@ -18,6 +18,7 @@ use base::file::{PathContext as _, PathError};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::ThreadNameSpaceType;
 
+use crate::cgroup::Directories;
 use crate::passwd;
 use crate::proc::LiveProcess;
 use crate::seccomp::notify::NotifyError;
@@ -156,7 +157,12 @@ pub fn prepare(
         status: directory.status(record),
         filter: filter(directory, &spec)?,
     };
-    plan(container, request, user, home)
+    let is_at_top = request.groups == SubGroups::default();
+    let mut plan = plan(container, request, user, home)?;
+    if is_at_top && let Directories::Unified(group) = &record.cgroup.directories {
+        plan.second_entrance = groups::group_of_init(&target.init, group);
+    }
+    Ok(plan)
 }
 
 /// Makes the container's filter, or takes it from the cache. It is done here,

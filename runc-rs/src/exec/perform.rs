@@ -106,7 +106,12 @@ fn enter(
     for entrance in &plan.entrances {
         // "0" is the writer. A group that is gone fails: the process must not
         // run outside of the container's limits.
-        write_control(entrance, "0").map_err(|error| not_added(entrance, &error))?;
+        match (write_control(entrance, "0"), &plan.second_entrance) {
+            (Err(error), Some(second)) if error.source.raw_os_error() == Some(libc::EBUSY) => {
+                write_control(second, "0").map_err(|error| not_added(second, &error))?;
+            }
+            (entered, _) => entered.map_err(|error| not_added(entrance, &error))?,
+        }
     }
     if let Some(score) = plan.process.oom_score_adj() {
         write_control(Path::new("/proc/self/oom_score_adj"), &score.to_string())

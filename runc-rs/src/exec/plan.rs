@@ -87,6 +87,9 @@ pub struct ExecPlan {
     pub scheduling: SchedulingPlan,
     /// The `cgroup.procs` files to enter by.
     pub entrances: Vec<PathBuf>,
+    /// Where it enters on v2 if the container has made groups of its own and
+    /// takes no process beside them.
+    pub second_entrance: Option<PathBuf>,
     pub preserve_fds: u32,
     /// Sockets of systemd's activation that are passed on, before those.
     pub activation_sockets: u32,
@@ -159,6 +162,7 @@ pub fn plan(
             }),
         keyring: (record.keyring == KeyringMode::Fresh).then_some(keyring),
         entrances: request.groups.entrances(&record.cgroup)?,
+        second_entrance: None,
         preserve_fds: request.preserve_fds,
         activation_sockets: request.activation_sockets,
         scheduling: scheduling::plan(&process, linux.memory_policy().as_ref())?,

@@ -92,7 +92,11 @@ pub fn make(
     let staged = plan.namespaces.entry() == Entry::Staged;
     let cloned = match staged {
         true => sys::process::clone_process(0, None),
-        false => sys::process::clone_process(flags, group),
+        // A group that takes nobody at birth may take it later.
+        false => sys::process::clone_process(flags, group).or_else(|error| match group {
+            Some(_) => sys::process::clone_process(flags, None),
+            None => Err(error),
+        }),
     };
     match cloned.map_err(|error| InitError::Kernel("make a process", error))? {
         Fork::Child => {

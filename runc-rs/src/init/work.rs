@@ -54,18 +54,20 @@ impl<'a> Work<'a> {
     /// # Errors
     /// When the group cannot be made or limited.
     pub fn prepare(&mut self) -> Result<Option<OwnedFd>, InitError> {
-        let group = match &self.cgroup.directories {
+        let group = match &mut self.cgroup.directories {
             Directories::Unified(group) => {
                 let group = group.clone();
                 self.make_groups()?;
                 group
             }
-            Directories::Split(groups) => match groups.get(HYBRID) {
-                Some(group) => {
-                    resources::make_group(group)?;
-                    group.clone()
+            Directories::Split(groups) => match groups.remove(HYBRID) {
+                // It has no limit to set: where it cannot be made, as in a
+                // container, it is done without.
+                Some(group) if resources::make_group(&group).is_ok() => {
+                    groups.insert(HYBRID.to_owned(), group.clone());
+                    group
                 }
-                None => return Ok(None),
+                _ => return Ok(None),
             },
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
