@@ -1,7 +1,8 @@
 //! Reads JSON that is right but not as the parser has it: capabilities that it
 //! does not know, which the specification wants ignored with a warning
 //! (config.md, "Linux Process"); a process without a user, which is root, as
-//! for runc; and the flags of a scheduler in the specification's spelling.
+//! for runc; the flags of a scheduler in the specification's spelling; and the
+//! size of huge pages without a capital.
 
 use oci_spec::runtime::Capability;
 use serde::de::DeserializeOwned;
@@ -12,6 +13,8 @@ const SCHEDULER_FLAGS: [(&str, &str); 2] = [
     ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
     ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
 ];
+/// Go's parser does not mind capitals, and runc's own tests spell it so.
+const PAGE_SIZE: &str = "\"pagesize\"";
 const SETS: [&str; 5] = [
     "bounding",
     "effective",
@@ -27,18 +30,24 @@ const SETS: [&str; 5] = [
 pub(crate) fn parse<T: DeserializeOwned>(
     text: &[u8],
 ) -> Result<(T, Vec<String>), serde_json::Error> {
-    let error = match serde_json::from_slice(text) {
-        Ok(parsed) => return Ok((parsed, Vec::new())),
-        Err(error) => error,
+    let first = serde_json::from_slice(text);
+    let is_misspelt = text
+        .windows(PAGE_SIZE.len())
+        .any(|word| word == PAGE_SIZE.as_bytes());
+    let error = match first {
+        Ok(parsed) if !is_misspelt => return Ok((parsed, Vec::new())),
+        parsed => parsed.err(),
     };
     let mut value: Value = serde_json::from_slice(text)?;
+    let respelt = respell_page_sizes(&mut value);
     let mut unknown = Vec::new();
     // A specification has its process in it; else it is one.
     let process = match value.get("process").is_some() {
         true => &mut value["process"],
         false => &mut value,
     };
-    if !mend(process, &mut unknown) {
+    let mended = mend(process, &mut unknown);
+    if let (Some(error), false) = (error, mended || respelt) {
         return Err(error);
     }
     unknown.sort();
@@ -46,6 +55,24 @@ pub(crate) fn parse<T: DeserializeOwned>(
     // By way of the text: reading the schema from a value is other code, and much.
     let text = serde_json::to_vec(&value)?;
     Ok((serde_json::from_slice(&text)?, unknown))
+}
+
+/// Respells the sizes of huge pages; returns whether anything changed.
+fn respell_page_sizes(spec: &mut Value) -> bool {
+    let limits = spec.pointer_mut("/linux/resources/hugepageLimits");
+    let limits = limits.and_then(Value::as_array_mut);
+    let mut changed = false;
+    for limit in limits
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        if let Some(size) = limit.remove("pagesize") {
+            limit.entry("pageSize").or_insert(size);
+            changed = true;
+        }
+    }
+    changed
 }
 
 /// Puts a process into the parser's form; returns whether anything changed.
@@ -103,6 +130,19 @@ mod tests {
         assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
         let flags = process.scheduler().as_ref().unwrap().flags().clone();
         assert_eq!(flags.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn page_sizes_may_be_misspelt() {
+        let text = br#"{"ociVersion": "1.0.0", "linux": {"resources": {"hugepageLimits":
+            [{"pagesize": "2MB", "limit": 9}]}}}"#;
+        let (spec, _) = parse::<oci_spec::runtime::Spec>(text).unwrap();
+        let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
+        let limits = resources.hugepage_limits().clone().unwrap();
+        assert_eq!(
+            (limits[0].page_size().as_str(), limits[0].limit()),
+            ("2MB", 9)
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use oci_spec::runtime::Spec;
 use serde::de::DeserializeOwned;
 
 use crate::log::Logger;
+use crate::net_devices::NetDeviceError;
 use crate::seccomp::SeccompError;
 
 /// The newest version of the specification that is understood.
@@ -53,6 +54,8 @@ pub enum SpecError {
     ForeignSysctl(String),
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
+    #[error(transparent)]
+    NetDevice(#[from] NetDeviceError),
 }
 
 /// Reads a specification; unknown capabilities are warned of and left out.

@@ -32,6 +32,7 @@ fn unified() -> Cgroup {
     Cgroup {
         path: PathBuf::from("/cg"),
         directories: Directories::Unified(PathBuf::from("/sys/fs/cgroup/cg")),
+        unit: None,
     }
 }
 
