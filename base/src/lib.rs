@@ -1,5 +1,6 @@
 //! What two or more crates need and nobody else defines: ids, digests, atomic
-//! files, locks, path errors, sizes, named steps, the directories of an installation.
+//! files, locks, path errors, sizes, named steps, netlink sockets, the directories of an
+//! installation.
 //!
 //! It knows nothing of containers' life, networks or images. A new item comes
 //! here only when a second crate needs it.
@@ -12,6 +13,7 @@ pub mod file;
 pub mod id;
 pub mod instance;
 pub mod lock;
+pub mod netlink;
 pub mod size;
 pub mod steps;
 pub mod time;

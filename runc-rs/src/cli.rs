@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{self, Context, Failure, Speaker};
+use crate::create::CgroupDriver;
 use crate::log::{LogFormat, Logger, Verbosity};
 use crate::seal;
 use crate::state::Store;
@@ -53,7 +54,7 @@ struct Global {
     /// For tests: kills itself at this step
     #[arg(long, hide = true)]
     die_at_step: Option<u32>,
-    /// Use systemd for control groups: not supported
+    /// Have systemd make control groups; cgroupsPath is then slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
     /// Tolerate missing privilege: true, false or auto
@@ -153,11 +154,6 @@ fn check_preserved_descriptors(command: &Command) -> Result<(), Failure> {
 }
 
 fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
-    if cli.global.systemd_cgroup {
-        return Err(Failure::usage(
-            "--systemd-cgroup is not supported: give a cgroupsPath of the form /path/of/names",
-        ));
-    }
     let enters = matches!(
         cli.command,
         Command::Create(_) | Command::Run(_) | Command::Exec(_)
@@ -170,6 +166,10 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
     let context = Context {
         store: Store::new(root),
         log,
+        cgroup_driver: match cli.global.systemd_cgroup {
+            true => CgroupDriver::Systemd,
+            false => CgroupDriver::Files,
+        },
     };
     match cli.command {
         Command::Checkpoint(args) => commands::checkpoint::run(&context, args),

@@ -15,6 +15,7 @@ pub mod handover;
 pub mod hooks;
 pub mod init;
 pub mod log;
+pub mod net_devices;
 mod oci_state;
 pub mod passwd;
 pub mod payload;
@@ -27,6 +28,7 @@ pub mod signals;
 pub mod spec;
 pub mod state;
 pub mod sys;
+pub mod systemd;
 pub mod terminal;
 pub mod untrusted;
 

@@ -8,8 +8,8 @@ use std::io;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
 
 use super::element::{Element, RawElement, SETS};
-use crate::netlink::socket::{Family, Socket};
 use crate::netlink::{NetlinkContext as _, NetlinkError};
+use base::netlink::{Family, Socket};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;

@@ -12,8 +12,8 @@ use std::io;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 
 use super::batch::{Batch, Message, attributes};
-use crate::netlink::socket::{Family, Socket};
 use crate::netlink::{NetlinkContext as _, NetlinkError};
+use base::netlink::{Family, Socket};
 
 const NFT_MSG_GETCHAIN: u16 = 0x0a04;
 const NFT_MSG_GETRULE: u16 = 0x0a07;

@@ -1,10 +1,9 @@
 //! The kernel's netlink interfaces, synchronous and in-process.
 //!
-//! `socket` frames messages, `route` asks rtnetlink for links, addresses and
-//! routes. nf_tables' messages are in [`crate::firewall`].
+//! `base::netlink` frames messages, `route` asks rtnetlink for links, addresses
+//! and routes. nf_tables' messages are in [`crate::firewall`].
 
 pub mod route;
-pub mod socket;
 
 use std::io;
 

@@ -5,6 +5,7 @@
 //! the mount table again, since the directories are in the container's record.
 
 mod layout;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 pub use layout::Layout;
+pub use unit::{Manager, Unit};
 
 pub const ROOT: &str = "/sys/fs/cgroup";
 /// What the tree of v2 beside those of v1 goes by: it has no controller.
@@ -65,6 +67,9 @@ pub struct Cgroup {
     /// The path below each hierarchy's root, as the specification has it.
     pub path: PathBuf,
     pub directories: Directories,
+    /// Where systemd has made them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
 }
 
 /// Where a container's groups are in the file system.
@@ -117,7 +122,11 @@ impl Cgroup {
             ),
         };
         let path = Path::new("/").join(names);
-        Ok(Self { path, directories })
+        Ok(Self {
+            path,
+            directories,
+            unit: None,
+        })
     }
 
     /// Returns the `cgroup.procs` files a process enters the container by.

@@ -25,6 +25,7 @@ use crate::resources::ResourceError;
 use crate::rootfs::RootfsError;
 use crate::spec::SpecError;
 use crate::state::StateError;
+use crate::systemd::SystemdError;
 
 pub use dump::{DumpRequest, dump};
 pub use restore::{RestoreRequest, Restored, restore};
@@ -47,6 +48,8 @@ pub enum CheckpointError {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     #[error(transparent)]
     Resources(#[from] ResourceError),
     #[error(transparent)]

@@ -26,6 +26,7 @@ use crate::proc::ProcessIdentity;
 use crate::resources;
 use crate::rootfs::RootfsError;
 use crate::state::{ContainerDirectory, Record, Status, Store};
+use crate::systemd;
 
 const LOG: &str = "restore.log";
 const DESCRIPTORS_LIMIT_BYTES: u64 = 1 << 20;
@@ -66,7 +67,11 @@ pub fn restore(
     let begun = create::begin(store, log, spec, &request.container)?;
     let (directory, record) = (begun.directory.clone(), begun.record.clone());
     build(begun, request).inspect_err(|error| {
-        let foreign = matches!(error, CheckpointError::Cgroup(error) if error.is_foreign());
+        let foreign = match error {
+            CheckpointError::Cgroup(error) => error.is_foreign(),
+            CheckpointError::Systemd(error) => error.is_foreign(),
+            _ => false,
+        };
         create::undo(log, &directory, (!foreign).then_some(&record));
     })
 }
@@ -82,8 +87,9 @@ fn build(begun: Begun, request: &RestoreRequest) -> Result<Restored, CheckpointE
     let _lock = FileLock::acquire(&directory.creation_lock())?;
     directory.save(&record)?;
     directory.save_spec(&spec)?;
-    resources::make(&record.cgroup)?;
-    resources::apply(&record.cgroup, &create::resources(&spec))?;
+    if record.cgroup.unit.is_none() {
+        make_groups(&record, &spec)?;
+    }
     prepare::mount_points(&planned.rootfs)?;
     let console = match &request.container.console {
         Console::Socket(path) => Some(handover::connect(path)?),
@@ -161,11 +167,21 @@ fn ask(
 ) -> Result<(), CheckpointError> {
     let criu = Criu::start(Surroundings { kept, log })?;
     // What CRIU makes begins where CRIU is.
+    let (record, spec) = (&container.record, container.spec);
+    if let Some(unit) = &record.cgroup.unit {
+        systemd::start(&record.cgroup, unit, spec, record.id.as_str(), criu.pid())?;
+        make_groups(record, spec)?;
+    }
     resources::join(&container.record.cgroup, criu.pid())?;
     if let Directories::Split(_) = container.record.cgroup.directories {
         options.cg_root = cgroup_roots(criu.pid())?;
     }
     criu.ask(Kind::Restore, options, container)
+}
+
+fn make_groups(record: &Record, spec: &Spec) -> Result<(), CheckpointError> {
+    resources::make(&record.cgroup)?;
+    Ok(resources::apply(&record.cgroup, &create::resources(spec))?)
 }
 
 fn options(

@@ -7,7 +7,6 @@ use oci_spec::runtime::Spec;
 
 use super::{CommandError, Context, CreationArgs, Failure, absolute};
 use crate::create::{self, Console, CreateRequest, RootSwitch};
-use crate::log::Logger;
 use crate::spec;
 use crate::state::KeyringMode;
 
@@ -34,21 +33,21 @@ pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
-    let (spec, request) = plan(context.log, args.container, Attachment::Detached)?;
+    let (spec, request) = plan(context, args.container, Attachment::Detached)?;
     create::create(&context.store, context.log, spec, &request)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the bundle and says what to create.
 pub(super) fn plan(
-    log: &Logger,
+    context: &Context<'_>,
     args: CreationArgs,
     attachment: Attachment,
 ) -> Result<(Spec, CreateRequest), CommandError> {
     let id = args.id.parse()?;
     let bundle = absolute(Some(args.bundle.unwrap_or_else(|| PathBuf::from("."))))?;
     let bundle = bundle.expect("a path was given");
-    let spec = spec::load(&bundle.join("config.json"), log)?;
+    let spec = spec::load(&bundle.join("config.json"), context.log)?;
     let process = spec.process().as_ref();
     let terminal = process.and_then(|process| process.terminal()) == Some(true);
     let socket = absolute(args.console_socket)?;
@@ -67,6 +66,7 @@ pub(super) fn plan(
             true => RootSwitch::MoveMount,
             false => RootSwitch::PivotRoot,
         },
+        cgroup_driver: context.cgroup_driver,
     };
     Ok((spec, request))
 }

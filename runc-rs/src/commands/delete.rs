@@ -11,6 +11,7 @@ use super::{CommandError, Context, Failure};
 use crate::cgroup::Freezer;
 use crate::hooks;
 use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status};
+use crate::systemd;
 
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -65,7 +66,9 @@ pub(super) fn remove(
     context.log.step("ended init");
     record.cgroup.kill_all()?;
     context.log.step("ended the others");
+    let stopped = record.cgroup.unit.as_ref().map(systemd::stop);
     record.cgroup.remove()?;
+    stopped.transpose()?;
     context.log.step("removed the control groups");
     let hooks = directory
         .load_spec()

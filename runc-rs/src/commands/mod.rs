@@ -27,7 +27,7 @@ use base::file::PathError;
 
 use crate::cgroup::CgroupError;
 use crate::checkpoint::CheckpointError;
-use crate::create::CreateError;
+use crate::create::{CgroupDriver, CreateError};
 use crate::exec::ExecError;
 use crate::handover::HandoverError;
 use crate::init::InitError;
@@ -40,6 +40,7 @@ use crate::signals::WaitError;
 use crate::spec::SpecError;
 use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status, Store};
 use crate::sys;
+use crate::systemd::SystemdError;
 use crate::terminal::TerminalError;
 
 /// What `run` exits with when the program could not be executed, as runc.
@@ -50,6 +51,7 @@ const NOT_EXECUTED: u8 = 255;
 pub struct Context<'a> {
     pub store: Store,
     pub log: &'a Logger,
+    pub cgroup_driver: CgroupDriver,
 }
 
 /// Says why a command failed.
@@ -67,6 +69,8 @@ pub enum CommandError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Resource(#[from] ResourceError),
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     #[error(transparent)]
     Rdt(#[from] RdtError),
     #[error(transparent)]

@@ -63,7 +63,7 @@ pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
         id: args.id,
         ..CreationArgs::default()
     };
-    let (spec, container) = plan(context.log, creation, attachment)?;
+    let (spec, container) = plan(context, creation, attachment)?;
     let request = RestoreRequest {
         options: args.criu.options()?,
         container,

@@ -36,12 +36,12 @@ pub fn run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
 
 fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     if args.detach {
-        let (spec, request) = plan(context.log, args.container, Attachment::Detached)?;
+        let (spec, request) = plan(context, args.container, Attachment::Detached)?;
         let created = create::create(&context.store, context.log, spec, &request)?;
         start_or_remove(context, &created)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (spec, request) = plan(context.log, args.container, Attachment::Foreground)?;
+    let (spec, request) = plan(context, args.container, Attachment::Foreground)?;
     // Before there is a child whose end could be missed.
     let signals = Signals::block()?;
     let mut created = create::create(&context.store, context.log, spec, &request)?;

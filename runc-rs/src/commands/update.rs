@@ -19,6 +19,7 @@ use super::{CommandError, Context, Failure, find};
 use crate::resources::{self, rdt};
 use crate::spec::SpecError;
 use crate::state::{ContainerDirectory, Status};
+use crate::systemd;
 
 const RESOURCES_LIMIT_BYTES: u64 = 16 << 20;
 const NO_LIMIT: &str = "-1";
@@ -134,11 +135,23 @@ fn change(
     if resources::widen(&mut record.cgroup, &completed)? {
         directory.save(&record)?;
     }
+    let unit = record.cgroup.unit.as_ref();
+    if let Some(unit) = unit {
+        systemd::update(&record.cgroup, unit, &completed)?;
+    }
     let mut lost = Vec::new();
     let performed = resources::perform_or_restore(&record.cgroup, &writes, &mut lost);
     for error in lost {
         let text = base::failure::chain(&error);
         context.log.warn(&format!("putting a limit back: {text}"));
+    }
+    if let (Some(unit), true) = (unit, performed.is_err())
+        && let Err(error) = systemd::update(&record.cgroup, unit, &recorded)
+    {
+        let text = base::failure::chain(&error);
+        context
+            .log
+            .warn(&format!("putting a property back: {text}"));
     }
     performed?;
     linux.set_resources(Some(merged));

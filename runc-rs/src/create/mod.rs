@@ -17,18 +17,18 @@ use base::time::Timestamp;
 use oci_spec::runtime::Spec;
 use rustix::process::Pid;
 
-use crate::cgroup::{Cgroup, CgroupError, Layout};
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::exec::ExecError;
 use crate::handover::{self, HandoverError};
 use crate::hooks;
 use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
 use crate::proc::ProcessIdentity;
-use crate::resources;
 use crate::rootfs::{self, RootfsError, RootfsFacts, RootfsFds, RootfsPlan};
 use crate::seccomp::SeccompError;
 use crate::spec::{self, HostFacts, SpecError};
 use crate::state::{ContainerDirectory, ContainerName, KeyringMode, Record, StateError, Store};
+use crate::systemd::{self, SystemdError};
 
 /// Says which step of a creation failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,8 @@ pub enum CreateError {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    #[error(transparent)]
     File(#[from] PathError),
     #[error(transparent)]
     Handover(#[from] HandoverError),
@@ -53,6 +55,18 @@ pub enum CreateError {
     Process(Box<ExecError>),
     #[error("unable to start container process")]
     Init(#[from] InitError),
+}
+
+impl CreateError {
+    /// Returns whether the control groups are somebody else's, and not to be
+    /// emptied.
+    fn is_foreign(&self) -> bool {
+        match self {
+            Self::Cgroup(error) => error.is_foreign(),
+            Self::Init(InitError::Systemd(error)) => error.is_foreign(),
+            _ => false,
+        }
+    }
 }
 
 /// Who holds the container's terminal.
@@ -77,6 +91,14 @@ pub enum RootSwitch {
     Chroot,
 }
 
+/// Who makes a container's control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// This runtime, by folders and files.
+    Files,
+    Systemd,
+}
+
 /// What to create.
 #[derive(Debug, Clone)]
 pub struct CreateRequest {
@@ -90,6 +112,7 @@ pub struct CreateRequest {
     pub preserve_fds: u32,
     pub keyring: KeyringMode,
     pub root_switch: RootSwitch,
+    pub cgroup_driver: CgroupDriver,
 }
 
 /// A container whose init waits for the start.
@@ -138,8 +161,7 @@ pub fn create(
     } = begin(store, log, spec, request)?;
     let hooks = planned.normalised.hooks().clone();
     build(log, &directory, record.clone(), planned, request).inspect_err(|error| {
-        let foreign = matches!(error, CreateError::Cgroup(error) if error.is_foreign());
-        undo(log, &directory, (!foreign).then_some(&record));
+        undo(log, &directory, (!error.is_foreign()).then_some(&record));
         if let CreateError::Init(_) = error {
             // Hooks of the creation may have run: what they made is theirs to end.
             hooks::run_poststop(hooks.as_ref(), &record, log);
@@ -159,11 +181,8 @@ pub(crate) fn begin(
 ) -> Result<Begun, CreateError> {
     let facts = HostFacts::gather(&spec, &request.bundle)?;
     spec::validate(&spec, &facts)?;
-    let linux = spec.linux().as_ref();
-    let wanted = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let mut cgroup = Cgroup::plan(&Layout::detect()?, wanted, request.id.as_str())?;
     // What is mounted for the container depends on where it will be.
-    resources::narrow(&mut cgroup, &plan::resources(&spec), plan::reach(&spec));
+    let cgroup = plan::cgroup(&spec, request)?;
     let planned = Planned {
         rootfs: plan::rootfs(&spec, &facts, &cgroup, request)?,
         normalised: spec::normalise(spec.clone(), &facts, &cgroup),
@@ -333,6 +352,9 @@ pub(crate) fn undo(log: &Logger, directory: &ContainerDirectory, record: Option<
     };
     if let Some(record) = record {
         if let Err(error) = record.cgroup.kill_all() {
+            warn(&error);
+        }
+        if let Some(Err(error)) = record.cgroup.unit.as_ref().map(systemd::stop) {
             warn(&error);
         }
         if let Err(error) = record.cgroup.remove() {

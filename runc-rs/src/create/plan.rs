@@ -5,15 +5,31 @@ use std::os::fd::OwnedFd;
 use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Mount, Spec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::{Console, CreateError, CreateRequest, RootSwitch};
-use crate::cgroup::Cgroup;
+use super::{CgroupDriver, Console, CreateError, CreateRequest, RootSwitch};
+use crate::cgroup::{Cgroup, Layout};
 use crate::exec::{self, Container, ExecPlan, ExecRequest};
 use crate::init::{self, InitError};
-use crate::resources::Reach;
+use crate::resources::{self, Reach};
 use crate::rootfs::{self, IdMappings, RootfsError, RootfsFacts, RootfsPlan};
 use crate::spec::HostFacts;
 use crate::state::{ContainerDirectory, Record, Status};
-use crate::{handover, payload};
+use crate::{handover, payload, systemd};
+
+/// Plans the control groups.
+pub(super) fn cgroup(spec: &Spec, request: &CreateRequest) -> Result<Cgroup, CreateError> {
+    let linux = spec.linux().as_ref();
+    let wanted = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let (layout, id) = (Layout::detect()?, request.id.as_str());
+    match request.cgroup_driver {
+        // It makes most of them itself, and removes them.
+        CgroupDriver::Systemd => Ok(systemd::plan(&layout, wanted, id)?),
+        CgroupDriver::Files => {
+            let mut cgroup = Cgroup::plan(&layout, wanted, id)?;
+            resources::narrow(&mut cgroup, &self::resources(spec), reach(spec));
+            Ok(cgroup)
+        }
+    }
+}
 
 /// Plans the root filesystem.
 pub(super) fn rootfs(

@@ -150,6 +150,7 @@ mod tests {
         Cgroup {
             path: "/c".into(),
             directories: Directories::Split(groups.into()),
+            unit: None,
         }
     }
 
@@ -159,6 +160,7 @@ mod tests {
         let together = Cgroup {
             path: "/c".into(),
             directories: Directories::Split(groups.into()),
+            unit: None,
         };
         let expected = || Ok(vec!["/both/c/x/cgroup.procs".to_owned()]);
         assert_eq!(entrances(&["cpu:x"], &together), expected());
@@ -170,6 +172,7 @@ mod tests {
         Cgroup {
             path: "/c".into(),
             directories: Directories::Unified("/v2/c".into()),
+            unit: None,
         }
     }
 

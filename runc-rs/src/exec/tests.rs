@@ -26,6 +26,7 @@ fn container(process: serde_json::Value) -> (Spec, Record) {
         cgroup: Cgroup {
             path: "/c".into(),
             directories: Directories::Unified("/sys/fs/cgroup/c".into()),
+            unit: None,
         },
         creator: ProcessIdentity::own().unwrap(),
         init: None,

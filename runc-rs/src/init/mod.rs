@@ -33,9 +33,11 @@ pub use work::Work;
 
 use crate::cgroup::CgroupError;
 use crate::hooks::HookError;
+use crate::net_devices::NetDeviceError;
 use crate::resources::ResourceError;
 use crate::rootfs::RootfsError;
 use crate::seccomp::notify::NotifyError;
+use crate::systemd::SystemdError;
 
 /// Says which step of making init failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +51,11 @@ pub enum InitError {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    #[error(transparent)]
     Resources(#[from] ResourceError),
+    #[error(transparent)]
+    NetDevice(#[from] NetDeviceError),
     #[error(transparent)]
     Hook(#[from] HookError),
     #[error(transparent)]

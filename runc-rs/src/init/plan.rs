@@ -6,6 +6,7 @@ use super::identity::IdMaps;
 use super::namespaces::{self, NamespacePlan};
 use super::sysctl::{self, Sysctl};
 use crate::exec::ExecPlan;
+use crate::net_devices::{self, NetDeviceError};
 use crate::rootfs::{Content, MountStep, RootfsPlan, SourceRequest, Step};
 use crate::spec::SpecError;
 use crate::state::Record;
@@ -28,6 +29,7 @@ pub struct InitPlan {
     /// The lines for `timens_offsets`, where a time namespace is new.
     pub time_offsets: Option<String>,
     pub hooks: Hooks,
+    pub net_devices: Vec<net_devices::Move>,
     /// What hooks are told.
     pub record: Record,
 }
@@ -51,6 +53,7 @@ impl InitPlan {
         Ok(Self {
             sysctls: sysctl::plan(linux, &namespaces)?,
             time_offsets: time_offsets(linux, &namespaces)?,
+            net_devices: moved_devices(linux, &namespaces)?,
             has_home: has_home(spec),
             hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
             domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
@@ -100,7 +103,6 @@ fn check(
     id_maps: &IdMaps,
 ) -> Result<(), SpecError> {
     use LinuxNamespaceType as T;
-    let net_devices = linux.net_devices().as_ref();
     let wrong = [
         (
             namespaces.is_new(T::User) && id_maps.is_empty(),
@@ -114,14 +116,23 @@ fn check(
             linux.intel_rdt().is_some(),
             "linux.intelRdt is not supported by this runtime",
         ),
-        (
-            net_devices.is_some_and(|devices| !devices.is_empty()),
-            "linux.netDevices is not supported by this runtime",
-        ),
     ];
     match wrong.iter().find(|(is_wrong, _)| *is_wrong) {
         Some((_, text)) => Err(SpecError::Invalid(text)),
         None => check_names(spec, namespaces),
+    }
+}
+
+fn moved_devices(
+    linux: &Linux,
+    namespaces: &NamespacePlan,
+) -> Result<Vec<net_devices::Move>, SpecError> {
+    use LinuxNamespaceType as T;
+    let moves = net_devices::plan(linux.net_devices().iter().flatten())?;
+    let is_private = namespaces.is_new(T::Network) || namespaces.is_joined(T::Network);
+    match moves.is_empty() || is_private {
+        true => Ok(moves),
+        false => Err(NetDeviceError::NoNamespace.into()),
     }
 }
 

@@ -12,11 +12,13 @@ use super::{InitError, InitPlan, ParentWork, user_namespace};
 use crate::cgroup::{Cgroup, Directories, HYBRID};
 use crate::hooks::{self, HookPoint};
 use crate::log::Logger;
+use crate::net_devices;
 use crate::oci_state;
 use crate::resources;
 use crate::rootfs::{self, IdMappings, SourceRequest};
 use crate::seccomp::notify::{self, ContainerState};
 use crate::state::Status;
+use crate::systemd;
 
 /// The parent's work for one container.
 #[derive(Debug)]
@@ -54,6 +56,10 @@ impl<'a> Work<'a> {
     /// # Errors
     /// When the group cannot be made or limited.
     pub fn prepare(&mut self) -> Result<Option<OwnedFd>, InitError> {
+        if self.cgroup.unit.is_some() {
+            // systemd makes a group for a process that is there.
+            return Ok(None);
+        }
         let group = match &mut self.cgroup.directories {
             Directories::Unified(group) => {
                 let group = group.clone();
@@ -90,6 +96,11 @@ impl<'a> Work<'a> {
 
 impl ParentWork for Work<'_> {
     fn group(&mut self, pid: i32) -> Result<(), InitError> {
+        if let Some(unit) = &self.cgroup.unit {
+            let id = self.plan.record.id.as_str();
+            systemd::start(self.cgroup, unit, self.spec, id, pid)?;
+            self.log.step("systemd has made the unit");
+        }
         if !self.has_groups {
             self.make_groups()?;
         }
@@ -99,6 +110,7 @@ impl ParentWork for Work<'_> {
     }
 
     fn mounted(&mut self, pid: i32) -> Result<(), InitError> {
+        net_devices::perform(&self.plan.net_devices, pid)?;
         let (hooks, record) = (&self.plan.hooks, &self.plan.record);
         let state = oci_state::of_creation(record, Status::Creating, pid);
         let run = |hooks: &Option<Vec<Hook>>, point| {

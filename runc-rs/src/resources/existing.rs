@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::files;
 use super::plan::{Controller, Existing, Version, WeightFile};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, ROOT};
 
 /// Looks at what `resources` make a plan depend on.
 ///
@@ -40,6 +40,11 @@ pub(super) fn gather(cgroup: &Cgroup, resources: &LinuxResources) -> Result<Exis
         .is_some_and(|values| !values.is_empty())
     {
         let names = files::read_control(cgroup, Controller::Unified, "cgroup.controllers")?;
+        let names = match names {
+            // A group that is not there yet will have what there is.
+            None => files::read_if_there(&Path::new(ROOT).join("cgroup.controllers"))?,
+            names => names,
+        };
         let names = names.unwrap_or_default();
         existing.controllers = names.split_whitespace().map(str::to_owned).collect();
     }

@@ -137,7 +137,8 @@ fn version_and_features_are_what_engines_parse() {
     let features: Value = serde_json::from_str(&bundle.runc(&["features"]).ok()).unwrap();
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
-    assert_eq!(features["linux"]["cgroup"]["systemd"], false);
+    assert_eq!(features["linux"]["cgroup"]["systemd"], true);
+    assert_eq!(features["linux"]["cgroup"]["systemdUser"], true);
     assert_eq!(
         features["linux"]["mountExtensions"]["idmap"]["enabled"],
         true
@@ -156,9 +157,18 @@ fn what_is_unknown_is_refused() {
     let unknown = "unrecognized subcommand";
     bundle.runc(&["nope", "c"]).fails(1, unknown);
     bundle.runc(&["--nope", "list"]).fails(1, "--nope");
-    let systemd = bundle.runc(&["--systemd-cgroup", "list"]);
-    systemd.fails(1, "not supported");
     bundle.runc(&["--rootless", "auto", "list"]).ok();
+}
+
+/// Where process 1 is systemd, its own conformance run covers the flag.
+#[test]
+fn systemd_groups_need_a_systemd() {
+    let mut bundle = Bundle::idle();
+    bundle.config["linux"]["cgroupsPath"] = json!("system.slice:runc-rs-test:c");
+    bundle.runc(&["--systemd-cgroup", "list"]).ok();
+    let refused = bundle.runc(&["--systemd-cgroup", "create", "c"]);
+    refused.fails(1, "systemd not running on this host");
+    bundle.runc(&["state", "c"]).fails(1, "does not exist");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod kills;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod net_devices;
 mod refusals;
 #[cfg(test)]
 mod resources;

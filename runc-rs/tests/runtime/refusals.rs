@@ -33,7 +33,12 @@ fn resources(resources: Value) -> impl Fn(&mut Value) {
 }
 
 fn mount(mount: Value) -> impl Fn(&mut Value) {
-    move |config| config["mounts"].as_array_mut().unwrap().push(mount.clone())
+    move |config| {
+        config["mounts"]
+            .as_array_mut()
+            .expect("the mounts of the bundle")
+            .push(mount.clone())
+    }
 }
 
 #[test]

@@ -93,7 +93,8 @@ impl Access {
         }
     }
 
-    fn letters(self) -> String {
+    /// Returns them as rules spell them.
+    pub fn letters(self) -> String {
         let all = [(Self::READ, 'r'), (Self::WRITE, 'w'), (Self::MKNOD, 'm')];
         let all = all.into_iter();
         all.filter(|(access, _)| !self.common(*access).is_empty())

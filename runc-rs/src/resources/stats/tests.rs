@@ -27,6 +27,7 @@ fn split(directory: &Path) -> Cgroup {
     Cgroup {
         path: "/c".into(),
         directories: Directories::Split(groups.into()),
+        unit: None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! A synchronous netlink socket: framing, acknowledgements, dumps, with a limit
-//! on every wait. It knows no message type; `route` and `firewall::batch` do.
+//! on every wait. It knows no message type; those who use it do.
 //!
 //! A netlink socket belongs to the network namespace its maker was in.
 

@@ -1,0 +1,301 @@
+//! Network devices that go from the runtime's network namespace into the
+//! container's, with their addresses (runtime-spec 1.3, `linux.netDevices`).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::path::PathBuf;
+
+use base::file::{PathContext as _, PathError};
+use base::netlink::{Family, Socket};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use oci_spec::runtime::LinuxNetDevice;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// `IFNAMSIZ` without the end of the text.
+const NAME_LIMIT_BYTES: usize = 15;
+
+/// Says which device was not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum NetDeviceError {
+    #[error("linux.netDevices: {0:?} is not a name of a network device")]
+    Name(String),
+    #[error("linux.netDevices: two devices are to be called {0:?}")]
+    SameName(String),
+    #[error("unable to move network devices without a private network namespace")]
+    NoNamespace,
+    #[error("network device {name:?}: cannot {action}")]
+    Kernel {
+        name: String,
+        action: &'static str,
+        source: io::Error,
+    },
+    #[error("cannot enter the container's network namespace")]
+    Enter(#[source] io::Error),
+    #[error(transparent)]
+    File(#[from] PathError),
+}
+
+/// A device, as it is called here and there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    pub from: String,
+    pub to: String,
+}
+
+/// Returns the moves that a specification wants, in the order of their names.
+///
+/// # Errors
+/// When one is no name, or is wanted twice.
+pub fn plan<'a>(
+    devices: impl IntoIterator<Item = (&'a String, &'a LinuxNetDevice)>,
+) -> Result<Vec<Move>, NetDeviceError> {
+    let mut moves = BTreeMap::new();
+    for (from, device) in devices {
+        let to = device.name().clone().filter(|name| !name.is_empty());
+        let to = to.unwrap_or_else(|| from.clone());
+        for name in [from, &to] {
+            if !is_name(name) {
+                return Err(NetDeviceError::Name(name.clone()));
+            }
+        }
+        let from = from.clone();
+        if moves
+            .insert(
+                to.clone(),
+                Move {
+                    from,
+                    to: to.clone(),
+                },
+            )
+            .is_some()
+        {
+            return Err(NetDeviceError::SameName(to));
+        }
+    }
+    Ok(moves.into_values().collect())
+}
+
+/// What the kernel takes as a name (`dev_valid_name`).
+fn is_name(name: &str) -> bool {
+    let is_odd = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
+    (1..=NAME_LIMIT_BYTES).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.bytes().any(is_odd)
+}
+
+/// Moves devices into the network namespace of a process.
+///
+/// # Errors
+/// Which device could not be moved; those before it are moved then, and go
+/// where the kernel puts them when that namespace ends.
+pub fn perform(moves: &[Move], pid: i32) -> Result<(), NetDeviceError> {
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+    let namespace = File::open(&path).at("open", &path)?;
+    // A thread of its own, since it stays in the other namespace.
+    std::thread::scope(|scope| {
+        let moved = scope.spawn(|| move_all(moves, namespace.as_fd()));
+        moved.join().expect("moving devices does not panic")
+    })
+}
+
+fn move_all(moves: &[Move], namespace: BorrowedFd<'_>) -> Result<(), NetDeviceError> {
+    let mut here = Route::open()?;
+    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
+        .map_err(|error| NetDeviceError::Enter(error.into()))?;
+    let mut there = Route::open()?;
+    for device in moves {
+        move_one(device, &mut here, &mut there, namespace)?;
+    }
+    Ok(())
+}
+
+fn move_one(
+    device: &Move,
+    here: &mut Route,
+    there: &mut Route,
+    namespace: BorrowedFd<'_>,
+) -> Result<(), NetDeviceError> {
+    let failed = |action| {
+        move |source| NetDeviceError::Kernel {
+            name: device.from.clone(),
+            action,
+            source,
+        }
+    };
+    let index = here.index(&device.from).map_err(failed("find it"))?;
+    let addresses = here
+        .addresses(index)
+        .map_err(failed("list its addresses"))?;
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = vec![
+        LinkAttribute::NetNsFd(namespace.as_raw_fd()),
+        LinkAttribute::IfName(device.to.clone()),
+    ];
+    here.request(RouteNetlinkMessage::SetLink(message), 0)
+        .map_err(failed("move it into the container"))?;
+    let index = there
+        .index(&device.to)
+        .map_err(failed("find it in the container"))?;
+    for address in addresses {
+        there
+            .add_address(index, address)
+            .map_err(failed("give it back an address"))?;
+    }
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    there
+        .request(RouteNetlinkMessage::SetLink(message), 0)
+        .map_err(failed("set it up"))
+}
+
+/// rtnetlink of the namespace that the thread was in.
+struct Route(Socket);
+
+impl Route {
+    fn open() -> Result<Self, NetDeviceError> {
+        Ok(Self(
+            Socket::open(Family::Route).map_err(NetDeviceError::Enter)?,
+        ))
+    }
+
+    fn index(&mut self, name: &str) -> io::Result<u32> {
+        let mut request = LinkMessage::default();
+        request.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        let answer = self.query(RouteNetlinkMessage::GetLink(request), 0)?;
+        let link = answer.into_iter().find_map(|message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
+            _ => None,
+        });
+        link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+    }
+
+    /// Returns the addresses that somebody has set and that reach further than
+    /// the link, which makes its own.
+    fn addresses(&mut self, index: u32) -> io::Result<Vec<AddressMessage>> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answer = self.query(request, NLM_F_DUMP)?;
+        let addresses = answer.into_iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(address) => Some(address),
+            _ => None,
+        });
+        let kept = addresses.filter(|address| {
+            let header = &address.header;
+            header.index == index && header.scope == AddressScope::Universe && is_permanent(address)
+        });
+        Ok(kept.collect())
+    }
+
+    fn add_address(&mut self, index: u32, mut address: AddressMessage) -> io::Result<()> {
+        address.header.index = index;
+        // A label has the old name in it; the others are the kernel's own.
+        address.attributes.retain(|attribute| {
+            use AddressAttribute as A;
+            matches!(
+                attribute,
+                A::Address(_) | A::Local(_) | A::Broadcast(_) | A::Flags(_)
+            )
+        });
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.request(RouteNetlinkMessage::NewAddress(address), flags)
+    }
+
+    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        let sequence = self.0.next_sequence();
+        let bytes = encode(message, sequence, NLM_F_REQUEST | NLM_F_ACK | flags);
+        match self.0.transact(&bytes, &[sequence])?.first() {
+            Some(0) | None => Ok(()),
+            Some(error) => Err(io::Error::from_raw_os_error(*error)),
+        }
+    }
+
+    fn query(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        let mut answer = Vec::new();
+        let build = |sequence| encode(message.clone(), sequence, NLM_F_REQUEST | flags);
+        self.0.query(build, &mut |bytes| {
+            if let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
+                && let NetlinkPayload::InnerMessage(message) = message.payload
+            {
+                answer.push(message);
+            }
+        })?;
+        Ok(answer)
+    }
+}
+
+fn is_permanent(address: &AddressMessage) -> bool {
+    let all = address
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
+    match all {
+        Some(flags) => flags.contains(AddressFlags::Permanent),
+        None => address.header.flags.contains(AddressHeaderFlags::Permanent),
+    }
+}
+
+fn encode(message: RouteNetlinkMessage, sequence: u32, flags: u16) -> Vec<u8> {
+    let mut message = NetlinkMessage::from(message);
+    message.header.flags = flags;
+    message.header.sequence_number = sequence;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn planned(devices: serde_json::Value) -> Result<Vec<Move>, String> {
+        let devices: HashMap<String, LinuxNetDevice> = serde_json::from_value(devices).unwrap();
+        plan(&devices).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn devices_keep_their_names_or_get_others() {
+        let moves = planned(json!({"b": {"name": "eth0"}, "a": {}, "c": {"name": ""}})).unwrap();
+        let pairs: Vec<_> = moves.iter().map(|one| (&*one.from, &*one.to)).collect();
+        assert_eq!(pairs, [("a", "a"), ("c", "c"), ("b", "eth0")]);
+    }
+
+    #[test]
+    fn names_that_the_kernel_does_not_take_are_refused() {
+        for name in ["", ".", "..", "a/b", "a:b", "a b", "longer-than-15-b"] {
+            let error = planned(json!({name: {"name": "ok"}})).unwrap_err();
+            assert!(
+                error.contains(&format!("{name:?} is not a name")),
+                "{error}"
+            );
+        }
+        let error = planned(json!({"a": {"name": "x"}, "b": {"name": "x"}})).unwrap_err();
+        assert!(error.contains("two devices"), "{error}");
+    }
+}

@@ -1,0 +1,273 @@
+//! Limits and device rules as properties of units (systemd.resource-control(5)).
+//!
+//! systemd writes them whenever it likes, on a reload for one: it must know what
+//! is written beside it. Pure.
+
+use super::Property;
+use super::value::Value;
+use crate::resources::devices::{DeviceKind, DevicePolicy, Verdict};
+use crate::resources::plan::{ControlWrite, Version};
+
+/// systemd's word for no limit.
+const INFINITY: u64 = u64::MAX;
+const SECOND_MICROSECONDS: u64 = 1_000_000;
+/// The kernel's period where none is given.
+const PERIOD_MICROSECONDS: u64 = 100_000;
+/// systemd counts in percent of a processor: other quotas are rounded up.
+const QUOTA_STEP_MICROSECONDS: u64 = 10_000;
+/// More processors than a kernel is built for.
+const CPU_LIMIT: usize = 8192;
+
+/// What is asked of a unit whatever the limits are.
+pub(super) fn base(id: &str, slice: &str, pid: Option<i32>) -> Vec<Property> {
+    let mut properties = vec![
+        Property::new("Description", Value::text(format!("container {id}"))),
+        // Without, it would wait for the boot to end.
+        Property::new("DefaultDependencies", Value::Bool(false)),
+    ];
+    for name in [
+        "MemoryAccounting",
+        "CPUAccounting",
+        "IOAccounting",
+        "TasksAccounting",
+    ] {
+        properties.push(Property::new(name, Value::Bool(true)));
+    }
+    match pid.and_then(|pid| u32::try_from(pid).ok()) {
+        Some(pid) => properties.extend([
+            Property::new("Slice", Value::text(slice)),
+            Property::new("Delegate", Value::Bool(true)),
+            Property::new(
+                "PIDs",
+                Value::Array("u".to_owned(), vec![Value::Uint32(pid)]),
+            ),
+        ]),
+        None => properties.push(Property::new("Wants", Value::texts([slice]))),
+    }
+    properties
+}
+
+/// Returns what systemd must know of these writes.
+pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Property> {
+    let mut properties = Vec::new();
+    let (mut quota, mut period) = (None, None);
+    for write in writes {
+        let value = write.value.as_str();
+        match &*write.file {
+            "memory.limit_in_bytes" => limit(&mut properties, "MemoryLimit", value),
+            "memory.max" => limit(&mut properties, "MemoryMax", value),
+            "memory.high" => limit(&mut properties, "MemoryHigh", value),
+            "memory.low" => limit(&mut properties, "MemoryLow", value),
+            "memory.min" => limit(&mut properties, "MemoryMin", value),
+            "memory.swap.max" => limit(&mut properties, "MemorySwapMax", value),
+            "pids.max" => limit(&mut properties, "TasksMax", value),
+            "cpu.shares" => limit(&mut properties, "CPUShares", value),
+            "cpu.weight" => limit(&mut properties, "CPUWeight", value),
+            "blkio.weight" => limit(&mut properties, "BlockIOWeight", value),
+            // Since systemd 252.
+            "cpu.idle" if value == "1" => limit(&mut properties, "CPUWeight", "0"),
+            "cpu.cfs_quota_us" => quota = number(value),
+            "cpu.cfs_period_us" => period = number(value),
+            "cpu.max" => {
+                let (limit, every) = value.split_once(' ').unwrap_or((value, ""));
+                quota = number(limit);
+                period = number(every).or(period);
+            }
+            // It has cpusets on v2 only.
+            "cpuset.cpus" if version == Version::V2 => set(&mut properties, "AllowedCPUs", value),
+            "cpuset.mems" if version == Version::V2 => {
+                set(&mut properties, "AllowedMemoryNodes", value)
+            }
+            _ => {}
+        }
+    }
+    properties.extend(of_quota(quota, period));
+    properties
+}
+
+fn limit(properties: &mut Vec<Property>, name: &'static str, text: &str) {
+    if let Some(number) = number(text) {
+        properties.push(Property::new(name, Value::Uint64(number)));
+    }
+}
+
+fn set(properties: &mut Vec<Property>, name: &'static str, list: &str) {
+    if let Some(mask) = mask(list) {
+        properties.push(Property::new(name, Value::bytes(mask)));
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text {
+        "max" | "-1" => Some(INFINITY),
+        text => text.parse().ok(),
+    }
+}
+
+fn of_quota(quota: Option<u64>, period: Option<u64>) -> Vec<Property> {
+    let mut properties = Vec::new();
+    if let Some(period) = period {
+        let value = Value::Uint64(period);
+        properties.push(Property::new("CPUQuotaPeriodUSec", value));
+    }
+    let per_second = match quota {
+        None => return properties,
+        Some(INFINITY) => INFINITY,
+        Some(quota) => {
+            let period = period.filter(|period| *period > 0);
+            let scaled = quota.saturating_mul(SECOND_MICROSECONDS);
+            let exact = scaled / period.unwrap_or(PERIOD_MICROSECONDS);
+            exact.next_multiple_of(QUOTA_STEP_MICROSECONDS)
+        }
+    };
+    let value = Value::Uint64(per_second);
+    properties.push(Property::new("CPUQuotaPerSecUSec", value));
+    properties
+}
+
+/// Returns a list of ranges, `0-2,5`, as bits; none where it is not one.
+fn mask(list: &str) -> Option<Vec<u8>> {
+    let mut mask = Vec::new();
+    for range in list
+        .split(',')
+        .map(str::trim)
+        .filter(|range| !range.is_empty())
+    {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        if last >= CPU_LIMIT {
+            return None;
+        }
+        for number in first..=last {
+            if mask.len() <= number / 8 {
+                mask.resize(number / 8 + 1, 0);
+            }
+            mask[number / 8] |= 1 << (number % 8);
+        }
+    }
+    (!mask.is_empty()).then_some(mask)
+}
+
+/// Returns the rules for devices on v1, where systemd would otherwise allow all
+/// of them again. What it cannot say, such as exceptions from what is allowed,
+/// holds until then.
+pub(super) fn of_devices(policy: &DevicePolicy) -> Vec<Property> {
+    let none = Value::Array("(ss)".to_owned(), Vec::new());
+    if policy.default == Verdict::Allow {
+        return vec![
+            Property::new("DevicePolicy", Value::text("auto")),
+            Property::new("DeviceAllow", none),
+        ];
+    }
+    let allowed = policy.exceptions.iter();
+    let allowed = allowed.filter(|rule| rule.verdict == Verdict::Allow);
+    let entries = allowed.filter_map(|rule| {
+        let kind = match rule.kind {
+            DeviceKind::Block => "block",
+            DeviceKind::Character => "char",
+        };
+        let place = match (rule.major, rule.minor) {
+            (None, None) => format!("{kind}-*"),
+            (Some(major), None) => format!("{kind}-{major}"),
+            (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+            (None, Some(_)) => return None,
+        };
+        let fields = [place, rule.access.letters()].map(Value::Text);
+        Some(Value::Struct(fields.into()))
+    });
+    vec![
+        Property::new("DevicePolicy", Value::text("strict")),
+        // The first empties the list.
+        Property::new("DeviceAllow", none),
+        Property::new(
+            "DeviceAllow",
+            Value::Array("(ss)".to_owned(), entries.collect()),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::LinuxResources;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::resources::devices;
+    use crate::resources::plan::{Existing, plan};
+
+    fn check(version: Version, resources: Json, expected: &[(&'static str, u64)]) {
+        let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+        let existing = Existing {
+            controllers: ["memory", "cpu", "pids"].map(str::to_owned).into(),
+            ..Existing::default()
+        };
+        let writes = plan(version, &resources, &existing).unwrap();
+        let found = of_limits(version, &writes);
+        let expected = expected.iter();
+        let expected = expected.map(|(name, value)| Property::new(*name, Value::Uint64(*value)));
+        assert_eq!(found, expected.collect::<Vec<_>>(), "{resources:?}");
+    }
+
+    #[test]
+    fn limits_of_both_versions_are_known_to_systemd() {
+        use Version::{V1, V2};
+        let memory = json!({"memory": {"limit": 1000, "reservation": 500}});
+        check(V1, memory.clone(), &[("MemoryLimit", 1000)]);
+        check(V2, memory, &[("MemoryMax", 1000), ("MemoryLow", 500)]);
+        let swap = json!({"memory": {"limit": 1000, "swap": 3000}});
+        check(V2, swap, &[("MemorySwapMax", 2000), ("MemoryMax", 1000)]);
+        check(
+            V2,
+            json!({"pids": {"limit": -1}}),
+            &[("TasksMax", INFINITY)],
+        );
+        check(V1, json!({"cpu": {"shares": 100}}), &[("CPUShares", 100)]);
+        check(V2, json!({"cpu": {"shares": 100}}), &[("CPUWeight", 17)]);
+        let quota = json!({"cpu": {"quota": 5000, "period": 50_000}});
+        let expected = [
+            ("CPUQuotaPeriodUSec", 50_000),
+            ("CPUQuotaPerSecUSec", 100_000),
+        ];
+        check(V1, quota.clone(), &expected);
+        check(V2, quota, &expected);
+        let uneven = json!({"cpu": {"quota": 1234}});
+        check(V1, uneven, &[("CPUQuotaPerSecUSec", 20_000)]);
+        let unified = json!({"unified": {"memory.high": "5000", "pids.max": "9"}});
+        check(V2, unified, &[("MemoryHigh", 5000), ("TasksMax", 9)]);
+    }
+
+    #[test]
+    fn processors_are_bits() {
+        assert_eq!(mask("0-2,9"), Some(vec![0b111, 0b10]));
+        assert_eq!(mask("1"), Some(vec![0b10]));
+        for bad in ["", "x", "0-", "99999999"] {
+            assert_eq!(mask(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn devices_are_named_as_systemd_does() {
+        let rules = json!([
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"},
+            {"allow": true, "type": "b", "major": 8, "access": "r"}
+        ]);
+        let rules: Vec<_> = serde_json::from_value(rules).unwrap();
+        let properties = of_devices(&devices::policy(&rules).unwrap());
+        let (first, last) = (&properties[0], &properties[2]);
+        assert_eq!(*first, Property::new("DevicePolicy", Value::text("strict")));
+        let Value::Array(_, entries) = &last.value else {
+            panic!("{last:?}");
+        };
+        let expected = [
+            ("/dev/char/10:200", "rw"),
+            ("block-8", "r"),
+            ("char-*", "m"),
+            ("/dev/char/1:3", "rwm"),
+        ];
+        for (place, access) in expected {
+            let entry = Value::Struct(vec![Value::text(place), Value::text(access)]);
+            assert!(entries.contains(&entry), "{place}: {entries:?}");
+        }
+    }
+}

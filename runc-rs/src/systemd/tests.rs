@@ -1,0 +1,167 @@
+//! The client against a manager that answers as told.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use super::manager::{Connection, ManagerError};
+use super::message::{HEAD_BYTES, Message, sent};
+use super::value::Value;
+use super::{Property, parse_group_of_init};
+
+const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+const JOB: &str = "/org/freedesktop/systemd1/job/7";
+
+/// What the manager sends for a call.
+type Answer = fn(u32) -> Vec<u8>;
+
+fn removed(job: &str, result: &str) -> Vec<u8> {
+    let body = [
+        Value::Uint32(7),
+        Value::text(job),
+        Value::text("c.scope"),
+        Value::text(result),
+    ];
+    sent::signal(INTERFACE, "JobRemoved", &body)
+}
+
+fn job(serial: u32) -> Vec<u8> {
+    sent::answer(serial, None, &[Value::text(JOB)])
+}
+
+fn done(serial: u32) -> Vec<u8> {
+    sent::answer(serial, None, &[])
+}
+
+fn refused(serial: u32, name: &str) -> Vec<u8> {
+    let name = format!("org.freedesktop.systemd1.{name}");
+    sent::answer(serial, Some(&name), &[Value::text("no")])
+}
+
+/// Returns a connection to a manager that takes the calls of these names, one
+/// after another.
+fn manager(script: Vec<(&'static str, Answer)>) -> (Connection, JoinHandle<()>) {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let served = std::thread::spawn(move || {
+        theirs.write_all(b"DATA\r\nOK 0123\r\n").unwrap();
+        let mut greeting = [0; 29];
+        theirs.read_exact(&mut greeting).unwrap();
+        assert_eq!(&greeting, b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
+        for (method, answer) in script {
+            let mut head = [0; HEAD_BYTES];
+            theirs.read_exact(&mut head).unwrap();
+            let mut rest = vec![0; Message::rest_bytes(&head).unwrap()];
+            theirs.read_exact(&mut rest).unwrap();
+            let call = Message::decode(&head, &rest).unwrap();
+            assert_eq!(call.member.as_deref(), Some(method));
+            theirs.write_all(&answer(call.serial)).unwrap();
+        }
+        // Whoever expects more hears the end.
+    });
+    (Connection::over(ours).unwrap(), served)
+}
+
+#[test]
+fn a_unit_is_there_once_its_job_has_ended() {
+    // The signal of another job, and of this one before its answer.
+    let answer: Answer = |serial| {
+        let other = removed("/org/freedesktop/systemd1/job/6", "failed");
+        [other, removed(JOB, "done"), job(serial)].concat()
+    };
+    let (mut connection, served) = manager(vec![("StartTransientUnit", answer)]);
+    let properties = [Property::new("Delegate", Value::Bool(true))];
+    connection.start("c.scope", &properties).unwrap();
+    served.join().unwrap();
+}
+
+#[test]
+fn the_name_of_a_failed_unit_is_taken_over() {
+    let (mut connection, served) = manager(vec![
+        ("StartTransientUnit", |serial| refused(serial, "UnitExists")),
+        ("ResetFailedUnit", done),
+        ("StartTransientUnit", |serial| {
+            [job(serial), removed(JOB, "done")].concat()
+        }),
+    ]);
+    connection.start("c.scope", &[]).unwrap();
+    served.join().unwrap();
+    let (mut connection, served) = manager(vec![
+        ("StartTransientUnit", |serial| refused(serial, "UnitExists")),
+        ("ResetFailedUnit", done),
+        ("StartTransientUnit", |serial| refused(serial, "UnitExists")),
+    ]);
+    let error = connection.start("c.scope", &[]).unwrap_err();
+    assert!(error.is_name_taken(), "{error:?}");
+    served.join().unwrap();
+}
+
+#[test]
+fn a_job_that_fails_is_an_error_and_leaves_the_name_free() {
+    let (mut connection, served) = manager(vec![
+        ("StartTransientUnit", |serial| {
+            [job(serial), removed(JOB, "failed")].concat()
+        }),
+        ("ResetFailedUnit", done),
+    ]);
+    let error = connection.start("c.scope", &[]).unwrap_err();
+    let expected = "systemd could not start unit c.scope: the job is \"failed\"";
+    assert_eq!(error.to_string(), expected);
+    served.join().unwrap();
+}
+
+#[test]
+fn a_unit_that_is_gone_has_ended() {
+    let (mut connection, served) =
+        manager(vec![("StopUnit", |serial| refused(serial, "NoSuchUnit"))]);
+    connection.stop("c.scope").unwrap();
+    served.join().unwrap();
+    let (mut connection, served) = manager(vec![
+        ("StopUnit", |serial| {
+            [job(serial), removed(JOB, "done")].concat()
+        }),
+        ("ResetFailedUnit", |serial| refused(serial, "NoSuchUnit")),
+    ]);
+    connection.stop("c.scope").unwrap();
+    served.join().unwrap();
+}
+
+#[test]
+fn what_systemd_says_is_told() {
+    let (mut connection, served) = manager(vec![("SetUnitProperties", |serial| {
+        refused(serial, "ReadOnly")
+    })]);
+    let error = connection.set("c.scope", &[]).unwrap_err();
+    let expected = "systemd: no (org.freedesktop.systemd1.ReadOnly)";
+    assert_eq!(error.to_string(), expected);
+    served.join().unwrap();
+    // It goes away without a word.
+    let error = connection.set("c.scope", &[]).unwrap_err();
+    assert!(matches!(error, ManagerError::Bus(_)), "{error:?}");
+}
+
+#[test]
+fn a_user_manager_says_where_its_units_are() {
+    let (mut connection, served) = manager(vec![("Get", |serial| {
+        let value = Value::text("/user.slice/user@1.service");
+        sent::answer(serial, None, &[Value::Variant(Box::new(value))])
+    })]);
+    let group = connection.control_group().unwrap();
+    assert_eq!(group, "/user.slice/user@1.service");
+    served.join().unwrap();
+}
+
+#[test]
+fn units_are_below_the_group_of_process_1() {
+    let check = |text: &str, expected: &str| {
+        assert_eq!(parse_group_of_init(text), Path::new(expected), "{text}");
+    };
+    check("0::/init.scope\n", "");
+    check("0::/\n", "");
+    check(
+        "4:memory:/a\n1:name=systemd:/init.scope\n0::/init.scope\n",
+        "",
+    );
+    check("1:name=systemd:/docker/x/init.scope\n0::/y\n", "docker/x");
+    check("0::/docker/x/init.scope\n", "docker/x");
+}
