@@ -24,6 +24,7 @@ mod snapshot;
 mod stats;
 mod tidy;
 mod v2;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::commands::vm::Job;
+use crate::commands::vm;
 use crate::images;
 use crate::process::Cmd;
+use crate::vm::Job;
 use crate::workspace;
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -66,11 +67,12 @@ pub(crate) fn run_one_container(programs: &Path) -> Result<()> {
             .with_context(|| format!("copy {program}; is it built?"))?;
     }
     let job = Job {
+        machine: vm::machine()?,
         command: SCRIPT.into(),
         files: vec![folder, tar],
         limit: LIMIT,
     };
-    let status = job.run()?;
+    let status = job.run()?.status;
     std::fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
     ensure!(status == 0, "the container of the VM failed");
     Ok(())

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::mode::Mode;
 use crate::cgroups;
 use crate::process::Cmd;
 use crate::workspace::{read_text, write_file};
@@ -25,6 +26,19 @@ const ON_TERMINAL: &str = r#"mkfifo "$1.input" && exec script --quiet --flush --
     'exec bats --tap ${BATS_FILTER:+--filter "$BATS_FILTER"} "$BATS_FILE"' "$1" <>"$1.input""#;
 const POLL: Duration = Duration::from_millis(100);
 
+/// What is run, and how.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Run {
+    pub(super) runtime: String,
+    /// A regular expression for the tests' names; all where it is empty.
+    pub(super) filter: String,
+    /// All where none is named.
+    pub(super) files: Vec<String>,
+    pub(super) mode: Mode,
+    /// How many times longer than on the host everything may take.
+    pub(super) patience: u32,
+}
+
 /// How a test ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Ending {
@@ -36,23 +50,24 @@ pub(super) enum Ending {
 /// How the tests ended, by `FILE: NAME`.
 pub(super) type Results = BTreeMap<String, Ending>;
 
-/// Runs the files, all where none is named, and writes how their tests ended.
+/// Runs the files and writes how their tests ended.
 ///
 /// # Errors
 /// Fails when bats does not say how a test ended.
-pub(super) fn run(data: &Path, runtime: &str, filter: &str, files: &[String]) -> Result<()> {
+pub(super) fn run(data: &Path, run: &Run) -> Result<()> {
     let folder = data.join("suite/tests/integration");
     let output = data.join(OUTPUT);
     std::fs::create_dir_all(&output).context("make the folder of outputs")?;
-    let files = match files {
+    let files = match &run.files[..] {
         [] => all_files(&folder)?,
         files => files.to_vec(),
     };
+    run.mode.prepare(&output)?;
     let mut results = Results::new();
     for file in files {
         ensure!(folder.join(&file).is_file(), "the suite has no {file}");
         let printed = output.join(&file).with_extension("tap");
-        run_file(&folder.join(&file), runtime, filter, &printed)?;
+        run_file(run, &folder.join(&file), &printed)?;
         let text = std::fs::read(&printed).context("read what bats printed")?;
         let ended = parse(&String::from_utf8_lossy(&text)).with_context(|| file.clone())?;
         for (name, ending) in ended {
@@ -74,7 +89,11 @@ pub(super) fn read_results(path: &Path) -> Result<Results> {
     serde_json::from_str(&read_text(path)?).context("parse the results")
 }
 
-fn all_files(folder: &Path) -> Result<Vec<String>> {
+/// Returns the suite's files.
+///
+/// # Errors
+/// Fails when the folder cannot be read.
+pub(super) fn all_files(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).context("read the suite's folder")?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -89,29 +108,31 @@ fn all_files(folder: &Path) -> Result<Vec<String>> {
 ///
 /// Of a test that hangs, the runtime's processes are ended, so that it fails as
 /// it should; bats's own limit loses tests of this suite.
-fn run_file(file: &Path, runtime: &str, filter: &str, printed: &Path) -> Result<()> {
+fn run_file(run: &Run, file: &Path, printed: &Path) -> Result<()> {
     println!("== {}", file.file_name().unwrap_or_default().display());
     let log = printed.with_extension("log");
-    let mut running = Cmd::new("sh")
-        .args(["-c", ON_TERMINAL, "sh"])
+    let variables = [
+        ("RUNC", run.runtime.clone()),
+        ("BATS_FILE", file.display().to_string()),
+        ("BATS_FILTER", run.filter.clone()),
+        ("PATH", path()),
+        ("TERM", "dumb".to_owned()),
+    ];
+    let mut running = run
+        .mode
+        .command(&variables)
+        .args(["sh", "-c", ON_TERMINAL, "sh"])
         .arg(printed)
-        .env("RUNC", runtime)
-        .env("BATS_FILE", file)
-        .env("BATS_FILTER", filter)
-        .env("PATH", path())
-        .env("TERM", "dumb")
         .background(&log)?;
-    let mut watched = Watched::new(printed, runtime);
+    let limit = FILE_LIMIT * run.patience;
+    let mut watched = Watched::new(printed, run);
     while !running.has_ended()? {
         std::thread::sleep(POLL);
         if watched.look()? == Verdict::Hopeless {
             running.stop()?;
             break;
         }
-        ensure!(
-            watched.begun.elapsed() < FILE_LIMIT,
-            "{FILE_LIMIT:?} are over"
-        );
+        ensure!(watched.begun.elapsed() < limit, "{limit:?} are over");
     }
     for copy in [log, printed.with_extension("tap.input")] {
         std::fs::remove_file(&copy).with_context(|| format!("remove {}", copy.display()))?;
@@ -123,6 +144,7 @@ fn run_file(file: &Path, runtime: &str, filter: &str, printed: &Path) -> Result<
 struct Watched<'a> {
     printed: &'a Path,
     runtime: &'a str,
+    patience: u32,
     begun: Instant,
     changed: Instant,
     length: u64,
@@ -139,11 +161,12 @@ enum Verdict {
 }
 
 impl<'a> Watched<'a> {
-    fn new(printed: &'a Path, runtime: &'a str) -> Self {
+    fn new(printed: &'a Path, run: &'a Run) -> Self {
         let now = Instant::now();
         Self {
             printed,
-            runtime,
+            runtime: &run.runtime,
+            patience: run.patience,
             begun: now,
             changed: now,
             length: 0,
@@ -162,7 +185,7 @@ impl<'a> Watched<'a> {
             STUBBORN_LIMIT
         } else {
             TEST_LIMIT
-        };
+        } * self.patience;
         if self.changed.elapsed() < limit {
             return Ok(Verdict::GoesOn);
         }

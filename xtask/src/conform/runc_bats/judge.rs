@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::bats::{Ending, Results};
+use super::mode::Mode;
 use crate::workspace::{self, read_text, write_file};
 
 const EXCEPTIONS: &str = "tests/conform/runc-bats.toml";
@@ -29,19 +30,26 @@ struct Exception {
     suite: Option<String>,
 }
 
-fn reference_file(version: &str) -> PathBuf {
-    workspace::path(&format!("tests/conform/runc-bats-{version}.reference.txt"))
+fn reference_file(version: &str, mode: Mode) -> PathBuf {
+    let mode = match mode {
+        Mode::Root => String::new(),
+        mode => format!("-{}", mode.name()),
+    };
+    workspace::path(&format!(
+        "tests/conform/runc-bats-{version}{mode}.reference.txt"
+    ))
 }
 
 /// Writes which tests the reference passed.
 ///
 /// # Errors
 /// Fails when the file cannot be written.
-pub(super) fn record(version: &str, results: &Results) -> Result<()> {
+pub(super) fn record(version: &str, mode: Mode, results: &Results) -> Result<()> {
     let passed = passed(results);
     let mut text = format!(
-        "# Tests of runc {version}'s suite that runc {version} passes on the test machine: \
+        "# Tests of runc {version}'s suite that runc {version} passes {}: \
          {} of {}.\n",
+        mode.place(),
         passed.len(),
         results.len()
     );
@@ -56,7 +64,7 @@ pub(super) fn record(version: &str, results: &Results) -> Result<()> {
         text += &format!("{test}\n");
     }
     println!("{}", summary(results));
-    write_file(&reference_file(version), text)
+    write_file(&reference_file(version, mode), text)
 }
 
 fn passed(results: &Results) -> BTreeSet<&str> {
@@ -80,8 +88,8 @@ fn summary(results: &Results) -> String {
 ///
 /// # Errors
 /// Fails when a test failed, was skipped or did not run that the reference passes.
-pub(super) fn judge(version: &str, results: &Results, partial: bool) -> Result<()> {
-    let reference = read_text(&reference_file(version))?;
+pub(super) fn judge(version: &str, mode: Mode, results: &Results, partial: bool) -> Result<()> {
+    let reference = read_text(&reference_file(version, mode))?;
     let mut expected: BTreeSet<&str> = reference
         .lines()
         .filter(|line| !line.starts_with('#'))

@@ -8,13 +8,20 @@
 
 mod bats;
 mod judge;
+mod machine;
+mod mode;
 mod prepare;
 mod release;
+mod rootless;
+
+pub(crate) use machine::{MachineArguments, run_in_machine};
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use self::bats::Run;
+use self::mode::Mode;
 use self::release::Release;
 use crate::commands::dist;
 use crate::enter::{Access, Bind, Entry, Network};
@@ -66,33 +73,34 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bail!("the suite ended with status {code}");
     }
     if arguments.record {
-        return judge::record(&version, &results);
+        return judge::record(&version, Mode::Root, &results);
     }
     let partial = !(arguments.file.is_empty() && arguments.filter.is_empty());
-    judge::judge(&version, &results, partial)
+    judge::judge(&version, Mode::Root, &results, partial)
 }
 
 fn entry(arguments: &Arguments, release: Release, data: &Path) -> Result<Entry> {
-    let runtime = match (&arguments.runtime, arguments.reference) {
-        (_, true) => None,
-        (Some(path), false) => Some(path.canonicalize().context("find the runtime")?),
-        (None, false) => {
-            dist::programs()?;
-            Some(dist::folder().join("runc-rs"))
-        }
+    let runtime = match arguments.reference {
+        true => None,
+        false => Some(tested(arguments.runtime.as_deref())?),
     };
     let path = match &runtime {
         Some(_) => format!("/{RUNTIME}"),
         None => release.reference().to_owned(),
     };
-    let mut command = vec![
+    let run = Run {
+        runtime: path,
+        filter: arguments.filter.clone(),
+        files: arguments.file.clone(),
+        mode: Mode::Root,
+        patience: 1,
+    };
+    let command = vec![
         "/proc/self/exe".to_owned(),
         "conform-inside".to_owned(),
         NAME.to_owned(),
-        path,
-        arguments.filter.clone(),
+        serde_json::to_string(&run).context("write the run as JSON")?,
     ];
-    command.extend(arguments.file.iter().cloned());
     let entry = Entry::new(release.tree(), Network::Private, command);
     let entry = entry
         .with_hybrid_cgroups()
@@ -101,6 +109,17 @@ fn entry(arguments: &Arguments, release: Release, data: &Path) -> Result<Entry> 
         Some(runtime) => entry.bind(Bind::new(runtime, RUNTIME, Access::ReadOnly)),
         None => entry,
     })
+}
+
+/// Returns the runtime that is named, or this checkout's.
+fn tested(named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(path) => path.canonicalize().context("find the runtime"),
+        None => {
+            dist::programs()?;
+            Ok(dist::folder().join("runc-rs"))
+        }
+    }
 }
 
 /// Keeps what the tests printed, to be looked at.
@@ -120,8 +139,9 @@ fn keep_output(data: &Path) -> Result<()> {
 /// # Errors
 /// Fails when the suite cannot be run; failing tests are no error here.
 pub(crate) fn run_inside(words: &[String]) -> Result<()> {
-    let [runtime, filter, files @ ..] = words else {
-        bail!("two words are needed, not {words:?}");
+    let [run] = words else {
+        bail!("one word is needed, not {words:?}");
     };
-    bats::run(Path::new("/data"), runtime, filter, files)
+    let run = serde_json::from_str(run).context("read the run")?;
+    bats::run(Path::new("/data"), &run)
 }

@@ -68,18 +68,30 @@ impl Release {
         "/usr/sbin/runc"
     }
 
+    /// Returns what Debian calls it.
+    pub(super) fn suite(self) -> &'static str {
+        match self {
+            Self::Newest => "unstable",
+            Self::Old => "bookworm",
+        }
+    }
+
+    /// Returns what the tests need installed.
+    pub(super) fn packages(self) -> Vec<&'static str> {
+        match self {
+            Self::Newest => [PACKAGES, NEWEST_PACKAGES].concat(),
+            Self::Old => PACKAGES.to_vec(),
+        }
+    }
+
     /// Makes the tree unless it is there already.
     ///
     /// # Errors
     /// Fails when it cannot be made.
     pub(super) fn ensure_tree(self) -> Result<()> {
-        let (suite, more) = match self {
-            Self::Newest => ("unstable", NEWEST_PACKAGES),
-            Self::Old => ("bookworm", &[][..]),
-        };
         let tree = debian::Tree {
-            suite,
-            packages: &[PACKAGES, more].concat(),
+            suite: self.suite(),
+            packages: &self.packages(),
             sources: &[SOURCE],
         };
         tree.ensure(&self.tree()).map(drop)
