@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::Cgroup;
 use crate::init::gate;
 use crate::proc::{LiveProcess, ProcessIdentity};
+use crate::resources::rdt::Class;
 
 /// The layout version of `state.json`; another one is refused.
 const RECORD_VERSION: u32 = 1;
@@ -84,6 +85,9 @@ pub struct Record {
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     pub cgroup: Cgroup,
+    /// The class of service of the resource director, where one is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Class>,
     /// The runtime process that creates it; of interest until `init` is set.
     pub creator: ProcessIdentity,
     /// The container's first process, once there is one.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -203,10 +203,13 @@ pub fn own_size() -> Option<(u16, u16)> {
 
 /// The container's terminal leaves newlines as they are: the caller's adds what
 /// it needs, and a file or pipe needs nothing.
-fn keep_newlines(master: &OwnedFd) -> Result<(), Errno> {
-    let mut settings = tcgetattr(master)?;
+///
+/// # Errors
+/// When it is no terminal.
+pub fn keep_newlines(terminal: impl AsFd) -> Result<(), Errno> {
+    let mut settings = tcgetattr(&terminal)?;
     settings.output_modes.remove(OutputModes::ONLCR);
-    tcsetattr(master, OptionalActions::Now, &settings)
+    tcsetattr(&terminal, OptionalActions::Now, &settings)
 }
 
 fn enter_raw_mode() -> Result<Option<Termios>, Errno> {

@@ -104,6 +104,7 @@ fn record(spec: &Spec, layout: &Layout) -> Result<Record, String> {
         owner_uid: 0,
         annotations: BTreeMap::new(),
         cgroup,
+        rdt: None,
         creator: identity,
         init: None,
         keyring: KeyringMode::Fresh,

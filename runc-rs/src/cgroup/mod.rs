@@ -368,6 +368,9 @@ fn collect_processes(group: &Path, depth: usize, pids: &mut Vec<i32>) -> Result<
     let procs = group.join("cgroup.procs");
     match read_bounded(&procs, PROCS_LIMIT_BYTES) {
         Err(error) if is_gone(&error) => return Ok(()),
+        // A threaded group of v2 names its processes only in the group above
+        // that is not.
+        Err(error) if error.source.raw_os_error() == Some(nix::libc::EOPNOTSUPP) => {}
         text => {
             let text = text?;
             let text = String::from_utf8_lossy(&text);

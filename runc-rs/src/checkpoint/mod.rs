@@ -22,6 +22,7 @@ use crate::create::CreateError;
 use crate::handover::HandoverError;
 use crate::hooks::HookError;
 use crate::resources::ResourceError;
+use crate::resources::rdt::RdtError;
 use crate::rootfs::RootfsError;
 use crate::spec::SpecError;
 use crate::state::StateError;
@@ -52,6 +53,8 @@ pub enum CheckpointError {
     Systemd(#[from] SystemdError),
     #[error(transparent)]
     Resources(#[from] ResourceError),
+    #[error(transparent)]
+    Rdt(#[from] RdtError),
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
     #[error(transparent)]

@@ -23,7 +23,7 @@ use crate::hooks::{self, HookPoint};
 use crate::log::Logger;
 use crate::oci_state;
 use crate::proc::ProcessIdentity;
-use crate::resources;
+use crate::resources::{self, rdt};
 use crate::rootfs::RootfsError;
 use crate::state::{ContainerDirectory, Record, Status, Store};
 use crate::systemd;
@@ -173,6 +173,9 @@ fn ask(
         make_groups(record, spec)?;
     }
     resources::join(&container.record.cgroup, criu.pid())?;
+    if let Some(class) = &container.record.rdt {
+        class.enter(Path::new(rdt::ROOT), criu.pid())?;
+    }
     if let Directories::Split(_) = container.record.cgroup.directories {
         options.cg_root = cgroup_roots(criu.pid())?;
     }

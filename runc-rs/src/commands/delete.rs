@@ -1,5 +1,6 @@
 //! `delete`: removes a container, its control groups and its record.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use rustix::process::Signal;
 use super::{CommandError, Context, Failure};
 use crate::cgroup::Freezer;
 use crate::hooks;
+use crate::resources::rdt;
 use crate::state::{ContainerDirectory, ContainerName, Record, StateError, Status};
 use crate::systemd;
 
@@ -69,6 +71,9 @@ pub(super) fn remove(
     let stopped = record.cgroup.unit.as_ref().map(systemd::stop);
     record.cgroup.remove()?;
     stopped.transpose()?;
+    if let Some(class) = &record.rdt {
+        class.remove(Path::new(rdt::ROOT))?;
+    }
     context.log.step("removed the control groups");
     let hooks = directory
         .load_spec()

@@ -116,6 +116,7 @@ fn try_run(context: &Context<'_>, args: Args) -> Result<ExitCode, Failure> {
     if console == Console::Own {
         // The program must not see its terminal change size as it begins.
         plan.set_console_size(terminal::own_size());
+        plan.is_proxied = true;
     }
     // Before there is a child whose end could be missed.
     let signals = match attachment {

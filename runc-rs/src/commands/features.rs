@@ -40,7 +40,7 @@ fn features() -> serde_json::Value {
             "seccomp": seccomp(),
             "apparmor": {"enabled": true},
             "selinux": {"enabled": false},
-            "intelRdt": {"enabled": false},
+            "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
             "netDevices": {"enabled": true},
             "mountExtensions": {"idmap": {"enabled": true}},
         },

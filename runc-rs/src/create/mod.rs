@@ -9,7 +9,7 @@ pub(crate) use plan::{reach, resources};
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base::file::{FileMode, PathError, replace};
 use base::lock::FileLock;
@@ -24,6 +24,7 @@ use crate::hooks;
 use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
 use crate::proc::ProcessIdentity;
+use crate::resources::rdt::{self, RdtError};
 use crate::rootfs::{self, RootfsError, RootfsFacts, RootfsFds, RootfsPlan};
 use crate::seccomp::SeccompError;
 use crate::spec::{self, HostFacts, SpecError};
@@ -43,6 +44,8 @@ pub enum CreateError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Systemd(#[from] SystemdError),
+    #[error(transparent)]
+    Rdt(#[from] RdtError),
     #[error(transparent)]
     File(#[from] PathError),
     #[error(transparent)]
@@ -239,6 +242,7 @@ fn new_record(
             .into_iter()
             .collect(),
         cgroup,
+        rdt: plan::class_of_service(spec, &request.id)?,
         creator: ProcessIdentity::own()?,
         init: None,
         keyring: request.keyring,
@@ -358,6 +362,10 @@ pub(crate) fn undo(log: &Logger, directory: &ContainerDirectory, record: Option<
             warn(&error);
         }
         if let Err(error) = record.cgroup.remove() {
+            warn(&error);
+        }
+        let class = record.rdt.as_ref();
+        if let Some(Err(error)) = class.map(|class| class.remove(Path::new(rdt::ROOT))) {
             warn(&error);
         }
     }

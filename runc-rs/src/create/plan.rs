@@ -9,10 +9,11 @@ use super::{CgroupDriver, Console, CreateError, CreateRequest, RootSwitch};
 use crate::cgroup::{Cgroup, Layout};
 use crate::exec::{self, Container, ExecPlan, ExecRequest};
 use crate::init::{self, InitError};
+use crate::resources::rdt::{Class, RdtError};
 use crate::resources::{self, Reach};
 use crate::rootfs::{self, IdMappings, RootfsError, RootfsFacts, RootfsPlan};
 use crate::spec::HostFacts;
-use crate::state::{ContainerDirectory, Record, Status};
+use crate::state::{ContainerDirectory, ContainerName, Record, Status};
 use crate::{handover, payload, systemd};
 
 /// Plans the control groups.
@@ -84,6 +85,18 @@ pub(crate) fn resources(spec: &Spec) -> LinuxResources {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().clone());
     resources.unwrap_or_default()
+}
+
+/// Returns the class of service that `spec` wants for the container `id`.
+///
+/// # Errors
+/// When it cannot be one.
+pub(super) fn class_of_service(spec: &Spec, id: &ContainerName) -> Result<Option<Class>, RdtError> {
+    let linux = spec.linux().as_ref();
+    let wanted = linux.and_then(|linux| linux.intel_rdt().as_ref());
+    wanted
+        .map(|wanted| Class::plan(wanted, id.as_str()))
+        .transpose()
 }
 
 /// Returns which hierarchies of v1 the container joins. One that is shown its

@@ -61,6 +61,11 @@ fn confine(
     join_keyring(plan)?;
     if let Some(socket) = console {
         terminal::take_new(socket).map_err(|error| base::failure::chain(&error))?;
+        if plan.is_proxied {
+            // Before the program can write: the runtime may be late.
+            terminal::keep_newlines(rustix::stdio::stdin())
+                .map_err(failed("set the terminal's mode"))?;
+        }
     }
     settle(plan, Closing::OnExec, hand_over)
 }

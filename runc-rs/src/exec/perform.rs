@@ -24,6 +24,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use super::inside::{self, failed};
 use super::{ExecError, ExecPlan, Target};
 use crate::cgroup::write_control;
+use crate::resources::rdt;
 use crate::seccomp::notify;
 use crate::sys::{self, Fork};
 
@@ -112,6 +113,12 @@ fn enter(
             }
             (entered, _) => entered.map_err(|error| not_added(entrance, &error))?,
         }
+    }
+    if let Some(class) = &plan.class {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        class
+            .join(Path::new(rdt::ROOT), own)
+            .map_err(|error| base::failure::chain(&error))?;
     }
     if let Some(score) = plan.process.oom_score_adj() {
         write_control(Path::new("/proc/self/oom_score_adj"), &score.to_string())

@@ -16,6 +16,7 @@ use super::ExecError;
 use super::groups::SubGroups;
 use super::user::{ResolvedUser, UserRequest};
 use crate::init::scheduling::{self, SchedulingPlan};
+use crate::resources::rdt::Class;
 use crate::seccomp::Filter;
 use crate::seccomp::notify::ContainerState;
 use crate::spec::{DEFAULT_UMASK, SpecError, normalise_process, validate_process};
@@ -85,11 +86,16 @@ pub struct ExecPlan {
     /// The name of the session keyring to join.
     pub keyring: Option<CString>,
     pub scheduling: SchedulingPlan,
+    /// The class of service that it is of.
+    pub class: Option<Class>,
     /// The `cgroup.procs` files to enter by.
     pub entrances: Vec<PathBuf>,
     /// Where it enters on v2 if the container has made groups of its own and
     /// takes no process beside them.
     pub second_entrance: Option<PathBuf>,
+    /// Whether the runtime copies between its terminal and the caller's, which
+    /// makes of newlines what it needs.
+    pub is_proxied: bool,
     pub preserve_fds: u32,
     /// Sockets of systemd's activation that are passed on, before those.
     pub activation_sockets: u32,
@@ -161,8 +167,10 @@ pub fn plan(
                 LinuxPersonalityDomain::PerLinux32 => 0x0008,
             }),
         keyring: (record.keyring == KeyringMode::Fresh).then_some(keyring),
+        class: record.rdt.clone(),
         entrances: request.groups.entrances(&record.cgroup)?,
         second_entrance: None,
+        is_proxied: false,
         preserve_fds: request.preserve_fds,
         activation_sockets: request.activation_sockets,
         scheduling: scheduling::plan(&process, linux.memory_policy().as_ref())?,

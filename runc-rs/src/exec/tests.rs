@@ -28,6 +28,7 @@ fn container(process: serde_json::Value) -> (Spec, Record) {
             directories: Directories::Unified("/sys/fs/cgroup/c".into()),
             unit: None,
         },
+        rdt: None,
         creator: ProcessIdentity::own().unwrap(),
         init: None,
         keyring: KeyringMode::Fresh,

@@ -35,6 +35,7 @@ use crate::cgroup::CgroupError;
 use crate::hooks::HookError;
 use crate::net_devices::NetDeviceError;
 use crate::resources::ResourceError;
+use crate::resources::rdt::RdtError;
 use crate::rootfs::RootfsError;
 use crate::seccomp::notify::NotifyError;
 use crate::systemd::SystemdError;
@@ -54,6 +55,8 @@ pub enum InitError {
     Systemd(#[from] SystemdError),
     #[error(transparent)]
     Resources(#[from] ResourceError),
+    #[error(transparent)]
+    Rdt(#[from] RdtError),
     #[error(transparent)]
     NetDevice(#[from] NetDeviceError),
     #[error(transparent)]

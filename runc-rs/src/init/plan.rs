@@ -49,7 +49,7 @@ impl InitPlan {
         let linux = spec.linux().as_ref().ok_or(SpecError::Missing("linux"))?;
         let namespaces = namespaces::plan(linux.namespaces().as_deref().unwrap_or_default())?;
         let id_maps = IdMaps::of(linux);
-        check(spec, linux, &namespaces, &id_maps)?;
+        check(spec, &namespaces, &id_maps)?;
         Ok(Self {
             sysctls: sysctl::plan(linux, &namespaces)?,
             time_offsets: time_offsets(linux, &namespaces)?,
@@ -96,12 +96,7 @@ fn has_home(spec: &Spec) -> bool {
     home.is_some_and(|home| home != "HOME=")
 }
 
-fn check(
-    spec: &Spec,
-    linux: &Linux,
-    namespaces: &NamespacePlan,
-    id_maps: &IdMaps,
-) -> Result<(), SpecError> {
+fn check(spec: &Spec, namespaces: &NamespacePlan, id_maps: &IdMaps) -> Result<(), SpecError> {
     use LinuxNamespaceType as T;
     let wrong = [
         (
@@ -111,10 +106,6 @@ fn check(
         (
             !id_maps.is_empty() && !namespaces.is_new(T::User) && !namespaces.is_joined(T::User),
             "there are id mappings, but no user namespace in linux.namespaces",
-        ),
-        (
-            linux.intel_rdt().is_some(),
-            "linux.intelRdt is not supported by this runtime",
         ),
     ];
     match wrong.iter().find(|(is_wrong, _)| *is_wrong) {

@@ -1,7 +1,7 @@
 //! What the runtime does for init from outside while that builds its root.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base::file::PathContext as _;
 use oci_spec::runtime::{Hook, LinuxResources, Spec};
@@ -14,7 +14,7 @@ use crate::hooks::{self, HookPoint};
 use crate::log::Logger;
 use crate::net_devices;
 use crate::oci_state;
-use crate::resources;
+use crate::resources::{self, rdt};
 use crate::rootfs::{self, IdMappings, SourceRequest};
 use crate::seccomp::notify::{self, ContainerState};
 use crate::state::Status;
@@ -105,6 +105,9 @@ impl ParentWork for Work<'_> {
             self.make_groups()?;
         }
         resources::join(self.cgroup, pid)?;
+        if let Some(class) = &self.plan.record.rdt {
+            class.enter(Path::new(rdt::ROOT), pid)?;
+        }
         self.log.step("moved init into its control groups");
         Ok(())
     }

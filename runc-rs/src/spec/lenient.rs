@@ -1,8 +1,7 @@
 //! Reads JSON that is right but not as the parser has it: capabilities that it
 //! does not know, which the specification wants ignored with a warning
 //! (config.md, "Linux Process"); a process without a user, which is root, as
-//! for runc; the flags of a scheduler in the specification's spelling; and the
-//! size of huge pages without a capital.
+//! for runc; and flags and properties in the specification's spelling.
 
 use oci_spec::runtime::Capability;
 use serde::de::DeserializeOwned;
@@ -13,8 +12,13 @@ const SCHEDULER_FLAGS: [(&str, &str); 2] = [
     ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
     ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
 ];
-/// Go's parser does not mind capitals, and runc's own tests spell it so.
-const PAGE_SIZE: &str = "\"pagesize\"";
+/// Where a property is that is spelt so, and how oci-spec 0.10 has it. Go's
+/// parser does not mind capitals, and runc's own tests write `pagesize`.
+const PROPERTIES: [(&str, &str, &str); 3] = [
+    ("/linux/resources/hugepageLimits", "pagesize", "pageSize"),
+    ("/linux/intelRdt", "enableCMT", "enableCmt"),
+    ("/linux/intelRdt", "enableMBM", "enableMbm"),
+];
 const SETS: [&str; 5] = [
     "bounding",
     "effective",
@@ -31,15 +35,14 @@ pub(crate) fn parse<T: DeserializeOwned>(
     text: &[u8],
 ) -> Result<(T, Vec<String>), serde_json::Error> {
     let first = serde_json::from_slice(text);
-    let is_misspelt = text
-        .windows(PAGE_SIZE.len())
-        .any(|word| word == PAGE_SIZE.as_bytes());
+    let has = |word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
+    let is_misspelt = PROPERTIES.iter().any(|(_, theirs, _)| has(theirs));
     let error = match first {
         Ok(parsed) if !is_misspelt => return Ok((parsed, Vec::new())),
         parsed => parsed.err(),
     };
     let mut value: Value = serde_json::from_slice(text)?;
-    let respelt = respell_page_sizes(&mut value);
+    let respelt = respell(&mut value);
     let mut unknown = Vec::new();
     // A specification has its process in it; else it is one.
     let process = match value.get("process").is_some() {
@@ -57,19 +60,20 @@ pub(crate) fn parse<T: DeserializeOwned>(
     Ok((serde_json::from_slice(&text)?, unknown))
 }
 
-/// Respells the sizes of huge pages; returns whether anything changed.
-fn respell_page_sizes(spec: &mut Value) -> bool {
-    let limits = spec.pointer_mut("/linux/resources/hugepageLimits");
-    let limits = limits.and_then(Value::as_array_mut);
+/// Respells properties; returns whether anything changed.
+fn respell(spec: &mut Value) -> bool {
     let mut changed = false;
-    for limit in limits
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
-    {
-        if let Some(size) = limit.remove("pagesize") {
-            limit.entry("pageSize").or_insert(size);
-            changed = true;
+    for (place, theirs, ours) in PROPERTIES {
+        let objects = match spec.pointer_mut(place) {
+            Some(Value::Array(list)) => list.iter_mut().collect(),
+            Some(object) => vec![object],
+            None => Vec::new(),
+        };
+        for object in objects.into_iter().filter_map(Value::as_object_mut) {
+            if let Some(value) = object.remove(theirs) {
+                object.entry(ours).or_insert(value);
+                changed = true;
+            }
         }
     }
     changed
@@ -133,9 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn page_sizes_may_be_misspelt() {
-        let text = br#"{"ociVersion": "1.0.0", "linux": {"resources": {"hugepageLimits":
-            [{"pagesize": "2MB", "limit": 9}]}}}"#;
+    fn properties_are_read_in_the_spelling_of_others() {
+        let text = br#"{"ociVersion": "1.0.0", "linux": {
+            "intelRdt": {"enableCMT": true, "enableMBM": false},
+            "resources": {"hugepageLimits": [{"pagesize": "2MB", "limit": 9}]}}}"#;
         let (spec, _) = parse::<oci_spec::runtime::Spec>(text).unwrap();
         let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
         let limits = resources.hugepage_limits().clone().unwrap();
@@ -143,6 +148,9 @@ mod tests {
             (limits[0].page_size().as_str(), limits[0].limit()),
             ("2MB", 9)
         );
+        let rdt = spec.linux().as_ref().unwrap().intel_rdt().clone().unwrap();
+        assert_eq!(rdt.enable_cmt(), &Some(true));
+        assert_eq!(rdt.enable_mbm(), &Some(false));
     }
 
     #[test]

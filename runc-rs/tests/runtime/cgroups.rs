@@ -52,6 +52,33 @@ fn limits_are_set_and_the_groups_removed() {
     bundle.assert_clean();
 }
 
+/// A threaded group of v2 does not name its processes.
+#[test]
+fn threaded_groups_go_with_the_container() {
+    let bundle = Bundle::idle();
+    bundle.start("c");
+    let groups = bundle.cgroup_directories();
+    let unified = groups
+        .iter()
+        .find(|group| group.join("cgroup.type").exists())
+        .expect("there is a hierarchy of v2");
+    let threaded = unified.join("threaded");
+    fs::create_dir(&threaded).unwrap();
+    runc_rs::cgroup::write_control(&threaded.join("cgroup.type"), "threaded").unwrap();
+    fs::read(threaded.join("cgroup.procs")).expect_err("it is threaded");
+    assert_eq!(
+        bundle
+            .runc(&["ps", "-f", "json", "c"])
+            .ok()
+            .trim()
+            .matches(',')
+            .count(),
+        0
+    );
+    bundle.runc(&["delete", "--force", "c"]).ok();
+    bundle.assert_clean();
+}
+
 /// As `runc spec` has it on v1: every hierarchy is bound where the container is,
 /// also those in which it has no group of its own.
 #[test]

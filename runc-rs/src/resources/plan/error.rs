@@ -9,7 +9,7 @@ pub enum PlanError {
     SwapWithoutMemory(i64),
     #[error("memory.swap: memory+swap limit {swap} should be >= memory limit {limit}")]
     SwapBelowMemory { swap: i64, limit: i64 },
-    #[error("memory.{name}: rejecting limit {value} <= usage {usage}")]
+    #[error("rejecting {name} limit {value} <= usage {usage}")]
     BelowUsage {
         name: &'static str,
         value: i64,

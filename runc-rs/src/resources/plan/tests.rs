@@ -163,9 +163,10 @@ fn a_limit_below_the_usage_is_refused_on_v2_if_that_is_asked_for() {
         limits["checkBeforeUpdate"] = json!(true);
         planned(Version::V2, json!({"memory": limits}), &existing).remove(0)
     };
-    let refused = |name: &str| format!("error: memory.{name}: rejecting limit 100 <= usage 100");
-    assert_eq!(with(json!({"limit": 100})), refused("limit"));
-    assert_eq!(with(json!({"limit": 100, "swap": 100})), refused("swap"));
+    let refused = |name: &str| format!("error: rejecting {name} limit 100 <= usage 100");
+    assert_eq!(with(json!({"limit": 100})), refused("memory"));
+    let both = json!({"limit": 100, "swap": 100});
+    assert_eq!(with(both), refused("memory+swap"));
     assert_eq!(with(json!({"limit": 101})), "memory: memory.max=101");
 }
 

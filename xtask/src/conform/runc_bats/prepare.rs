@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::commands::dist;
 use crate::debian;
 use crate::host;
 use crate::images;
 use crate::process::Cmd;
-use crate::workspace::{self, TARGET, cargo, read_text, write_file};
+use crate::workspace::{self, TARGET, read_text, write_file};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 const PACK_LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -70,13 +71,8 @@ pub(super) fn suite(source: &Path, data: &Path) -> Result<()> {
 }
 
 fn build_helpers() -> Result<PathBuf> {
-    cargo("build")
-        .args(["--profile", "small", "--locked", "--target", TARGET])
+    dist::cargo_static()
         .args(["--package", HELPERS])
-        .env(
-            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "-C target-feature=+crt-static",
-        )
         .timeout(BUILD_LIMIT)
         .run()?;
     Ok(workspace::path("target")

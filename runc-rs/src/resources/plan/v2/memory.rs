@@ -16,8 +16,8 @@ pub(super) fn plan(
     if memory.check_before_update() == Some(true)
         && let Some(usage) = existing.memory_usage_bytes
     {
-        check_usage("swap", limits.swap, usage)?;
-        check_usage("limit", limits.limit, usage)?;
+        check_usage("memory+swap", limits.swap, usage)?;
+        check_usage("memory", limits.limit, usage)?;
     }
     let mut writes = Vec::new();
     if let Some(swap) = swap_alone(&limits)? {

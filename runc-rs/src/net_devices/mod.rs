@@ -1,24 +1,19 @@
 //! Network devices that go from the runtime's network namespace into the
 //! container's, with their addresses (runtime-spec 1.3, `linux.netDevices`).
 
+mod route;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 
 use base::file::{PathContext as _, PathError};
-use base::netlink::{Family, Socket};
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
-};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use oci_spec::runtime::LinuxNetDevice;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use self::route::Route;
 
 /// `IFNAMSIZ` without the end of the text.
 const NAME_LIMIT_BYTES: usize = 15;
@@ -112,10 +107,10 @@ pub fn perform(moves: &[Move], pid: i32) -> Result<(), NetDeviceError> {
 }
 
 fn move_all(moves: &[Move], namespace: BorrowedFd<'_>) -> Result<(), NetDeviceError> {
-    let mut here = Route::open()?;
+    let mut here = Route::open().map_err(NetDeviceError::Enter)?;
     move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
         .map_err(|error| NetDeviceError::Enter(error.into()))?;
-    let mut there = Route::open()?;
+    let mut there = Route::open().map_err(NetDeviceError::Enter)?;
     for device in moves {
         move_one(device, &mut here, &mut there, namespace)?;
     }
@@ -139,131 +134,17 @@ fn move_one(
     let addresses = here
         .addresses(index)
         .map_err(failed("list its addresses"))?;
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.attributes = vec![
-        LinkAttribute::NetNsFd(namespace.as_raw_fd()),
-        LinkAttribute::IfName(device.to.clone()),
-    ];
-    here.request(RouteNetlinkMessage::SetLink(message), 0)
+    here.move_link(index, namespace, &device.to)
         .map_err(failed("move it into the container"))?;
     let index = there
         .index(&device.to)
         .map_err(failed("find it in the container"))?;
     for address in addresses {
         there
-            .add_address(index, address)
+            .add_address(index, &address)
             .map_err(failed("give it back an address"))?;
     }
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    there
-        .request(RouteNetlinkMessage::SetLink(message), 0)
-        .map_err(failed("set it up"))
-}
-
-/// rtnetlink of the namespace that the thread was in.
-struct Route(Socket);
-
-impl Route {
-    fn open() -> Result<Self, NetDeviceError> {
-        Ok(Self(
-            Socket::open(Family::Route).map_err(NetDeviceError::Enter)?,
-        ))
-    }
-
-    fn index(&mut self, name: &str) -> io::Result<u32> {
-        let mut request = LinkMessage::default();
-        request.attributes = vec![LinkAttribute::IfName(name.to_owned())];
-        let answer = self.query(RouteNetlinkMessage::GetLink(request), 0)?;
-        let link = answer.into_iter().find_map(|message| match message {
-            RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
-            _ => None,
-        });
-        link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
-    }
-
-    /// Returns the addresses that somebody has set and that reach further than
-    /// the link, which makes its own.
-    fn addresses(&mut self, index: u32) -> io::Result<Vec<AddressMessage>> {
-        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        let answer = self.query(request, NLM_F_DUMP)?;
-        let addresses = answer.into_iter().filter_map(|message| match message {
-            RouteNetlinkMessage::NewAddress(address) => Some(address),
-            _ => None,
-        });
-        let kept = addresses.filter(|address| {
-            let header = &address.header;
-            header.index == index && header.scope == AddressScope::Universe && is_permanent(address)
-        });
-        Ok(kept.collect())
-    }
-
-    fn add_address(&mut self, index: u32, mut address: AddressMessage) -> io::Result<()> {
-        address.header.index = index;
-        // A label has the old name in it; the others are the kernel's own.
-        address.attributes.retain(|attribute| {
-            use AddressAttribute as A;
-            matches!(
-                attribute,
-                A::Address(_) | A::Local(_) | A::Broadcast(_) | A::Flags(_)
-            )
-        });
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
-        self.request(RouteNetlinkMessage::NewAddress(address), flags)
-    }
-
-    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        let sequence = self.0.next_sequence();
-        let bytes = encode(message, sequence, NLM_F_REQUEST | NLM_F_ACK | flags);
-        match self.0.transact(&bytes, &[sequence])?.first() {
-            Some(0) | None => Ok(()),
-            Some(error) => Err(io::Error::from_raw_os_error(*error)),
-        }
-    }
-
-    fn query(
-        &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> io::Result<Vec<RouteNetlinkMessage>> {
-        let mut answer = Vec::new();
-        let build = |sequence| encode(message.clone(), sequence, NLM_F_REQUEST | flags);
-        self.0.query(build, &mut |bytes| {
-            if let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
-                && let NetlinkPayload::InnerMessage(message) = message.payload
-            {
-                answer.push(message);
-            }
-        })?;
-        Ok(answer)
-    }
-}
-
-fn is_permanent(address: &AddressMessage) -> bool {
-    let all = address
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Flags(flags) => Some(*flags),
-            _ => None,
-        });
-    match all {
-        Some(flags) => flags.contains(AddressFlags::Permanent),
-        None => address.header.flags.contains(AddressHeaderFlags::Permanent),
-    }
-}
-
-fn encode(message: RouteNetlinkMessage, sequence: u32, flags: u16) -> Vec<u8> {
-    let mut message = NetlinkMessage::from(message);
-    message.header.flags = flags;
-    message.header.sequence_number = sequence;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
+    there.set_up(index).map_err(failed("set it up"))
 }
 
 #[cfg(test)]

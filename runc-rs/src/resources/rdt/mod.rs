@@ -1,10 +1,14 @@
 //! Intel's resource director: the shares of cache and memory bandwidth of a
 //! container, in the `resctrl` file system.
 
+mod class;
+
 use std::path::{Path, PathBuf};
 
 use base::file::PathError;
 use serde::Serialize;
+
+pub use class::Class;
 
 use super::files;
 use crate::cgroup::write_control;
@@ -28,6 +32,16 @@ pub enum RdtError {
     NoMemoryBandwidth,
     #[error("updating a non-existent Intel RDT configuration is not supported")]
     NoConfiguration,
+    #[error("linux.intelRdt: there is no resctrl at {ROOT}")]
+    NotMounted,
+    #[error("linux.intelRdt: the processor or the kernel does not monitor")]
+    NoMonitoring,
+    #[error("linux.intelRdt: there is no class of service {0:?}, and nothing to make it of")]
+    NoClass(String),
+    #[error("linux.intelRdt: the class of service {class:?} is there and does not share {line:?}")]
+    Differs { class: String, line: String },
+    #[error("linux.intelRdt: {0:?} is not a line of schemata")]
+    Line(String),
     #[error("{0:?} is not a name of a class of service")]
     Name(String),
     #[error(transparent)]
