@@ -19,11 +19,14 @@ mod kills;
 mod lifecycle;
 #[cfg(test)]
 mod net_devices;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod resources;
 #[cfg(test)]
 mod seccomp;
+#[cfg(test)]
+mod shim_contract;
 #[cfg(test)]
 mod surroundings;
 #[cfg(test)]
