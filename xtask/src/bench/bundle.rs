@@ -66,6 +66,17 @@ pub(crate) fn set_process(bundle: &Path, process: &[String]) -> Result<()> {
     change(bundle, |config| config["process"]["args"] = json!(process))
 }
 
+/// Sets the limit of memory of a bundle's container, in bytes, or none.
+///
+/// # Errors
+/// Fails when its specification cannot be read or written.
+pub(crate) fn set_memory(bundle: &Path, limit: Option<u64>) -> Result<()> {
+    let memory = limit.map_or(json!({}), |limit| json!({"limit": limit}));
+    change(bundle, |config| {
+        config["linux"]["resources"]["memory"] = memory;
+    })
+}
+
 fn change(bundle: &Path, change: impl FnOnce(&mut Value)) -> Result<()> {
     let file = bundle.join("config.json");
     let mut config: Value = serde_json::from_str(&read_text(&file)?).context("parse a bundle")?;

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod memory;
 pub(crate) mod pull;
 pub(crate) mod runtime;
+mod smallest;
 pub(crate) mod start;
 pub(crate) mod trace;
 

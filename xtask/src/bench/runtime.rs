@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::daemons::{self, Daemons, FLOOR, OURS, folder};
-use super::{Plan, Series, Who, bundle};
+use super::{Plan, Series, Who, bundle, smallest};
 use crate::images;
 use crate::process::{Cmd, Timed};
 
@@ -19,6 +19,8 @@ const WARM_UP_ROUNDS: usize = 2;
 /// Foreground runs at once, and how often.
 const PARALLEL: usize = 50;
 const PARALLEL_ROUNDS: usize = 7;
+/// How often the smallest limit of memory is looked for.
+const SMALLEST_ROUNDS: usize = 3;
 const END_LIMIT: Duration = Duration::from_secs(20);
 /// What the last container leaves is gone after this.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -26,7 +28,7 @@ const POLL: Duration = Duration::from_micros(200);
 /// Prints the token and the kernel's word for the filter, without a fork.
 const SAY: &str = "while read -r line; do case $line in Seccomp:*) echo \"$line\";; esac; done \
     </proc/self/status; echo token=$1; ";
-const ID: &str = "bench";
+pub(super) const ID: &str = "bench";
 
 /// Measures by the plan and returns a table and the ratios for each command.
 ///
@@ -53,6 +55,9 @@ pub(crate) fn run(plan: &Plan) -> Result<String> {
         for turn in 0..runtimes.len() {
             let who = runtimes[(turn + round) % runtimes.len()];
             table.add("parallel-50", who, parallel(who)?);
+            if round < SMALLEST_ROUNDS {
+                table.add("smallest-limit", who, smallest::limit(who)?);
+            }
         }
     }
     table.report()
@@ -77,6 +82,7 @@ impl Table {
             "create-start-delete",
             "parallel-50",
             "peak-memory",
+            "smallest-limit",
         ];
         let series = |name: &'static str| {
             let who = if name == "run" { everybody } else { runtimes };
@@ -100,10 +106,14 @@ impl Table {
     }
 
     fn report(&self) -> Result<String> {
+        let unit = |name| match name {
+            "peak-memory" | "smallest-limit" => "KiB",
+            _ => "ms",
+        };
         let tables = self
             .all
             .iter()
-            .map(|(name, series)| series.report(if *name == "peak-memory" { "KiB" } else { "ms" }));
+            .map(|(name, series)| series.report(unit(*name)));
         Ok(tables.collect::<Result<Vec<_>>>()?.concat())
     }
 }
@@ -128,11 +138,11 @@ fn make_bundles(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn bundle_of(who: Who) -> Result<PathBuf> {
+pub(super) fn bundle_of(who: Who) -> Result<PathBuf> {
     folder(&format!("bundle-{}", who.name()))
 }
 
-fn runtime(who: Who) -> Cmd {
+pub(super) fn runtime(who: Who) -> Cmd {
     let program = match who {
         Who::Ours => format!("{OURS}/runc-rs"),
         who => who.name().to_owned(),
@@ -158,7 +168,7 @@ fn one_round(who: Who, round: usize, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn process(token: &str, then: &str) -> Vec<String> {
+pub(super) fn process(token: &str, then: &str) -> Vec<String> {
     let script = format!("{SAY}{then}");
     ["sh", "-c", &script, "sh", token].map(str::to_owned).into()
 }
@@ -279,7 +289,7 @@ fn peak_memory(who: Who) -> Result<f64> {
     peak.context("the runtime's status has no VmHWM")
 }
 
-const OUTPUT: &str = "/tmp/bench-output";
+pub(super) const OUTPUT: &str = "/tmp/bench-output";
 
 fn said() -> String {
     std::fs::read_to_string(OUTPUT).unwrap_or_default()

@@ -12,6 +12,10 @@ pub(super) const CONSOLE: &str = "console";
 pub(super) const OUTPUT: &str = "output";
 pub(super) const STATUS: &str = "status";
 
+/// One thread takes turns for both processors: with a thread each, now and then
+/// one of them executes the kernel's code while the other patches it, and hangs
+/// or panics. A kernel that panics ends the machine.
+///
 /// The root disk is a snapshot: what is written there goes to a temporary file.
 pub(super) fn command(machine: &Machine, root: &Path, files: &Path, work: &Path) -> Result<Cmd> {
     let drive =
@@ -24,7 +28,7 @@ pub(super) fn command(machine: &Machine, root: &Path, files: &Path, work: &Path)
     Ok(Cmd::new("qemu-system-x86_64")
         .args([
             "-accel",
-            "tcg,thread=multi",
+            "tcg,thread=single",
             "-cpu",
             "max",
             "-smp",
@@ -55,7 +59,7 @@ pub(super) fn command(machine: &Machine, root: &Path, files: &Path, work: &Path)
         .arg("-initrd")
         .arg(boot_file(machine, "initrd.img-")?)
         .arg("-append")
-        .arg("root=/dev/vda rw console=ttyS0 systemd.unified_cgroup_hierarchy=1 quiet"))
+        .arg("root=/dev/vda rw console=ttyS0 panic=-1 systemd.unified_cgroup_hierarchy=1 quiet"))
 }
 
 fn boot_file(machine: &Machine, prefix: &str) -> Result<PathBuf> {
