@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use base::file::{FileMode, PathContext as _, PathError, make_directories, read_bounded, replace};
+use base::lock::FileLock;
 use base::time::Timestamp;
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
@@ -146,18 +147,22 @@ impl Store {
     ///
     /// # Errors
     /// `Exists` for all others; when a directory cannot be made.
-    pub fn reserve(&self, id: &ContainerName) -> Result<ContainerDirectory, StateError> {
+    pub fn reserve(
+        &self,
+        id: &ContainerName,
+    ) -> Result<(ContainerDirectory, FileLock), StateError> {
         make_directories(&self.root, 0o711)?;
         let directory = self.directory(id);
         match fs::DirBuilder::new().mode(0o700).create(&directory.path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(StateError::Exists(id.clone()))
+                return Err(StateError::Exists(id.clone()));
             }
             made => {
                 made.at("make directory", &directory.path)?;
-                Ok(directory)
             }
         }
+        let lock = directory.enter()?;
+        Ok((directory, lock))
     }
 
     /// Returns the ids of all containers, sorted. A store that does not exist
@@ -206,6 +211,20 @@ impl ContainerDirectory {
         self.path.join("creating.lock")
     }
 
+    fn record(&self) -> PathBuf {
+        self.path.join("state.json")
+    }
+
+    /// Takes the lock of a directory that was just made. `delete` may have removed
+    /// it already, and somebody else made it again: who has the lock has the
+    /// directory, until there is a record.
+    fn enter(&self) -> Result<FileLock, StateError> {
+        match FileLock::try_acquire(&self.creation_lock())? {
+            Some(lock) if !self.record().exists() => Ok(lock),
+            _ => Err(StateError::Exists(self.id.clone())),
+        }
+    }
+
     /// Returns the lock that whoever changes the container's limits holds.
     pub fn update_lock(&self) -> PathBuf {
         self.path.join("update.lock")
@@ -226,7 +245,7 @@ impl ContainerDirectory {
     /// # Errors
     /// `DoesNotExist` when there is none; when it is not readable.
     pub fn load(&self) -> Result<Record, StateError> {
-        let path = self.path.join("state.json");
+        let path = self.record();
         let text = match read_bounded(&path, FILE_LIMIT_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(StateError::DoesNotExist(self.id.clone()));
@@ -247,11 +266,7 @@ impl ContainerDirectory {
     /// When it cannot be written; the old one is then still there.
     pub fn save(&self, record: &Record) -> Result<(), StateError> {
         let text = serde_json::to_vec(record).expect("a record always serializes");
-        Ok(replace(
-            &self.path.join("state.json"),
-            &text,
-            FileMode::Private,
-        )?)
+        Ok(replace(&self.record(), &text, FileMode::Private)?)
     }
 
     /// Reads the normalised specification.
@@ -308,7 +323,7 @@ impl ContainerDirectory {
     /// When something cannot be removed.
     pub fn remove(&self) -> Result<(), StateError> {
         self.unmount_restored_root()?;
-        let record = self.path.join("state.json");
+        let record = self.record();
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries.at("read", &self.path)?,
@@ -471,11 +486,31 @@ mod tests {
         assert_eq!(store.ids().unwrap(), [id]);
     }
 
+    /// As when `delete` has removed the directory between two steps of a creation
+    /// and another creation is already there.
+    #[test]
+    fn a_directory_of_another_creation_is_not_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::new(root.path().to_owned());
+        let id: ContainerName = "x".parse().unwrap();
+        let (directory, lock) = store.reserve(&id).unwrap();
+        let taken = |entered: Result<(), StateError>| {
+            assert!(matches!(entered, Err(StateError::Exists(_))), "{entered:?}");
+        };
+        taken(directory.enter().map(drop));
+        drop(lock);
+        replace(&directory.record(), b"{}", FileMode::Private).unwrap();
+        taken(directory.enter().map(drop));
+        directory.remove().unwrap();
+        let gone = directory.enter().unwrap_err();
+        assert!(matches!(gone, StateError::File(_)), "{gone:?}");
+    }
+
     #[test]
     fn a_directory_without_a_record_does_not_exist_as_a_container() {
         let root = tempfile::tempdir().unwrap();
         let store = Store::new(root.path().to_owned());
-        let directory = store.reserve(&"x".parse().unwrap()).unwrap();
+        let (directory, _lock) = store.reserve(&"x".parse().unwrap()).unwrap();
         assert!(matches!(directory.load(), Err(StateError::DoesNotExist(_))));
         directory.remove().unwrap();
         assert!(store.ids().unwrap().is_empty());

@@ -5,7 +5,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use base::file::{FileMode, PathContext as _, make_directories, read_bounded, replace};
-use base::lock::FileLock;
 use oci_spec::runtime::{Hook, Spec};
 use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
 
@@ -81,10 +80,10 @@ fn build(begun: Begun, request: &RestoreRequest) -> Result<Restored, CheckpointE
         directory,
         record,
         planned,
+        lock: _held,
     } = begun;
     let spec = planned.normalised;
     record.cgroup.ensure_unused()?;
-    let _lock = FileLock::acquire(&directory.creation_lock())?;
     directory.save(&record)?;
     directory.save_spec(&spec)?;
     if record.cgroup.unit.is_none() {

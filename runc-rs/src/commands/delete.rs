@@ -38,9 +38,10 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
     let directory = context.store.directory(&id);
     let record = match directory.load() {
         Err(StateError::DoesNotExist(_)) if directory.path().exists() => {
-            // A creation was killed before it wrote anything.
-            directory.remove()?;
-            return Ok(ExitCode::SUCCESS);
+            match recordless(&directory)? {
+                Some(record) => record,
+                None => return Ok(ExitCode::SUCCESS),
+            }
         }
         Err(StateError::DoesNotExist(_)) if args.force => return Ok(ExitCode::SUCCESS),
         record => record?,
@@ -52,6 +53,30 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
     }
     remove(context, &directory, &record)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the directory of a creation that was killed before it wrote anything.
+/// One that goes on writes its record, which is returned.
+fn recordless(directory: &ContainerDirectory) -> Result<Option<Record>, StateError> {
+    let deadline = Instant::now() + KILL_LIMIT;
+    loop {
+        let lock = match FileLock::try_acquire(&directory.creation_lock()) {
+            // Somebody else has removed it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            lock => lock?,
+        };
+        match (directory.load(), lock) {
+            (Err(StateError::DoesNotExist(_)), Some(_held)) => {
+                directory.remove()?;
+                return Ok(None);
+            }
+            (Err(StateError::DoesNotExist(id)), None) if Instant::now() > deadline => {
+                return Err(StateError::DoesNotExist(id));
+            }
+            (Err(StateError::DoesNotExist(_)), None) => std::thread::sleep(POLL_INTERVAL),
+            (record, _) => return record.map(Some),
+        }
+    }
 }
 
 /// Ends what still runs of a container and removes it, then runs its poststop

@@ -145,6 +145,9 @@ pub(crate) struct Begun {
     pub directory: ContainerDirectory,
     pub record: Record,
     pub planned: Planned,
+    /// Held by what is cloned from here on as well, so that `delete` can tell
+    /// when nothing of a killed creation is left.
+    pub lock: FileLock,
 }
 
 /// Creates a container. On failure nothing of it remains.
@@ -161,6 +164,7 @@ pub fn create(
         directory,
         record,
         planned,
+        lock: _held,
     } = begin(store, log, spec, request)?;
     let hooks = planned.normalised.hooks().clone();
     build(log, &directory, record.clone(), planned, request).inspect_err(|error| {
@@ -191,7 +195,7 @@ pub(crate) fn begin(
         normalised: spec::normalise(spec.clone(), &facts, &cgroup),
         written: spec,
     };
-    let directory = store.reserve(&request.id)?;
+    let (directory, lock) = store.reserve(&request.id)?;
     log.step("reserved the container's directory");
     let record = match new_record(request, &planned.normalised, facts, cgroup) {
         Ok(record) => record,
@@ -204,6 +208,7 @@ pub(crate) fn begin(
         directory,
         record,
         planned,
+        lock,
     })
 }
 
@@ -258,10 +263,6 @@ fn build(
 ) -> Result<Created, CreateError> {
     let spec = planned.normalised;
     record.cgroup.ensure_unused()?;
-    // Held by what is cloned from here on as well, so that delete can tell
-    // when nothing of a killed creation is left.
-    let _lock = FileLock::acquire(&directory.creation_lock())?;
-    log.step("locked the creation");
     write_down(log, directory, &record, &spec)?;
     let process = plan::process(directory, &spec, &record, request.preserve_fds)?;
     for warning in &process.warnings {

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::bundle::{Bundle, finish, wait_until};
+use crate::bundle::{Bundle, finish, wait, wait_until};
 
 /// Returns the process a pidfd is of.
 fn process_of(pidfd: &OwnedFd) -> i32 {
@@ -216,6 +216,22 @@ fn a_read_only_dev_has_its_console() {
     let said = bundle.runc(&["run", "c"]);
     assert!(said.out.contains("/dev/console\n"), "{said:?}");
     assert!(!said.out.contains("/dev/x\n"), "{said:?}");
+}
+
+#[test]
+fn a_directory_is_not_removed_below_its_creator() {
+    let bundle = Bundle::idle();
+    let directory = bundle.root().join("c");
+    fs::create_dir_all(&directory).unwrap();
+    let lock = base::lock::FileLock::acquire(&directory.join("creating.lock")).unwrap();
+    let mut deletion = bundle.command(&["delete", "--force", "c"]).spawn().unwrap();
+    // Long enough for one that would not wait.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(directory.exists());
+    bundle.runc(&["create", "c"]).fails(1, "already exists");
+    drop(lock);
+    assert!(wait(&mut deletion).success());
+    assert!(!directory.exists());
 }
 
 #[test]
