@@ -83,6 +83,7 @@ fn split() -> Layout {
 fn host() -> HostFacts {
     HostFacts {
         rootfs: PathBuf::from(ROOTFS),
+        has_selinux: false,
         home: "/".to_owned(),
     }
 }

@@ -19,6 +19,7 @@ mod junit;
 mod licence;
 mod notices;
 mod process;
+mod selinux;
 mod skips;
 mod snapshot;
 mod stats;

@@ -66,6 +66,9 @@ pub struct Args {
     /// AppArmor profile of the process
     #[arg(long)]
     apparmor: Option<String>,
+    /// SELinux label of the process
+    #[arg(long)]
+    process_label: Option<String>,
     /// Add a capability, as CAP_NAME
     #[arg(short, long)]
     cap: Vec<String>,
@@ -218,6 +221,7 @@ fn request(args: Args, log: &Logger) -> Result<ExecRequest, CommandError> {
             capabilities: args.cap,
             no_new_privileges: args.no_new_privs.then_some(true),
             apparmor: args.apparmor,
+            label: args.process_label,
             // Init's own terminal says nothing about this process's.
             terminal: match process {
                 Some(_) => args.tty.then_some(true),

@@ -39,7 +39,7 @@ fn features() -> serde_json::Value {
             },
             "seccomp": seccomp(),
             "apparmor": {"enabled": true},
-            "selinux": {"enabled": false},
+            "selinux": {"enabled": true},
             "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
             "netDevices": {"enabled": true},
             "mountExtensions": {"idmap": {"enabled": true}},

@@ -79,6 +79,9 @@ pub(crate) fn join_keyring(plan: &ExecPlan) -> Result<(), String> {
     let Some(name) = &plan.keyring else {
         return Ok(());
     };
+    if let Some(label) = label(plan) {
+        set_label("keycreate", label)?;
+    }
     match sys::join_session_keyring(name) {
         Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
             Err(failed("join the session keyring")(error))
@@ -136,6 +139,9 @@ fn take_privileges(
         .filter(|name| !name.is_empty())
     {
         set_apparmor_profile(profile)?;
+    }
+    if let Some(label) = label(plan) {
+        set_label("exec", label)?;
     }
     let first = plan.first_closed();
     let closed = match closing {
@@ -203,15 +209,33 @@ fn give_streams(uid: u32) -> Result<(), String> {
 }
 
 fn set_apparmor_profile(profile: &str) -> Result<(), String> {
-    let failure = failed("set the AppArmor profile");
-    let handle = ProcfsHandle::new().map_err(|error| failure(error.to_string()))?;
-    let open = |path: &str| handle.open(ProcfsBase::ProcThreadSelf, path, OpenFlags::O_WRONLY);
-    let mut attribute = open("attr/apparmor/exec")
-        .or_else(|_| open("attr/exec"))
-        .map_err(|error| failure(error.to_string()))?;
+    let places = ["attr/apparmor/exec", "attr/exec"];
+    write_attribute(&places, &format!("exec {profile}"))
+        .map_err(|error| failed("set the AppArmor profile")(error))
+}
+
+fn label(plan: &ExecPlan) -> Option<&str> {
+    let label = plan.process.selinux_label().as_deref();
+    label.filter(|label| !label.is_empty())
+}
+
+/// Sets which label SELinux gives to what this process will do next.
+fn set_label(of: &str, label: &str) -> Result<(), String> {
+    write_attribute(&[&format!("attr/{of}")], label)
+        .map_err(|error| failed("set the SELinux label")(error))
+}
+
+/// Writes to the first of some files of this thread's that is there.
+fn write_attribute(places: &[&str], value: &str) -> Result<(), String> {
+    let handle = ProcfsHandle::new().map_err(|error| error.to_string())?;
+    let open = |path: &&str| handle.open(ProcfsBase::ProcThreadSelf, *path, OpenFlags::O_WRONLY);
+    let mut opened = places.iter().map(open);
+    let first = opened.next().expect("there is a place");
+    let attribute = opened.fold(first, |found, next| found.or(next));
+    let mut attribute = attribute.map_err(|error| error.to_string())?;
     attribute
-        .write_all(format!("exec {profile}").as_bytes())
-        .map_err(|error| failure(error.to_string()))
+        .write_all(value.as_bytes())
+        .map_err(|error| error.to_string())
 }
 
 fn enter_working_directory(plan: &ExecPlan) -> Result<(), String> {

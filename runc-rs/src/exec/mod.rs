@@ -23,7 +23,7 @@ use crate::passwd;
 use crate::proc::LiveProcess;
 use crate::seccomp::notify::NotifyError;
 use crate::seccomp::{self, Filter, SeccompError};
-use crate::spec::SpecError;
+use crate::spec::{SpecError, has_selinux, validate_label};
 use crate::state::{ContainerDirectory, Record, StateError};
 use crate::terminal::TerminalError;
 
@@ -159,6 +159,7 @@ pub fn prepare(
     };
     let is_at_top = request.groups == SubGroups::default();
     let mut plan = plan(container, request, user, home)?;
+    validate_label(plan.process.selinux_label().as_deref(), has_selinux())?;
     if is_at_top && let Directories::Unified(group) = &record.cgroup.directories {
         plan.second_entrance = groups::group_of_init(&target.init, group);
     }

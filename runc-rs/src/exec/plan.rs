@@ -59,6 +59,8 @@ pub struct Overrides {
     pub capabilities: Vec<String>,
     pub no_new_privileges: Option<bool>,
     pub apparmor: Option<String>,
+    /// SELinux's label.
+    pub label: Option<String>,
     pub terminal: Option<bool>,
 }
 
@@ -193,6 +195,13 @@ fn with_defaults(mut process: Process, own: &Process) -> Process {
     {
         process.set_apparmor_profile(own.apparmor_profile().clone());
     }
+    if process
+        .selinux_label()
+        .as_ref()
+        .is_none_or(String::is_empty)
+    {
+        process.set_selinux_label(own.selinux_label().clone());
+    }
     if process.no_new_privileges().is_none() {
         process.set_no_new_privileges(own.no_new_privileges());
     }
@@ -242,6 +251,9 @@ fn apply(
     }
     if let Some(profile) = overrides.apparmor {
         process.set_apparmor_profile(Some(profile));
+    }
+    if let Some(label) = overrides.label {
+        process.set_selinux_label(Some(label));
     }
     if let Some(terminal) = overrides.terminal {
         process.set_terminal(Some(terminal));

@@ -103,6 +103,34 @@ fn a_process_file_cannot_be_less_confined_by_silence() {
 }
 
 #[test]
+fn the_label_is_inits_unless_another_is_wanted() {
+    let (mut spec, record) = container(own_process());
+    let process = spec.process_mut().as_mut().unwrap();
+    process.set_selinux_label(Some("own".to_owned()));
+    let label = |wanted: Option<&str>| {
+        let container = Container {
+            spec: &spec,
+            record: &record,
+            status: Status::Running,
+            filter: None,
+        };
+        let file = serde_json::json!({"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}});
+        let request = ExecRequest {
+            process: Some(serde_json::from_value(file).unwrap()),
+            overrides: Overrides {
+                label: wanted.map(str::to_owned),
+                ..Overrides::default()
+            },
+            ..ExecRequest::default()
+        };
+        let plan = plan(container, request, None, |_| String::new()).unwrap();
+        plan.process.selinux_label().clone().unwrap()
+    };
+    assert_eq!(label(None), "own");
+    assert_eq!(label(Some("other")), "other");
+}
+
+#[test]
 fn options_change_what_they_name_and_no_more() {
     let overrides = Overrides {
         args: vec!["sh".to_owned()],
@@ -148,7 +176,6 @@ fn what_cannot_be_done_is_refused() {
     };
     let cases = [
         (serde_json::json!({"args": []}), "process.args"),
-        (serde_json::json!({"selinuxLabel": "a"}), "selinuxLabel"),
         (
             serde_json::json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 9}}),
             "ioPriority",

@@ -15,6 +15,8 @@ use super::steps::Filesystem;
 
 /// `fsconfig(2)` takes no longer values.
 const VALUE_LIMIT_BYTES: usize = 255;
+/// SELinux's (mount(8), "context").
+const LABEL_OPTION: &str = "context";
 /// A hierarchy of control groups that was just unmounted is busy for a moment.
 const BUSY_ATTEMPTS: usize = 4;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
@@ -125,6 +127,10 @@ fn configure(
         };
         set.map_err(|error| (format!("option {option:?}"), error))?;
     }
+    if let Some(label) = &filesystem.label {
+        rustix::mount::fsconfig_set_string(context, LABEL_OPTION, label.as_str())
+            .map_err(|error| (format!("label {label:?}"), error))?;
+    }
     rustix::mount::fsconfig_create(context)
         .map_err(|error| (format!("to make {:?}", filesystem.kind), error))
 }
@@ -183,6 +189,10 @@ pub(super) fn mount_old(
     place: &str,
 ) -> Result<(), Errno> {
     let source = filesystem.source.as_deref().unwrap_or(Path::new("none"));
+    // A label has commas in it.
+    let label = filesystem.label.as_ref();
+    let label = label.map(|label| format!("{LABEL_OPTION}=\"{label}\""));
+    let data: Vec<&str> = data.iter().chain(&label).map(String::as_str).collect();
     let data = std::ffi::CString::new(data.join(",")).map_err(|_| Errno::INVAL)?;
     let kind = filesystem.kind.as_str();
     rustix::mount::mount(source, place, kind, flags | filesystem.superblock, &*data)

@@ -169,6 +169,7 @@ fn empty() -> Filesystem {
         data: Vec::new(),
         place: Place::Any,
         copy_up: false,
+        label: None,
     }
 }
 

@@ -129,6 +129,8 @@ pub struct Filesystem {
     pub place: Place,
     /// Whether it begins with what is in the directory it hides.
     pub copy_up: bool,
+    /// SELinux's label for everything in it.
+    pub label: Option<String>,
 }
 
 /// What a file system demands of the place it is mounted on.

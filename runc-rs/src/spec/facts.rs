@@ -11,11 +11,16 @@ use rustix::fs::OFlags;
 use super::SpecError;
 use crate::passwd;
 
+/// There where SELinux is enabled (selinux(8)).
+const SELINUX: &str = "/sys/fs/selinux/enforce";
+
 /// What the host was asked before anything is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFacts {
     /// The root filesystem, canonical.
     pub rootfs: PathBuf,
+    /// Whether SELinux is there to give labels.
+    pub has_selinux: bool,
     /// HOME of the process's user, by the root filesystem's passwd file.
     pub home: String,
 }
@@ -39,7 +44,13 @@ impl HostFacts {
             .map_or(0, |process| process.user().uid());
         Ok(Self {
             rootfs,
+            has_selinux: has_selinux(),
             home: passwd::home_of(handle.as_fd(), uid),
         })
     }
+}
+
+/// Returns whether the kernel has SELinux, and it is enabled.
+pub(crate) fn has_selinux() -> bool {
+    Path::new(SELINUX).exists()
 }

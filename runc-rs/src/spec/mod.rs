@@ -23,11 +23,12 @@ use crate::seccomp::SeccompError;
 pub const OCI_VERSION: &str = "1.2.1";
 
 pub use facts::HostFacts;
+pub(crate) use facts::has_selinux;
 pub(crate) use lenient::parse as read;
 pub use normalise::normalise;
 pub(crate) use normalise::{DEFAULT_UMASK, normalise_process};
 pub use validate::validate;
-pub(crate) use validate::validate_process;
+pub(crate) use validate::{validate_label, validate_process};
 
 /// A larger config.json is refused.
 const SPEC_LIMIT_BYTES: u64 = 16 << 20;
@@ -50,6 +51,10 @@ pub enum SpecError {
     Invalid(&'static str),
     #[error("{0} is not supported by this runtime")]
     Unsupported(&'static str),
+    #[error("selinux label is specified in config, but selinux is disabled or not supported")]
+    NoSelinux,
+    #[error("invalid config: {0:?} is not a label")]
+    Label(String),
     #[error("sysctl {0:?} is not of a namespace of the container's own")]
     ForeignSysctl(String),
     #[error(transparent)]

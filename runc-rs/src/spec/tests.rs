@@ -24,6 +24,7 @@ fn process() -> serde_json::Value {
 fn facts() -> HostFacts {
     HostFacts {
         rootfs: PathBuf::from("/bundle/rootfs"),
+        has_selinux: false,
         home: "/root".to_owned(),
     }
 }
@@ -77,7 +78,7 @@ fn processes_that_cannot_run_rightly_are_refused() {
         (r#"{"cwd":"work","args":["sh"]}"#, "process.cwd"),
         (
             r#"{"cwd":"/","args":["sh"],"selinuxLabel":"a:b:c"}"#,
-            "selinuxLabel",
+            "selinux is disabled",
         ),
         (r#"{"cwd":"/","args":["sh"],"env":["A=\u0000"]}"#, "NUL"),
         (r#"{"cwd":"/","args":["sh"]}"#, ""),
@@ -87,6 +88,21 @@ fn processes_that_cannot_run_rightly_are_refused() {
         value["user"] = serde_json::json!({"uid": 0, "gid": 0});
         check(&spec(value, serde_json::json!([])), expected);
     }
+}
+
+#[test]
+fn labels_need_selinux_and_are_labels() {
+    let refused = |label, has_selinux| {
+        let error = crate::spec::validate_label(label, has_selinux).err();
+        error.map(|error| error.to_string()).unwrap_or_default()
+    };
+    let label = Some("system_u:system_r:container_t:s0:c1,c2");
+    assert_eq!(refused(label, true), "");
+    assert!(refused(label, false).contains("selinux is disabled"));
+    for none in [None, Some("")] {
+        assert_eq!(refused(none, false), "");
+    }
+    assert!(refused(Some("a\",size=1,b=\""), true).contains("is not a label"));
 }
 
 #[test]

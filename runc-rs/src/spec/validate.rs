@@ -25,12 +25,8 @@ pub fn validate(spec: &Spec, facts: &HostFacts) -> Result<(), SpecError> {
         .ok_or(SpecError::Missing("process"))?;
     validate_process(process)?;
     validate_paths(linux)?;
-    if linux
-        .mount_label()
-        .as_ref()
-        .is_some_and(|label| !label.is_empty())
-    {
-        return Err(SpecError::Unsupported("linux.mountLabel (SELinux)"));
+    for label in [linux.mount_label(), process.selinux_label()] {
+        validate_label(label.as_deref(), facts.has_selinux)?;
     }
     if let Some(section) = linux.seccomp() {
         seccomp::plan(section)?;
@@ -69,14 +65,6 @@ pub(crate) fn validate_process(process: &Process) -> Result<(), SpecError> {
     if !process.cwd().is_absolute() {
         return Err(SpecError::Invalid("process.cwd is not an absolute path"));
     }
-    // Silently running without the label would be worse than not running.
-    if process
-        .selinux_label()
-        .as_ref()
-        .is_some_and(|label| !label.is_empty())
-    {
-        return Err(SpecError::Unsupported("process.selinuxLabel"));
-    }
     let variables = process.env().iter().flatten();
     let arguments = process.args().iter().flatten();
     if variables.chain(arguments).any(|text| text.contains('\0')) {
@@ -85,6 +73,18 @@ pub(crate) fn validate_process(process: &Process) -> Result<(), SpecError> {
         ));
     }
     Ok(())
+}
+
+/// Silently running without the label would be worse than not running.
+///
+/// # Errors
+/// When there is a label and nobody to give it.
+pub(crate) fn validate_label(label: Option<&str>, has_selinux: bool) -> Result<(), SpecError> {
+    match label {
+        Some(label) if label.contains(['"', '\0']) => Err(SpecError::Label(label.to_owned())),
+        Some(label) if !label.is_empty() && !has_selinux => Err(SpecError::NoSelinux),
+        _ => Ok(()),
+    }
 }
 
 fn validate_mount(mount: &Mount) -> Result<(), SpecError> {

@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::commands::dist;
 use crate::conform::runc_bats;
 use crate::debian;
+use crate::selinux;
 use crate::vm::{Job, Machine};
 
 const PACKAGES: &[&str] = &["busybox-static", "curl", "nftables"];
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Known {
+    /// Labels of runc-rs, on a kernel with SELinux
+    Selinux,
     /// An outside suite, in the machine
     Conform {
         #[command(subcommand)]
@@ -53,9 +56,16 @@ enum Suite {
 /// # Errors
 /// Fails when the machine does not boot or the command does not end in time.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if let Some(Known::Conform { suite }) = &arguments.known {
-        let Suite::RuncBats(arguments) = suite;
-        return runc_bats::run_in_machine(arguments).map(|()| ExitCode::SUCCESS);
+    let done = match &arguments.known {
+        None => None,
+        Some(Known::Selinux) => Some(selinux::run()),
+        Some(Known::Conform { suite }) => {
+            let Suite::RuncBats(arguments) = suite;
+            Some(runc_bats::run_in_machine(arguments))
+        }
+    };
+    if let Some(done) = done {
+        return done.map(|()| ExitCode::SUCCESS);
     }
     let mut job = Job {
         machine: machine()?,
@@ -83,5 +93,6 @@ pub(crate) fn machine() -> Result<Machine> {
         name: "vm",
         suite: debian::suite()?,
         packages: PACKAGES.to_vec(),
+        parameters: "",
     })
 }

@@ -59,7 +59,10 @@ pub(super) fn command(machine: &Machine, root: &Path, files: &Path, work: &Path)
         .arg("-initrd")
         .arg(boot_file(machine, "initrd.img-")?)
         .arg("-append")
-        .arg("root=/dev/vda rw console=ttyS0 panic=-1 systemd.unified_cgroup_hierarchy=1 quiet"))
+        .arg(format!(
+            "root=/dev/vda rw console=ttyS0 panic=-1 systemd.unified_cgroup_hierarchy=1 quiet {}",
+            machine.parameters
+        )))
 }
 
 fn boot_file(machine: &Machine, prefix: &str) -> Result<PathBuf> {

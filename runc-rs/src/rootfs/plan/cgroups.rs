@@ -45,6 +45,7 @@ impl Planner<'_> {
                     data: options.data,
                     place: Place::Any,
                     copy_up: false,
+                    label: None,
                 },
                 directory,
             },
@@ -67,6 +68,7 @@ impl Planner<'_> {
                 data: vec!["mode=755".to_owned()],
                 place: Place::Any,
                 copy_up: false,
+                label: self.label("tmpfs"),
             }),
             attributes: Attributes::setting(RESTRICTED),
             tree_attributes: Attributes::default(),
@@ -118,6 +120,7 @@ fn new_hierarchy(hierarchy: &Hierarchy) -> Content {
         data: hierarchy.options.clone(),
         place: Place::Any,
         copy_up: false,
+        label: None,
     })
 }
 

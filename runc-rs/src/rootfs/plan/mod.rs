@@ -19,6 +19,8 @@ use super::options::{self, Propagation, PropagationKind, Reach};
 use super::steps::{IdMappings, RootfsPlan, Step};
 use crate::create::RootSwitch;
 
+const LABELLED_BY_KERNEL: [&str; 5] = ["cgroup", "cgroup2", "mqueue", "proc", "sysfs"];
+
 /// What the planning of single mounts adds to, and looks up.
 #[derive(Debug)]
 struct Planner<'a> {
@@ -68,6 +70,13 @@ impl Planner<'_> {
 
     fn is_in_user_namespace(&self) -> bool {
         self.facts.in_user_namespace || self.has_namespace(LinuxNamespaceType::User)
+    }
+
+    /// Returns what a new file system is labelled with; the kernel labels its
+    /// own itself.
+    fn label(&self, kind: &str) -> Option<String> {
+        let label = self.linux()?.mount_label().clone();
+        label.filter(|label| !label.is_empty() && !LABELLED_BY_KERNEL.contains(&kind))
     }
 
     fn root_propagation(&self) -> Result<Option<Propagation>, RootfsError> {

@@ -129,6 +129,7 @@ impl Planner<'_> {
                 _ => Place::Any,
             },
             copy_up: kind == "tmpfs" && options.copy_up,
+            label: self.label(&kind),
             kind,
         };
         // Below a new file system is nothing, so its tree is itself.

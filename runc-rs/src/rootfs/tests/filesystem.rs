@@ -10,6 +10,7 @@ fn tmpfs(kind: &str) -> Filesystem {
         data: Vec::new(),
         place: super::super::steps::Place::Any,
         copy_up: false,
+        label: None,
     }
 }
 

@@ -456,3 +456,28 @@ fn contradictions_are_refused() {
         assert!(found.contains(expected), "{found:?} lacks {expected:?}");
     }
 }
+
+#[test]
+fn new_file_systems_are_labelled_but_not_the_kernels() {
+    let all = r#"[{"destination": "/proc", "type": "proc"}, {"destination": "/t", "type": "tmpfs"},
+        {"destination": "/dev/pts", "type": "devpts"}, {"destination": "/dev/mqueue",
+        "type": "mqueue"}, {"destination": "/b", "source": "/b", "options": ["bind"]}]"#;
+    let labels = |linux: &str| -> Vec<_> {
+        let plan = plan(&spec(all, linux), &facts()).unwrap();
+        let labelled = plan.steps.into_iter().filter_map(|step| match step {
+            Step::Mount(MountStep {
+                content: Content::Filesystem(filesystem),
+                ..
+            }) => Some((filesystem.kind, filesystem.label?)),
+            _ => None,
+        });
+        labelled
+            .map(|(kind, label)| format!("{kind} {label}"))
+            .collect()
+    };
+    assert_eq!(
+        labels(r#"{"mountLabel": "l:c1,c2"}"#),
+        ["tmpfs l:c1,c2", "devpts l:c1,c2"]
+    );
+    assert_eq!(labels(r#"{"mountLabel": ""}"#), [""; 0]);
+}

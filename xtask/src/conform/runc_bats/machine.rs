@@ -92,6 +92,7 @@ fn boot(data: &Path, release: Release, run: &Run) -> Result<Results> {
             name: "vm-runc-suite",
             suite: release.suite().to_owned(),
             packages: [&release.packages()[..], PACKAGES].concat(),
+            parameters: "",
         },
         command: format!(
             "mkdir /data && mount --bind /xtask/{folder} /data && cd /data &&\n\

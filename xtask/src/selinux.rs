@@ -1,0 +1,89 @@
+//! A container with SELinux's labels: `cargo xtask vm selinux`.
+//!
+//! Debian's kernel has SELinux; the machine is told to use it, and loads Debian's
+//! policy. It is permissive: who may do what is the policy's business, which
+//! labels there are is the runtime's.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::commands::dist;
+use crate::debian;
+use crate::host;
+use crate::images;
+use crate::process::Cmd;
+use crate::vm::{Job, Machine};
+use crate::workspace;
+
+const LIMIT: Duration = Duration::from_secs(600);
+const PACKAGES: &[&str] = &["jq", "policycoreutils", "selinux-policy-default"];
+const SCRIPT: &str = r#"
+set -e
+fail() { echo "FAILED: $*"; exit 1; }
+mkdir -p /etc/selinux
+printf 'SELINUX=permissive\nSELINUXTYPE=default\n' >/etc/selinux/config
+mountpoint -q /sys/fs/selinux || mount -t selinuxfs selinuxfs /sys/fs/selinux
+load_policy
+
+process=system_u:system_r:unconfined_t:s0
+mount=system_u:object_r:tmp_t:s0:c1,c2
+mkdir -p /tmp/bundle && tar -C /tmp/bundle --one-top-level=rootfs -xf web.tar
+cd /tmp/bundle
+runc-rs spec
+jq --arg process $process --arg mount $mount '.process.terminal = false
+  | .process.args = ["sh", "-c", "cat /proc/self/attr/current; echo; grep -E \" /(dev|dev/pts|proc) \" /proc/mounts; exec sleep 600"]
+  | .process.selinuxLabel = $process | .linux.mountLabel = $mount' config.json >labelled.json
+mv labelled.json config.json
+runc-rs run --detach labelled >/tmp/out 2>&1 || { cat /tmp/out; fail it does not start; }
+for _ in $(seq 100); do grep -q /dev/pts /tmp/out && break; sleep 0.1; done
+cat /tmp/out
+tr -d '\0' </tmp/out | grep -qx "$process" || fail the first process has another label
+for place in /dev /dev/pts; do
+    grep " $place " /tmp/out | grep -qF "context=\"$mount\"" || grep " $place " /tmp/out | grep -qF "context=$mount" \
+        || fail $place has another label
+done
+grep ' /proc ' /tmp/out | grep -qF "context=" && fail proc is labelled
+of() { runc-rs exec "$@" cat /proc/self/attr/current | tr -d '\0'; }
+test "$(of labelled)" = "$process" || fail a later process has another label
+other=system_u:system_r:initrc_t:s0
+test "$(of --process-label $other labelled)" = $other || fail --process-label does nothing
+runc-rs exec --process-label no-such-label labelled true && fail a label that is none is taken
+runc-rs delete --force labelled
+"#;
+
+/// Boots the machine and runs labelled containers there.
+///
+/// # Errors
+/// Fails when a process or a mount has another label than it was to have.
+pub(crate) fn run() -> Result<()> {
+    host::ensure_root("xtask vm selinux")?;
+    dist::programs()?;
+    let work = workspace::scratch("selinux")?;
+    let root = work.join("root");
+    images::busybox_root(&root)?;
+    let tar = work.join("web.tar");
+    Cmd::new("tar")
+        .arg("--create")
+        .arg("--file")
+        .arg(&tar)
+        .arg("--directory")
+        .arg(&root)
+        .arg(".")
+        .read()?;
+    let job = Job {
+        machine: Machine {
+            name: "vm-selinux",
+            suite: debian::suite()?,
+            packages: PACKAGES.to_vec(),
+            parameters: "security=selinux selinux=1 enforcing=0",
+        },
+        command: SCRIPT.into(),
+        files: vec![dist::folder(), tar],
+        limit: LIMIT,
+    };
+    let status = job.run()?.status;
+    std::fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+    ensure!(status == 0, "a label is wrong");
+    Ok(())
+}
