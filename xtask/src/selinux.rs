@@ -37,13 +37,13 @@ jq --arg process $process --arg mount $mount '.process.terminal = false
 mv labelled.json config.json
 runc-rs run --detach labelled >/tmp/out 2>&1 || { cat /tmp/out; fail it does not start; }
 for _ in $(seq 100); do grep -q /dev/pts /tmp/out && break; sleep 0.1; done
-cat /tmp/out
-tr -d '\0' </tmp/out | grep -qx "$process" || fail the first process has another label
+tr -d '\0' </tmp/out >/tmp/said; cat /tmp/said
+grep -qx "$process" /tmp/said || fail the first process has another label
 for place in /dev /dev/pts; do
-    grep " $place " /tmp/out | grep -qF "context=\"$mount\"" || grep " $place " /tmp/out | grep -qF "context=$mount" \
+    grep " $place " /tmp/said | grep -qF "context=\"$mount\"" || grep " $place " /tmp/said | grep -qF "context=$mount" \
         || fail $place has another label
 done
-grep ' /proc ' /tmp/out | grep -qF "context=" && fail proc is labelled
+grep ' /proc ' /tmp/said | grep -qF "context=" && fail proc is labelled
 of() { runc-rs exec "$@" cat /proc/self/attr/current | tr -d '\0'; }
 test "$(of labelled)" = "$process" || fail a later process has another label
 other=system_u:system_r:initrc_t:s0
