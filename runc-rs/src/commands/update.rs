@@ -17,7 +17,7 @@ use oci_spec::runtime::{
 
 use super::{CommandError, Context, Failure, find};
 use crate::resources::{self, rdt};
-use crate::spec::SpecError;
+use crate::spec::{SpecError, parse_resources};
 use crate::state::{ContainerDirectory, Status};
 use crate::systemd;
 
@@ -169,7 +169,7 @@ fn read_resources(path: &Path) -> Result<LinuxResources, CommandError> {
         }
         _ => read_bounded(path, RESOURCES_LIMIT_BYTES)?,
     };
-    serde_json::from_slice(&text).map_err(|source| {
+    parse_resources(&text).map_err(|source| {
         let path = path.to_owned();
         SpecError::Parse { path, source }.into()
     })

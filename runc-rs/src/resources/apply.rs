@@ -10,6 +10,7 @@ use super::devices::{self, is_in_user_namespace};
 use super::plan::{ControlWrite, Controller, IfInvalid, IfMissing, Version, plan, plan_v1_devices};
 use super::{ResourceError, existing, files};
 use crate::cgroup::Cgroup;
+use crate::systemd;
 
 /// Puts all limits of a new container into force, in groups that are made.
 ///
@@ -41,7 +42,12 @@ pub(crate) fn plan_limits(
     resources: &LinuxResources,
 ) -> Result<Vec<ControlWrite>, ResourceError> {
     let existing = existing::gather(cgroup, resources)?;
-    Ok(plan(files::version(cgroup), resources, &existing)?)
+    let version = files::version(cgroup);
+    // The files say what systemd would write there by itself.
+    Ok(match cgroup.unit {
+        Some(_) => plan(version, &systemd::rounded(resources), &existing)?,
+        None => plan(version, resources, &existing)?,
+    })
 }
 
 /// Inside a user namespace the kernel takes no device rules, and the container

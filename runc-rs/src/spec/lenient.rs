@@ -3,19 +3,19 @@
 //! (config.md, "Linux Process"); a process without a user, which is root, as
 //! for runc; and flags and properties in the specification's spelling.
 
-use oci_spec::runtime::Capability;
+use oci_spec::runtime::{Capability, LinuxResources};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use super::capitals;
 
 /// Flags of a scheduler as the specification has them, and as oci-spec 0.10.
 const SCHEDULER_FLAGS: [(&str, &str); 2] = [
     ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
     ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
 ];
-/// Where a property is that is spelt so, and how oci-spec 0.10 has it. Go's
-/// parser does not mind capitals, and runc's own tests write `pagesize`.
-const PROPERTIES: [(&str, &str, &str); 3] = [
-    ("/linux/resources/hugepageLimits", "pagesize", "pageSize"),
+/// Where a property is that is spelt so, and how oci-spec 0.10 has it.
+const PROPERTIES: [(&str, &str, &str); 2] = [
     ("/linux/intelRdt", "enableCMT", "enableCmt"),
     ("/linux/intelRdt", "enableMBM", "enableMbm"),
 ];
@@ -36,13 +36,17 @@ pub(crate) fn parse<T: DeserializeOwned>(
 ) -> Result<(T, Vec<String>), serde_json::Error> {
     let first = serde_json::from_slice(text);
     let has = |word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
-    let is_misspelt = PROPERTIES.iter().any(|(_, theirs, _)| has(theirs));
+    let is_misspelt =
+        PROPERTIES.iter().any(|(_, theirs, _)| has(theirs)) || capitals::may_be_other(text);
     let error = match first {
         Ok(parsed) if !is_misspelt => return Ok((parsed, Vec::new())),
         parsed => parsed.err(),
     };
     let mut value: Value = serde_json::from_slice(text)?;
-    let respelt = respell(&mut value);
+    let mut respelt = respell(&mut value);
+    if let Some(resources) = value.pointer_mut("/linux/resources") {
+        respelt |= capitals::respell(resources);
+    }
     let mut unknown = Vec::new();
     // A specification has its process in it; else it is one.
     let process = match value.get("process").is_some() {
@@ -58,6 +62,16 @@ pub(crate) fn parse<T: DeserializeOwned>(
     // By way of the text: reading the schema from a value is other code, and much.
     let text = serde_json::to_vec(&value)?;
     Ok((serde_json::from_slice(&text)?, unknown))
+}
+
+/// Parses limits alone, as `update` gets them.
+///
+/// # Errors
+/// When they are no JSON, or not of the schema.
+pub(crate) fn parse_resources(text: &[u8]) -> Result<LinuxResources, serde_json::Error> {
+    let mut value: Value = serde_json::from_slice(text)?;
+    capitals::respell(&mut value);
+    serde_json::from_slice(&serde_json::to_vec(&value)?)
 }
 
 /// Respells properties; returns whether anything changed.
@@ -140,9 +154,15 @@ mod tests {
     fn properties_are_read_in_the_spelling_of_others() {
         let text = br#"{"ociVersion": "1.0.0", "linux": {
             "intelRdt": {"enableCMT": true, "enableMBM": false},
-            "resources": {"hugepageLimits": [{"pagesize": "2MB", "limit": 9}]}}}"#;
+            "resources": {"CPU": {"Cpus": "0"}, "unified": {"CPU": "1"},
+            "hugepageLimits": [{"pagesize": "2MB", "limit": 9}]}}}"#;
         let (spec, _) = parse::<oci_spec::runtime::Spec>(text).unwrap();
         let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
+        assert_eq!(
+            resources.cpu().as_ref().unwrap().cpus().as_deref(),
+            Some("0")
+        );
+        assert!(resources.unified().as_ref().unwrap().contains_key("CPU"));
         let limits = resources.hugepage_limits().clone().unwrap();
         assert_eq!(
             (limits[0].page_size().as_str(), limits[0].limit()),

@@ -4,6 +4,7 @@
 //! Validation and normalisation are pure; what they need from the host comes
 //! in as [`HostFacts`].
 
+mod capitals;
 mod facts;
 mod lenient;
 mod normalise;
@@ -24,7 +25,7 @@ pub const OCI_VERSION: &str = "1.2.1";
 
 pub use facts::HostFacts;
 pub(crate) use facts::has_selinux;
-pub(crate) use lenient::parse as read;
+pub(crate) use lenient::{parse as read, parse_resources};
 pub use normalise::normalise;
 pub(crate) use normalise::{DEFAULT_UMASK, normalise_process};
 pub use validate::validate;

@@ -15,6 +15,8 @@ mod properties;
 mod tests;
 mod value;
 
+pub(crate) use properties::rounded;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 

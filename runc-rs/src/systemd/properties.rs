@@ -3,6 +3,8 @@
 //! systemd writes them whenever it likes, on a reload for one: it must know what
 //! is written beside it. Pure.
 
+use oci_spec::runtime::LinuxResources;
+
 use super::Property;
 use super::value::Value;
 use crate::resources::devices::{DeviceKind, DevicePolicy, Verdict};
@@ -113,16 +115,37 @@ fn of_quota(quota: Option<u64>, period: Option<u64>) -> Vec<Property> {
     let per_second = match quota {
         None => return properties,
         Some(INFINITY) => INFINITY,
-        Some(quota) => {
-            let period = period.filter(|period| *period > 0);
-            let scaled = quota.saturating_mul(SECOND_MICROSECONDS);
-            let exact = scaled / period.unwrap_or(PERIOD_MICROSECONDS);
-            exact.next_multiple_of(QUOTA_STEP_MICROSECONDS)
-        }
+        Some(quota) => per_second(quota, period),
     };
     let value = Value::Uint64(per_second);
     properties.push(Property::new("CPUQuotaPerSecUSec", value));
     properties
+}
+
+/// What a quota of a period is of a second, as systemd counts.
+fn per_second(quota: u64, period: Option<u64>) -> u64 {
+    let period = period.filter(|period| *period > 0);
+    let scaled = quota.saturating_mul(SECOND_MICROSECONDS);
+    let exact = scaled / period.unwrap_or(PERIOD_MICROSECONDS);
+    let rounded = exact.checked_next_multiple_of(QUOTA_STEP_MICROSECONDS);
+    rounded.unwrap_or(INFINITY)
+}
+
+/// Returns the limits as systemd writes them: the quota of processors is rounded.
+pub(crate) fn rounded(resources: &LinuxResources) -> LinuxResources {
+    let mut rounded = resources.clone();
+    let cpu = rounded.cpu_mut().as_mut();
+    if let Some(cpu) = cpu
+        && let Some(quota) = cpu.quota().and_then(|quota| u64::try_from(quota).ok())
+        && quota > 0
+    {
+        let period = cpu.period().filter(|period| *period > 0);
+        let whole = u128::from(per_second(quota, period))
+            * u128::from(period.unwrap_or(PERIOD_MICROSECONDS))
+            / u128::from(SECOND_MICROSECONDS);
+        cpu.set_quota(i64::try_from(whole).ok());
+    }
+    rounded
 }
 
 /// Returns a list of ranges, `0-2,5`, as bits; none where it is not one.

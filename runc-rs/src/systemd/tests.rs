@@ -5,10 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::JoinHandle;
 
+use oci_spec::runtime::{LinuxCpu, LinuxResources};
+
 use super::manager::{Connection, ManagerError};
 use super::message::{HEAD_BYTES, Message, sent};
 use super::value::Value;
-use super::{Property, parse_group_of_init};
+use super::{Property, parse_group_of_init, rounded};
 
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const JOB: &str = "/org/freedesktop/systemd1/job/7";
@@ -164,4 +166,27 @@ fn units_are_below_the_group_of_process_1() {
     );
     check("1:name=systemd:/docker/x/init.scope\n0::/y\n", "docker/x");
     check("0::/docker/x/init.scope\n", "docker/x");
+}
+
+#[test]
+fn a_quota_is_rounded_as_systemd_does_and_stays_so() {
+    let quota = |quota: i64, period: Option<u64>| {
+        let mut cpu = LinuxCpu::default();
+        cpu.set_quota(Some(quota)).set_period(period);
+        let mut limits = LinuxResources::default();
+        limits.set_cpu(Some(cpu));
+        let once = rounded(&limits);
+        if quota < i64::MAX {
+            assert_eq!(rounded(&once), once);
+        }
+        once.cpu().as_ref().unwrap().quota().unwrap()
+    };
+    assert_eq!(quota(500_000, Some(1_000_000)), 500_000);
+    assert_eq!(quota(500_000, Some(900_000)), 504_000);
+    assert_eq!(quota(33_333, None), 34_000);
+    assert_eq!(quota(-1, Some(100_000)), -1);
+    // Nobody means that; it is the kernel's to refuse.
+    assert!(quota(i64::MAX, Some(1)) > 0);
+    let none = LinuxResources::default();
+    assert_eq!(rounded(&none), none);
 }

@@ -53,7 +53,7 @@ fn a_bind_on_dev_is_left_as_it_is() {
 fn labels_nobody_would_enforce_are_refused() {
     let mut bundle = Bundle::idle();
     bundle.config["process"]["selinuxLabel"] = json!("system_u:system_r:container_t:s0");
-    bundle.runc(&["run", "c"]).fails(1, "selinuxLabel");
+    bundle.runc(&["run", "c"]).fails(1, "selinux is disabled");
 }
 
 /// Whoever has a runtime process's executable open for writing replaces the
