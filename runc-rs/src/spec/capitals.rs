@@ -1,7 +1,7 @@
 //! Names of limits in other capitals: Go's parser takes them, and runc's own tests
 //! write `CPU`, `Cpus` and `pagesize`.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The properties of `linux.resources` and what is below them.
 const NAMES: [&str; 47] = [
@@ -77,9 +77,11 @@ pub(super) fn respell(value: &mut Value) -> bool {
                 .keys()
                 .filter_map(|name| Some((name.clone(), ours(name)?)));
             for (theirs, ours) in others.collect::<Vec<_>>() {
-                let value = object.remove(&theirs).unwrap_or_default();
-                // The last one counts in Go; one that is spelt rightly does here.
-                object.entry(ours).or_insert(value);
+                let mut value = object.remove(&theirs).unwrap_or_default();
+                if ours != FREE {
+                    respell(&mut value);
+                }
+                add(object, ours, value);
                 changed = true;
             }
             let deeper = object.iter_mut().filter(|(name, _)| *name != FREE);
@@ -92,9 +94,53 @@ pub(super) fn respell(value: &mut Value) -> bool {
     changed
 }
 
+/// Adds a property that may be there in its right spelling, which then counts: of
+/// two objects the second has what the first has not.
+fn add(object: &mut Map<String, Value>, name: &str, value: Value) {
+    match (object.get_mut(name), value) {
+        (None, value) => drop(object.insert(name.to_owned(), value)),
+        (Some(Value::Object(there)), Value::Object(more)) => {
+            for (name, value) in more {
+                there.entry(name).or_insert(value);
+            }
+        }
+        (Some(_), _) => {}
+    }
+}
+
 /// Returns how a name is spelt that is spelt otherwise.
 fn ours(name: &str) -> Option<&'static str> {
     let same = |known: &&&str| known.eq_ignore_ascii_case(name);
     let known = NAMES.iter().find(same)?;
     (*known != name).then_some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_are_respelt_and_both_spellings_are_one() {
+        let mut value = json!({
+            "CPU": {"Cpus": "0", "SHARES": 5}, "cpu": {"shares": 100},
+            "Unified": {"CPU": "x"}, "other": {"Limit": 1}, "Pids": {"LIMIT": 7},
+        });
+        assert!(respell(&mut value));
+        let expected = json!({
+            "cpu": {"cpus": "0", "shares": 100},
+            "unified": {"CPU": "x"}, "other": {"limit": 1}, "pids": {"limit": 7},
+        });
+        assert_eq!(value, expected);
+        assert!(!respell(&mut value));
+    }
+
+    #[test]
+    fn other_spellings_are_noticed_in_the_text() {
+        for text in [r#"{"CPU": 1}"#, r#"{"a": {"pagesize": 2}}"#] {
+            assert!(may_be_other(text.as_bytes()), "{text}");
+        }
+        assert!(!may_be_other(br#"{"cpu": {"pageSize": "CPU time"}}"#));
+    }
 }
