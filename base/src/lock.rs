@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -26,9 +27,13 @@ impl FileLock {
     /// # Errors
     /// When the file cannot be opened or locked.
     pub fn acquire(path: &Path) -> Result<Self, PathError> {
-        let file = open(path)?;
-        file.lock().at("lock", path)?;
-        Ok(Self(file))
+        loop {
+            let file = open(path)?;
+            file.lock().at("lock", path)?;
+            if is_at(&file, path)? {
+                return Ok(Self(file));
+            }
+        }
     }
 
     /// Takes the lock on `path` if nobody holds it, else returns `None`.
@@ -36,11 +41,14 @@ impl FileLock {
     /// # Errors
     /// When the file cannot be opened or locked for another reason.
     pub fn try_acquire(path: &Path) -> Result<Option<Self>, PathError> {
-        let file = open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).at("lock", path),
+        loop {
+            let file = open(path)?;
+            match file.try_lock() {
+                Ok(()) if is_at(&file, path)? => return Ok(Some(Self(file))),
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error).at("lock", path),
+            }
         }
     }
 
@@ -109,9 +117,34 @@ fn open(path: &Path) -> Result<File, PathError> {
         .at("open", path)
 }
 
+/// Returns whether a locked file is still the one at `path`: it may have been
+/// removed, and another made, between its opening and its locking.
+fn is_at(file: &File, path: &Path) -> Result<bool, PathError> {
+    let ours = file.metadata().at("look at", path)?;
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        there => {
+            let there = there.at("look at", path)?;
+            Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino()))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_removed_is_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let opened = open(&path).unwrap();
+        assert!(is_at(&opened, &path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&opened, &path).unwrap());
+        let _other = FileLock::try_acquire(&path).unwrap().unwrap();
+        assert!(!is_at(&opened, &path).unwrap());
+    }
 
     #[test]
     fn a_lock_is_exclusive_until_dropped() {

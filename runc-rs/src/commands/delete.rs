@@ -93,9 +93,9 @@ pub(super) fn remove(
     context.log.step("ended init");
     record.cgroup.kill_all()?;
     context.log.step("ended the others");
-    let stopped = record.cgroup.unit.as_ref().map(systemd::stop);
+    let stopped = systemd::stop(&record.cgroup);
     record.cgroup.remove()?;
-    stopped.transpose()?;
+    stopped?;
     if let Some(class) = &record.rdt {
         class.remove(Path::new(rdt::ROOT))?;
     }

@@ -136,17 +136,20 @@ fn change(
         directory.save(&record)?;
     }
     let unit = record.cgroup.unit.as_ref();
+    // systemd writes to the same files.
+    let earlier = resources::earlier(&record.cgroup, &writes);
     if let Some(unit) = unit {
-        systemd::update(&record.cgroup, unit, &completed)?;
+        systemd::update(&record.cgroup, unit, &writes)?;
     }
     let mut lost = Vec::new();
-    let performed = resources::perform_or_restore(&record.cgroup, &writes, &mut lost);
+    let back = earlier.clone();
+    let performed = resources::perform_or_restore(&record.cgroup, &writes, back, &mut lost);
     for error in lost {
         let text = base::failure::chain(&error);
         context.log.warn(&format!("putting a limit back: {text}"));
     }
     if let (Some(unit), true) = (unit, performed.is_err())
-        && let Err(error) = systemd::update(&record.cgroup, unit, &recorded)
+        && let Err(error) = systemd::update(&record.cgroup, unit, &earlier)
     {
         let text = base::failure::chain(&error);
         context
@@ -283,7 +286,8 @@ fn set_schema(spec: &mut Spec, id: &str, schema: &Schema<'_>) -> Result<(), Comm
     let Some(configured) = configured else {
         return Err(rdt::RdtError::NoConfiguration.into());
     };
-    let class = configured.clos_id().as_deref().unwrap_or(id);
+    let named = configured.clos_id().as_deref();
+    let class = named.filter(|class| !class.is_empty()).unwrap_or(id);
     let group = rdt::group(Path::new(rdt::ROOT), class)?;
     rdt::set_schema(&group, schema.text)?;
     let text = Some(schema.text.to_owned());

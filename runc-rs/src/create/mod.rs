@@ -359,7 +359,7 @@ pub(crate) fn undo(log: &Logger, directory: &ContainerDirectory, record: Option<
         if let Err(error) = record.cgroup.kill_all() {
             warn(&error);
         }
-        if let Some(Err(error)) = record.cgroup.unit.as_ref().map(systemd::stop) {
+        if let Err(error) = systemd::stop(&record.cgroup) {
             warn(&error);
         }
         if let Err(error) = record.cgroup.remove() {

@@ -1,6 +1,7 @@
 //! The parts of a creation that are decided and opened before init is made.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Mount, Spec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -9,7 +10,7 @@ use super::{CgroupDriver, Console, CreateError, CreateRequest, RootSwitch};
 use crate::cgroup::{Cgroup, Layout};
 use crate::exec::{self, Container, ExecPlan, ExecRequest};
 use crate::init::{self, InitError};
-use crate::resources::rdt::{Class, RdtError};
+use crate::resources::rdt::{self, Class, RdtError};
 use crate::resources::{self, Reach};
 use crate::rootfs::{self, IdMappings, RootfsError, RootfsFacts, RootfsPlan};
 use crate::spec::HostFacts;
@@ -23,7 +24,10 @@ pub(super) fn cgroup(spec: &Spec, request: &CreateRequest) -> Result<Cgroup, Cre
     let (layout, id) = (Layout::detect()?, request.id.as_str());
     match request.cgroup_driver {
         // It makes most of them itself, and removes them.
-        CgroupDriver::Systemd => Ok(systemd::plan(&layout, wanted, id)?),
+        CgroupDriver::Systemd => {
+            systemd::validate(spec)?;
+            Ok(systemd::plan(&layout, wanted, id)?)
+        }
         CgroupDriver::Files => {
             let mut cgroup = Cgroup::plan(&layout, wanted, id)?;
             resources::narrow(&mut cgroup, &self::resources(spec), reach(spec));
@@ -94,9 +98,9 @@ pub(crate) fn resources(spec: &Spec) -> LinuxResources {
 pub(super) fn class_of_service(spec: &Spec, id: &ContainerName) -> Result<Option<Class>, RdtError> {
     let linux = spec.linux().as_ref();
     let wanted = linux.and_then(|linux| linux.intel_rdt().as_ref());
-    wanted
-        .map(|wanted| Class::plan(wanted, id.as_str()))
-        .transpose()
+    let class = wanted.map(|wanted| Class::plan(wanted, id.as_str()));
+    let class = class.transpose()?;
+    Ok(class.map(|class| class.beside(Path::new(rdt::ROOT))))
 }
 
 /// Returns which hierarchies of v1 the container joins. One that is shown its

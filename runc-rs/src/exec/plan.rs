@@ -249,10 +249,12 @@ fn apply(
     if let Some(no_new_privileges) = overrides.no_new_privileges {
         process.set_no_new_privileges(Some(no_new_privileges));
     }
-    if let Some(profile) = overrides.apparmor {
+    // An empty one says nothing, as with runc.
+    let given = |text: &String| !text.is_empty();
+    if let Some(profile) = overrides.apparmor.filter(given) {
         process.set_apparmor_profile(Some(profile));
     }
-    if let Some(label) = overrides.label {
+    if let Some(label) = overrides.label.filter(given) {
         process.set_selinux_label(Some(label));
     }
     if let Some(terminal) = overrides.terminal {

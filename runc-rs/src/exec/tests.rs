@@ -128,6 +128,7 @@ fn the_label_is_inits_unless_another_is_wanted() {
     };
     assert_eq!(label(None), "own");
     assert_eq!(label(Some("other")), "other");
+    assert_eq!(label(Some("")), "own");
 }
 
 #[test]

@@ -81,7 +81,9 @@ pub fn plan<'a>(
 
 /// What the kernel takes as a name (`dev_valid_name`).
 fn is_name(name: &str) -> bool {
-    let is_odd = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
+    // Which name the kernel makes of a template could not be told.
+    let is_odd =
+        |byte: u8| byte == b'/' || byte == b'%' || byte == b':' || byte.is_ascii_whitespace();
     (1..=NAME_LIMIT_BYTES).contains(&name.len())
         && name != "."
         && name != ".."
@@ -169,7 +171,16 @@ mod tests {
 
     #[test]
     fn names_that_the_kernel_does_not_take_are_refused() {
-        for name in ["", ".", "..", "a/b", "a:b", "a b", "longer-than-15-b"] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "eth%d",
+            "a:b",
+            "a b",
+            "longer-than-15-b",
+        ] {
             let error = planned(json!({name: {"name": "ok"}})).unwrap_err();
             assert!(
                 error.contains(&format!("{name:?} is not a name")),

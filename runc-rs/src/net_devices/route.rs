@@ -186,7 +186,13 @@ fn kept(payload: &[u8], index: u32) -> Option<Address> {
         let attribute: NlaBuffer<&[u8]> = attribute.ok()?;
         let value = attribute.value();
         match attribute.kind() {
-            libc::IFA_FLAGS => all_flags = word(value, 0)?,
+            libc::IFA_FLAGS => {
+                all_flags = word(value, 0)?;
+                // The routes stay behind: the kernel has to make the address's own.
+                let theirs = all_flags & !libc::IFA_F_NOPREFIXROUTE;
+                attributes.push((libc::IFA_FLAGS, theirs.to_ne_bytes().to_vec()));
+                continue;
+            }
             libc::IFA_ADDRESS | libc::IFA_LOCAL | libc::IFA_BROADCAST => {}
             _ => continue,
         }
@@ -223,6 +229,8 @@ mod tests {
         ];
         assert_eq!((found.family, found.prefix_bits), (2, 24));
         assert_eq!(found.attributes, expected);
+        let without_route = permanent | libc::IFA_F_NOPREFIXROUTE;
+        assert_eq!(kept(&address(0, without_route), 7), Some(found));
         assert_eq!(kept(&address(0, permanent), 8), None);
         assert_eq!(kept(&address(libc::RT_SCOPE_LINK, permanent), 7), None);
         assert_eq!(kept(&address(0, 0), 7), None);

@@ -30,5 +30,5 @@ pub use delegate::{delegate, delegation_owner};
 pub use error::ResourceError;
 pub use join::join;
 pub use make::{Reach, make, make_group, narrow};
-pub(crate) use undo::perform_or_restore;
+pub(crate) use undo::{earlier, perform_or_restore};
 pub(crate) use widen::widen;

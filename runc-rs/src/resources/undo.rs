@@ -5,15 +5,8 @@ use super::plan::ControlWrite;
 use super::{ResourceError, files};
 use crate::cgroup::Cgroup;
 
-/// Performs `writes`; if one fails, puts back what those before it changed.
-///
-/// # Errors
-/// The failed write. What could not be put back is in `lost`.
-pub(crate) fn perform_or_restore(
-    cgroup: &Cgroup,
-    writes: &[ControlWrite],
-    lost: &mut Vec<ResourceError>,
-) -> Result<(), ResourceError> {
+/// Returns the writes that put back what `writes` will change.
+pub(crate) fn earlier(cgroup: &Cgroup, writes: &[ControlWrite]) -> Vec<ControlWrite> {
     let mut earlier = Vec::new();
     for write in writes {
         let Some(path) = files::target(cgroup, write) else {
@@ -24,6 +17,19 @@ pub(crate) fn perform_or_restore(
             earlier.extend(restoring(write, &text));
         }
     }
+    earlier
+}
+
+/// Performs `writes`; if one fails, puts back what those before it changed.
+///
+/// # Errors
+/// The failed write. What could not be put back is in `lost`.
+pub(crate) fn perform_or_restore(
+    cgroup: &Cgroup,
+    writes: &[ControlWrite],
+    earlier: Vec<ControlWrite>,
+    lost: &mut Vec<ResourceError>,
+) -> Result<(), ResourceError> {
     perform(cgroup, writes).inspect_err(|_| lost.extend(restore(cgroup, earlier)))
 }
 

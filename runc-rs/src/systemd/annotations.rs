@@ -7,6 +7,9 @@ use super::Property;
 use super::value::Value;
 
 const PREFIX: &str = "org.systemd.property.";
+/// D-Bus has no longer types, and no deeper lists.
+const SIGNATURE_LIMIT_BYTES: usize = 250;
+const DEPTH_LIMIT: usize = 32;
 const MICROSECONDS: f64 = 1e6;
 
 /// Says which annotation is none of a property.
@@ -73,8 +76,12 @@ fn microseconds(value: &Value) -> Result<Value, &'static str> {
 fn parse(text: &str) -> Result<Value, &'static str> {
     let mut parser = Parser {
         rest: text.trim_start(),
+        depth: 0,
     };
     let value = parser.value(None)?;
+    if value.signature().len() > SIGNATURE_LIMIT_BYTES {
+        return Err("its type is too long");
+    }
     match parser.rest.is_empty() {
         true => Ok(value),
         false => Err("more follows its value"),
@@ -83,6 +90,7 @@ fn parse(text: &str) -> Result<Value, &'static str> {
 
 struct Parser<'a> {
     rest: &'a str,
+    depth: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -162,6 +170,10 @@ impl<'a> Parser<'a> {
             Some(Some(element)) => Some(element),
             Some(None) => return Err("its value is not of its type"),
         };
+        self.depth += 1;
+        if self.depth > DEPTH_LIMIT {
+            return Err("its lists are too deep");
+        }
         self.rest = self.rest[1..].trim_start();
         let mut values = Vec::new();
         loop {
@@ -175,6 +187,7 @@ impl<'a> Parser<'a> {
             }
             values.push(self.value(element)?);
         }
+        self.depth -= 1;
         let signature = match (element, values.first()) {
             (Some(element), _) => element.to_owned(),
             (None, Some(first)) => first.signature(),
@@ -277,5 +290,16 @@ mod tests {
             "{text}"
         );
         assert!(one("A-b", "5").is_err() && one("Ab", "5").is_err());
+    }
+
+    #[test]
+    fn what_is_too_deep_or_too_long_is_refused() {
+        let deep = |depth: usize| parse(&format!("{}1{}", "[".repeat(depth), "]".repeat(depth)));
+        deep(32).unwrap();
+        for depth in [33, 400_000] {
+            assert_eq!(deep(depth), Err("its lists are too deep"));
+        }
+        let long = format!("@{}s []", "a".repeat(300));
+        assert_eq!(parse(&long), Err("its type is too long"));
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::Property;
 use super::bus::{Bus, BusError};
 use super::message::{Call, Message};
+use super::name::is_slice;
 use super::value::Value;
 use crate::cgroup::Manager;
 
@@ -161,6 +162,27 @@ impl Connection {
         Ok(group.to_owned())
     }
 
+    /// Returns the control group of a unit, empty where it has none.
+    ///
+    /// # Errors
+    /// When systemd does not say.
+    pub(super) fn unit_group(&mut self, unit: &str) -> Result<String, ManagerError> {
+        let kind = match is_slice(unit) {
+            true => "org.freedesktop.systemd1.Slice",
+            false => "org.freedesktop.systemd1.Scope",
+        };
+        let body = [Value::text(kind), Value::text("ControlGroup")];
+        let path = object(unit);
+        let request = Call {
+            path: &path,
+            interface: "org.freedesktop.DBus.Properties",
+            ..call("Get", &body)
+        };
+        let answer = self.call(&request)?;
+        let group = answer.body().text_variant().map_err(BusError::Malformed)?;
+        Ok(group.to_owned())
+    }
+
     fn forget_failure(&mut self, unit: &str) -> Result<(), ManagerError> {
         let body = [Value::text(unit)];
         self.call(&call("ResetFailedUnit", &body)).map(drop)
@@ -194,6 +216,20 @@ impl Connection {
             }
         }
     }
+}
+
+/// Returns the object that a unit is on the bus: all but letters and digits are
+/// written as numbers.
+fn object(unit: &str) -> String {
+    let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
+    for (at, byte) in unit.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' if at > 0 => path.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' => path.push(char::from(byte)),
+            other => path.push_str(&format!("_{other:02x}")),
+        }
+    }
+    path
 }
 
 fn list(properties: &[Property]) -> Value {

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use base::file::{PathError, read_bounded};
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::Spec;
 
 use self::annotations::AnnotationError;
 use self::manager::{Connection, ManagerError};
@@ -29,7 +29,7 @@ use self::name::{NameError, Place};
 use self::value::Value;
 use crate::cgroup::{Cgroup, CgroupError, Directories, Layout, Manager, Unit};
 use crate::resources::devices::{self, is_in_user_namespace};
-use crate::resources::plan::Version;
+use crate::resources::plan::{ControlWrite, Version};
 use crate::resources::{ResourceError, plan_limits};
 
 /// There where systemd is process 1 (sd_booted(3)).
@@ -161,14 +161,15 @@ pub fn start(
         properties.extend(annotations::properties(annotations)?);
     }
     let linux = spec.linux().as_ref();
-    if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
-        properties.extend(of_resources(cgroup, resources)?);
-        if version(cgroup) == Version::V1 {
-            let rules = resources.devices().as_deref().unwrap_or_default();
-            let policy =
-                devices::policy(rules).map_err(|error| Box::new(ResourceError::from(error)))?;
-            properties.extend(properties::of_devices(&policy));
-        }
+    let resources = linux.and_then(|linux| linux.resources().clone());
+    let resources = resources.unwrap_or_default();
+    let writes = plan_limits(cgroup, &resources).map_err(Box::new)?;
+    properties.extend(properties::of_limits(version(cgroup), &writes));
+    if version(cgroup) == Version::V1 {
+        let rules = resources.devices().as_deref().unwrap_or_default();
+        let policy =
+            devices::policy(rules).map_err(|error| Box::new(ResourceError::from(error)))?;
+        properties.extend(properties::of_devices(&policy));
     }
     match Connection::open(unit.manager)?.start(&unit.name, &properties) {
         // One that was made before, for this container say.
@@ -181,32 +182,39 @@ pub fn start(
 ///
 /// # Errors
 /// When it refuses one; none is changed then.
-pub fn update(
-    cgroup: &Cgroup,
-    unit: &Unit,
-    resources: &LinuxResources,
-) -> Result<(), SystemdError> {
-    let properties = of_resources(cgroup, resources)?;
+pub fn update(cgroup: &Cgroup, unit: &Unit, writes: &[ControlWrite]) -> Result<(), SystemdError> {
+    let properties = properties::of_limits(version(cgroup), writes);
     if properties.is_empty() {
         return Ok(());
     }
     Ok(Connection::open(unit.manager)?.set(&unit.name, &properties)?)
 }
 
-/// Ends the container's unit, whose processes have ended.
+/// Ends the container's unit, whose processes have ended. A unit of its name in
+/// another slice is another container's, and is left alone.
 ///
 /// # Errors
 /// When systemd does not end it.
-pub fn stop(unit: &Unit) -> Result<(), SystemdError> {
-    Ok(Connection::open(unit.manager)?.stop(&unit.name)?)
+pub fn stop(cgroup: &Cgroup) -> Result<(), SystemdError> {
+    let Some(unit) = &cgroup.unit else {
+        return Ok(());
+    };
+    let mut connection = Connection::open(unit.manager)?;
+    let group = connection.unit_group(&unit.name)?;
+    if !group.is_empty() && Path::new(&group) != cgroup.path {
+        return Ok(());
+    }
+    Ok(connection.stop(&unit.name)?)
 }
 
-fn of_resources(
-    cgroup: &Cgroup,
-    resources: &LinuxResources,
-) -> Result<Vec<Property>, SystemdError> {
-    let writes = plan_limits(cgroup, resources).map_err(Box::new)?;
-    Ok(properties::of_limits(version(cgroup), &writes))
+/// Ensures that a container's annotations are properties, before anything is made.
+///
+/// # Errors
+/// Which is none.
+pub fn validate(spec: &Spec) -> Result<(), SystemdError> {
+    let annotations = spec.annotations().as_ref();
+    annotations.map(annotations::properties).transpose()?;
+    Ok(())
 }
 
 fn version(cgroup: &Cgroup) -> Version {

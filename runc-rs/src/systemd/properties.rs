@@ -62,6 +62,8 @@ pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Proper
             "memory.low" => limit(&mut properties, "MemoryLow", value),
             "memory.min" => limit(&mut properties, "MemoryMin", value),
             "memory.swap.max" => limit(&mut properties, "MemorySwapMax", value),
+            // systemd takes no limit of none.
+            "pids.max" if value == "0" => limit(&mut properties, "TasksMax", "1"),
             "pids.max" => limit(&mut properties, "TasksMax", value),
             "cpu.shares" => limit(&mut properties, "CPUShares", value),
             "cpu.weight" => limit(&mut properties, "CPUWeight", value),

@@ -17,14 +17,18 @@ use crate::cgroup::write_control;
 #[serde(rename_all = "camelCase")]
 pub struct Class {
     name: String,
-    /// Whether it is named by the container, and ends with it.
+    /// Whether the specification names it.
+    is_named: bool,
+    /// Whether it is named by the container, and ends with it: not where it was
+    /// there before.
     is_own: bool,
     /// Lines for its `schemata`, as they are written.
     lines: Vec<String>,
     /// Whether the processor's monitoring has to be there.
     is_monitored: bool,
-    /// The container's monitoring group.
+    /// The container's monitoring group, and whether that was there before.
     monitor: Option<String>,
+    keeps_monitor: bool,
 }
 
 impl Class {
@@ -45,6 +49,7 @@ impl Class {
         let before = [wanted.enable_cmt(), wanted.enable_mbm()];
         Ok(Self {
             name,
+            is_named: !is_own,
             is_own,
             lines,
             is_monitored: before.contains(&&Some(true)),
@@ -52,7 +57,24 @@ impl Class {
                 .enable_monitoring()
                 .unwrap_or_default()
                 .then(|| id.to_owned()),
+            keeps_monitor: false,
         })
+    }
+
+    /// Notes what is there already, which is somebody else's to remove.
+    #[must_use]
+    pub fn beside(mut self, root: &Path) -> Self {
+        self.is_own &= !self.directory(root).exists();
+        let monitor = self.monitor_group(root);
+        self.keeps_monitor = monitor.is_some_and(|group| group.exists());
+        self
+    }
+
+    fn directory(&self, root: &Path) -> PathBuf {
+        match self.name.as_str() {
+            "/" => root.to_owned(),
+            name => root.join(name),
+        }
     }
 
     /// Makes the class, unless it is somebody else's, and puts a process into it.
@@ -67,12 +89,15 @@ impl Class {
         if (self.is_monitored || self.monitor.is_some()) && !root.join("info/L3_MON").is_dir() {
             return Err(RdtError::NoMonitoring);
         }
-        let class = root.join(&self.name);
-        if !self.is_own && self.lines.is_empty() && !class.is_dir() {
+        let class = self.directory(root);
+        if self.is_named && self.lines.is_empty() && !class.is_dir() {
             return Err(RdtError::NoClass(self.name.clone()));
         }
         match fs::create_dir(&class) {
-            Ok(()) => self.set(&class)?,
+            Ok(()) => self.set(&class).inspect_err(|_| {
+                // A class that does not share as it should would stand in the way.
+                fs::remove_dir(&class).ok();
+            })?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.compare(&class)?,
             Err(error) => Err(error).at("create", &class)?,
         }
@@ -89,7 +114,7 @@ impl Class {
     /// # Errors
     /// When the kernel refuses it.
     pub fn join(&self, root: &Path, pid: i32) -> Result<(), RdtError> {
-        add(&root.join(&self.name), pid)?;
+        add(&self.directory(root), pid)?;
         match self.monitor_group(root).filter(|group| group.is_dir()) {
             Some(monitor) => add(&monitor, pid),
             None => Ok(()),
@@ -101,8 +126,9 @@ impl Class {
     /// # Errors
     /// When the kernel refuses it.
     pub fn remove(&self, root: &Path) -> Result<(), RdtError> {
-        let own = self.is_own.then(|| root.join(&self.name));
-        for group in self.monitor_group(root).into_iter().chain(own) {
+        let own = self.is_own.then(|| self.directory(root));
+        let monitor = self.monitor_group(root).filter(|_| !self.keeps_monitor);
+        for group in monitor.into_iter().chain(own) {
             match fs::remove_dir(&group) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     Err(error).at("remove", &group)?;
@@ -114,7 +140,7 @@ impl Class {
     }
 
     fn monitor_group(&self, root: &Path) -> Option<PathBuf> {
-        let groups = root.join(&self.name).join("mon_groups");
+        let groups = self.directory(root).join("mon_groups");
         self.monitor.as_ref().map(|name| groups.join(name))
     }
 
@@ -141,18 +167,17 @@ impl Class {
     }
 }
 
-/// Returns the lines of schemata: all of them, or those of two resources.
+/// Returns the lines of schemata: those of two resources, then all others.
 fn lines(wanted: &LinuxIntelRdt) -> Vec<String> {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
-    if let Some(lines) = wanted.schemata().as_ref().filter(|lines| !lines.is_empty()) {
-        return lines.clone();
-    }
     let bandwidth = given(wanted.mem_bw_schema());
     let cache = given(wanted.l3_cache_schema()).unwrap_or_default();
     let is_bandwidth =
         |line: &&str| !line.starts_with(Resource::MemoryBandwidth.prefix()) || bandwidth.is_none();
     let cache = cache.lines().filter(is_bandwidth).map(str::to_owned);
-    cache.chain(bandwidth.clone()).collect()
+    // These come last, and count.
+    let all = wanted.schemata().clone().unwrap_or_default();
+    cache.chain(bandwidth.clone()).chain(all).collect()
 }
 
 /// The shares of a line, one a domain, as the kernel could spell them too:
@@ -224,10 +249,10 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_from_schemata_or_from_both_schemas() {
+    fn lines_come_from_both_schemas_and_then_from_schemata() {
         let lines = |wanted| class(wanted).unwrap().lines;
         let all = json!({"schemata": ["L2:0=f", "MB:0=20"], "l3CacheSchema": "L3:0=ff"});
-        assert_eq!(lines(all), ["L2:0=f", "MB:0=20"]);
+        assert_eq!(lines(all), ["L3:0=ff", "L2:0=f", "MB:0=20"]);
         let both = json!({"l3CacheSchema": "L3:0=ff\nMB:0=10", "memBwSchema": "MB:0=20"});
         assert_eq!(lines(both), ["L3:0=ff", "MB:0=20"]);
         let one = json!({"l3CacheSchema": "L3:0=ff\nMB:0=10"});
@@ -291,6 +316,24 @@ mod tests {
         for file in ["tasks", "mon_groups/c1/tasks"] {
             assert_eq!(fs::read_to_string(gold.join(file)).unwrap(), "8", "{file}");
         }
+    }
+
+    #[test]
+    fn what_was_there_before_stays() {
+        let root = root();
+        for name in ["c1", "gold/mon_groups/c1"] {
+            fs::create_dir_all(root.path().join(name)).unwrap();
+        }
+        let own = class(json!({})).unwrap().beside(root.path());
+        own.remove(root.path()).unwrap();
+        assert!(root.path().join("c1").is_dir());
+        let gold = json!({"closID": "gold", "enableMonitoring": true});
+        let gold = class(gold).unwrap().beside(root.path());
+        gold.remove(root.path()).unwrap();
+        assert!(root.path().join("gold/mon_groups/c1").is_dir());
+        let everybody = class(json!({"closID": "/"})).unwrap().beside(root.path());
+        everybody.remove(root.path()).unwrap();
+        assert!(root.path().is_dir());
     }
 
     #[test]

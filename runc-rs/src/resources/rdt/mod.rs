@@ -103,6 +103,10 @@ impl Resource {
 /// # Errors
 /// When the name is a path.
 pub fn group(root: &Path, class: &str) -> Result<PathBuf, RdtError> {
+    // The class of everybody who is in no other.
+    if class == "/" {
+        return Ok(root.to_owned());
+    }
     if class.is_empty() || class.contains('/') || class == "." || class == ".." {
         return Err(RdtError::Name(class.to_owned()));
     }
@@ -222,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_class_is_a_name() {
-        for bad in ["", ".", "..", "a/b", "/"] {
+        for bad in ["", ".", "..", "a/b", "//"] {
             assert!(group(Path::new(ROOT), bad).is_err(), "{bad:?}");
         }
     }
