@@ -39,6 +39,8 @@ use crate::resources::rdt::Class;
 const RECORD_VERSION: u32 = 1;
 /// A state or configuration file larger than this is not ours.
 const FILE_LIMIT_BYTES: u64 = 16 << 20;
+/// How often a directory is emptied that others write to.
+const REMOVE_ATTEMPTS: usize = 100;
 /// File names end at 255 bytes.
 const ID_LIMIT: usize = 255;
 
@@ -323,6 +325,22 @@ impl ContainerDirectory {
     /// When something cannot be removed.
     pub fn remove(&self) -> Result<(), StateError> {
         self.unmount_restored_root()?;
+        let mut attempts = 0;
+        loop {
+            match self.remove_once() {
+                // Somebody else who deletes it has made the lock anew meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    attempts += 1;
+                    if attempts == REMOVE_ATTEMPTS {
+                        return Err(error.into());
+                    }
+                }
+                removed => return Ok(removed?),
+            }
+        }
+    }
+
+    fn remove_once(&self) -> Result<(), PathError> {
         let record = self.record();
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -341,7 +359,7 @@ impl ContainerDirectory {
             unless_gone(removed).at("remove", &path)?;
         }
         base::file::remove_if_there(&record)?;
-        Ok(unless_gone(fs::remove_dir(&self.path)).at("remove", &self.path)?)
+        unless_gone(fs::remove_dir(&self.path)).at("remove", &self.path)
     }
 
     /// Derives the container's status from what is true now.
