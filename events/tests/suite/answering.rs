@@ -171,11 +171,12 @@ fn serve(log: &Log, config: ServerConfig, test: impl FnOnce(&Bench<'_>)) {
     let math = Arc::new(Math::default());
     let requester = Requester::new(log.clone(), "engine");
     let stop = AtomicBool::new(false);
+    // From before anything is asked: a thread may begin after the answer.
+    let mut reader = log.read_after(log.last().unwrap()).unwrap();
     std::thread::scope(|scope| {
         let server = Server::new(log.clone(), math.clone(), config);
         let served = scope.spawn(|| server.run(&stop));
         scope.spawn(|| {
-            let mut reader = log.read_after(log.last().unwrap()).unwrap();
             while !stop.load(Ordering::Relaxed) {
                 for record in reader.read_batch().unwrap_or_default() {
                     requester.observe(&record);

@@ -199,11 +199,14 @@ impl Sandbox {
     }
 
     pub(crate) fn network_named(&self, name: &str) -> NetworkConfig {
+        self.find_network(name).unwrap()
+    }
+
+    /// Returns a network if there is one; a daemon that was killed while it
+    /// began has made none.
+    pub(crate) fn find_network(&self, name: &str) -> Option<NetworkConfig> {
         let networks = netd_api::query::networks(&self.instance).unwrap();
-        networks
-            .into_iter()
-            .find(|network| network.name == name)
-            .unwrap()
+        networks.into_iter().find(|network| network.name == name)
     }
 
     /// Says in the log that a run has ended, as its shim does.
