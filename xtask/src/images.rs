@@ -17,6 +17,29 @@ const PACK_LIMIT: Duration = Duration::from_secs(600);
 const PUSH_LIMIT: Duration = Duration::from_secs(600);
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
+/// Makes a root filesystem of busybox in a work folder, packs it as `web.tar`
+/// there and returns where that is.
+///
+/// # Errors
+/// Fails when it cannot be made or packed.
+pub(crate) fn busybox_archive(work: &Path) -> Result<PathBuf> {
+    let root = work.join("root");
+    if root.exists() {
+        std::fs::remove_dir_all(&root).with_context(|| format!("remove {}", root.display()))?;
+    }
+    busybox_root(&root)?;
+    let archive = work.join("web.tar");
+    Cmd::new("tar")
+        .arg("--create")
+        .arg("--file")
+        .arg(&archive)
+        .arg("--directory")
+        .arg(&root)
+        .arg(".")
+        .read()?;
+    Ok(archive)
+}
+
 /// Makes a small root filesystem of busybox alone.
 ///
 /// # Errors

@@ -12,7 +12,6 @@ use crate::commands::dist;
 use crate::debian;
 use crate::host;
 use crate::images;
-use crate::process::Cmd;
 use crate::vm::{Job, Machine};
 use crate::workspace;
 
@@ -60,17 +59,7 @@ pub(crate) fn run() -> Result<()> {
     host::ensure_root("xtask vm selinux")?;
     dist::programs()?;
     let work = workspace::scratch("selinux")?;
-    let root = work.join("root");
-    images::busybox_root(&root)?;
-    let tar = work.join("web.tar");
-    Cmd::new("tar")
-        .arg("--create")
-        .arg("--file")
-        .arg(&tar)
-        .arg("--directory")
-        .arg(&root)
-        .arg(".")
-        .read()?;
+    let tar = images::busybox_archive(&work)?;
     let job = Job {
         machine: Machine {
             name: "vm-selinux",

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::commands::vm;
 use crate::images;
-use crate::process::Cmd;
 use crate::vm::Job;
 use crate::workspace;
 
@@ -45,22 +44,11 @@ engine daemon stop --containers
 /// Fails when anything in there does.
 pub(crate) fn run_one_container(programs: &Path) -> Result<()> {
     let work = workspace::scratch("v2")?;
-    let (root, folder) = (work.join("root"), work.join("dist"));
-    for old in [&root, &folder] {
-        if old.exists() {
-            std::fs::remove_dir_all(old).with_context(|| format!("remove {}", old.display()))?;
-        }
+    let folder = work.join("dist");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
-    images::busybox_root(&root)?;
-    let tar = work.join("web.tar");
-    Cmd::new("tar")
-        .arg("--create")
-        .arg("--file")
-        .arg(&tar)
-        .arg("--directory")
-        .arg(&root)
-        .arg(".")
-        .read()?;
+    let tar = images::busybox_archive(&work)?;
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     for program in PROGRAMS {
         std::fs::copy(programs.join(program), folder.join(program))

@@ -228,14 +228,17 @@ fn set_label(of: &str, label: &str) -> Result<(), String> {
 /// Writes to the first of some files of this thread's that is there.
 fn write_attribute(places: &[&str], value: &str) -> Result<(), String> {
     let handle = ProcfsHandle::new().map_err(|error| error.to_string())?;
-    let open = |path: &&str| handle.open(ProcfsBase::ProcThreadSelf, *path, OpenFlags::O_WRONLY);
-    let mut opened = places.iter().map(open);
-    let first = opened.next().expect("there is a place");
-    let attribute = opened.fold(first, |found, next| found.or(next));
-    let mut attribute = attribute.map_err(|error| error.to_string())?;
-    attribute
-        .write_all(value.as_bytes())
-        .map_err(|error| error.to_string())
+    let mut error = String::new();
+    for place in places {
+        match handle.open(ProcfsBase::ProcThreadSelf, place, OpenFlags::O_WRONLY) {
+            Ok(mut attribute) => {
+                let written = attribute.write_all(value.as_bytes());
+                return written.map_err(|error| error.to_string());
+            }
+            Err(failed) => error = failed.to_string(),
+        }
+    }
+    Err(error)
 }
 
 fn enter_working_directory(plan: &ExecPlan) -> Result<(), String> {
