@@ -3,7 +3,6 @@
 
 mod route;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -17,6 +16,8 @@ use self::route::Route;
 
 /// `IFNAMSIZ` without the end of the text.
 const NAME_LIMIT_BYTES: usize = 15;
+/// For which the kernel puts the first number that is free.
+const NUMBER: &str = "%d";
 
 /// Says which device was not moved.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +40,17 @@ pub enum NetDeviceError {
     File(#[from] PathError),
 }
 
-/// A device, as it is called here and there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A device, as it is called here and there, there perhaps by a template: `eth%d`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Move {
-    pub from: String,
     pub to: String,
+    pub from: String,
+}
+
+impl Move {
+    fn is_to_template(&self) -> bool {
+        self.to.contains(NUMBER)
+    }
 }
 
 /// Returns the moves that a specification wants, in the order of their names.
@@ -53,37 +60,30 @@ pub struct Move {
 pub fn plan<'a>(
     devices: impl IntoIterator<Item = (&'a String, &'a LinuxNetDevice)>,
 ) -> Result<Vec<Move>, NetDeviceError> {
-    let mut moves = BTreeMap::new();
+    let mut moves = Vec::new();
     for (from, device) in devices {
         let to = device.name().clone().filter(|name| !name.is_empty());
         let to = to.unwrap_or_else(|| from.clone());
-        for name in [from, &to] {
-            if !is_name(name) {
+        // The kernel takes one number.
+        for (name, plain) in [(from, from.clone()), (&to, to.replacen(NUMBER, "", 1))] {
+            if !is_name(name) || plain.contains('%') {
                 return Err(NetDeviceError::Name(name.clone()));
             }
         }
         let from = from.clone();
-        if moves
-            .insert(
-                to.clone(),
-                Move {
-                    from,
-                    to: to.clone(),
-                },
-            )
-            .is_some()
-        {
-            return Err(NetDeviceError::SameName(to));
-        }
+        moves.push(Move { to, from });
     }
-    Ok(moves.into_values().collect())
+    moves.sort();
+    let is_double = |pair: &&[Move]| pair[0].to == pair[1].to && !pair[0].is_to_template();
+    match moves.windows(2).find(is_double) {
+        Some(pair) => Err(NetDeviceError::SameName(pair[0].to.clone())),
+        None => Ok(moves),
+    }
 }
 
 /// What the kernel takes as a name (`dev_valid_name`).
 fn is_name(name: &str) -> bool {
-    // Which name the kernel makes of a template could not be told.
-    let is_odd =
-        |byte: u8| byte == b'/' || byte == b'%' || byte == b':' || byte.is_ascii_whitespace();
+    let is_odd = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
     (1..=NAME_LIMIT_BYTES).contains(&name.len())
         && name != "."
         && name != ".."
@@ -136,11 +136,17 @@ fn move_one(
     let addresses = here
         .addresses(index)
         .map_err(failed("list its addresses"))?;
+    let known = match device.is_to_template() {
+        true => there.indexes().map_err(failed("list the container's"))?,
+        false => Vec::new(),
+    };
     here.move_link(index, namespace, &device.to)
         .map_err(failed("move it into the container"))?;
-    let index = there
-        .index(&device.to)
-        .map_err(failed("find it in the container"))?;
+    let index = match device.is_to_template() {
+        true => there.new_index(&known),
+        false => there.index(&device.to),
+    }
+    .map_err(failed("find it in the container"))?;
     for address in addresses {
         there
             .add_address(index, &address)
@@ -170,13 +176,21 @@ mod tests {
     }
 
     #[test]
+    fn several_devices_may_have_one_template() {
+        let moves = planned(json!({"b": {"name": "eth%d"}, "a": {"name": "eth%d"}})).unwrap();
+        let pairs: Vec<_> = moves.iter().map(|one| (&*one.from, &*one.to)).collect();
+        assert_eq!(pairs, [("a", "eth%d"), ("b", "eth%d")]);
+    }
+
+    #[test]
     fn names_that_the_kernel_does_not_take_are_refused() {
         for name in [
             "",
             ".",
             "..",
             "a/b",
-            "eth%d",
+            "eth%d%d",
+            "eth%s",
             "a:b",
             "a b",
             "longer-than-15-b",
@@ -187,6 +201,8 @@ mod tests {
                 "{error}"
             );
         }
+        let error = planned(json!({"eth%d": {"name": "ok"}})).unwrap_err();
+        assert!(error.contains("is not a name"), "{error}");
         let error = planned(json!({"a": {"name": "x"}, "b": {"name": "x"}})).unwrap_err();
         assert!(error.contains("two devices"), "{error}");
     }

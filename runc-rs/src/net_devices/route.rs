@@ -45,6 +45,30 @@ impl Route {
         index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
     }
 
+    /// # Errors
+    /// When the kernel does not answer.
+    pub(super) fn indexes(&mut self) -> io::Result<Vec<u32>> {
+        let request = Request::new(libc::RTM_GETLINK, &link(0, 0));
+        let answer = self.query(&request, libc::RTM_NEWLINK, NLM_F_DUMP)?;
+        Ok(answer
+            .iter()
+            .filter_map(|payload| word(payload, 4))
+            .collect())
+    }
+
+    /// Returns the device that there was not before.
+    ///
+    /// # Errors
+    /// When there is not just one.
+    pub(super) fn new_index(&mut self, known: &[u32]) -> io::Result<u32> {
+        let mut indexes = self.indexes()?;
+        indexes.retain(|index| !known.contains(index));
+        match indexes[..] {
+            [index] => Ok(index),
+            _ => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+        }
+    }
+
     /// Moves and renames a device.
     ///
     /// # Errors

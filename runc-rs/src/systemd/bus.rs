@@ -2,10 +2,12 @@
 
 use std::env;
 use std::io::{self, Read as _, Write as _};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::message::{Call, HEAD_BYTES, Kind, Malformed, Message};
 use super::value::Value;
@@ -164,17 +166,29 @@ impl Bus {
     }
 
     fn receive(&mut self, deadline: Instant) -> Result<Message, BusError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(BusError::Timeout);
-        }
-        let limited = self.stream.set_read_timeout(Some(left));
-        limited.map_err(BusError::Exchange)?;
         let mut head = [0; HEAD_BYTES];
-        self.stream.read_exact(&mut head).map_err(exchange)?;
+        self.fill(&mut head, deadline)?;
         let mut rest = vec![0; Message::rest_bytes(&head)?];
-        self.stream.read_exact(&mut rest).map_err(exchange)?;
+        self.fill(&mut rest, deadline)?;
         Ok(Message::decode(&head, &rest)?)
+    }
+
+    fn fill(&mut self, mut buffer: &mut [u8], deadline: Instant) -> Result<(), BusError> {
+        while !buffer.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(BusError::Timeout);
+            }
+            let limited = self.stream.set_read_timeout(Some(left));
+            limited.map_err(BusError::Exchange)?;
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(exchange(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => buffer = &mut buffer[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(exchange(error)),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -204,13 +218,18 @@ enum Address {
 }
 
 impl Address {
+    /// Also connecting has its limit: a manager that hangs takes no connection
+    /// once its queue is full.
     fn connect(&self) -> io::Result<UnixStream> {
-        match self {
-            Self::Direct(path) | Self::Bus(path) => UnixStream::connect(path),
-            Self::Abstract(name) => {
-                UnixStream::connect_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)
-            }
-        }
+        let address = match self {
+            Self::Direct(path) | Self::Bus(path) => SocketAddrUnix::new(path)?,
+            Self::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        };
+        let flags = SocketFlags::CLOEXEC;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        sockopt::set_socket_timeout(&socket, Timeout::Send, Some(REPLY_LIMIT))?;
+        net::connect(&socket, &address)?;
+        Ok(socket.into())
     }
 
     fn is_bus(&self) -> bool {

@@ -10,6 +10,7 @@ use super::value::Value;
 use crate::cgroup::Manager;
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
+const MANAGER: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 /// A unit is made, or ended, faster than this.
 const JOB_LIMIT: Duration = Duration::from_secs(30);
@@ -49,7 +50,7 @@ impl ManagerError {
 pub(super) fn call<'a>(method: &'a str, body: &'a [Value]) -> Call<'a> {
     Call {
         destination: SYSTEMD,
-        path: "/org/freedesktop/systemd1",
+        path: MANAGER,
         interface: INTERFACE,
         method,
         body,
@@ -152,14 +153,16 @@ impl Connection {
     /// # Errors
     /// When it does not say.
     pub(super) fn control_group(&mut self) -> Result<String, ManagerError> {
-        let body = [Value::text(INTERFACE), Value::text("ControlGroup")];
-        let request = Call {
-            interface: "org.freedesktop.DBus.Properties",
-            ..call("Get", &body)
-        };
-        let answer = self.call(&request)?;
-        let group = answer.body().text_variant().map_err(BusError::Malformed)?;
-        Ok(group.to_owned())
+        self.property(INTERFACE, "ControlGroup", MANAGER)
+    }
+
+    /// Returns the manager's version, 252 say.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(super) fn version(&mut self) -> Result<u32, ManagerError> {
+        let text = self.property(INTERFACE, "Version", MANAGER)?;
+        Ok(parse_version(&text))
     }
 
     /// Returns the control group of a unit, empty where it has none.
@@ -171,16 +174,24 @@ impl Connection {
             true => "org.freedesktop.systemd1.Slice",
             false => "org.freedesktop.systemd1.Scope",
         };
-        let body = [Value::text(kind), Value::text("ControlGroup")];
-        let path = object(unit);
+        self.property(kind, "ControlGroup", &object(unit))
+    }
+
+    fn property(
+        &mut self,
+        interface: &str,
+        name: &str,
+        path: &str,
+    ) -> Result<String, ManagerError> {
+        let body = [Value::text(interface), Value::text(name)];
         let request = Call {
-            path: &path,
+            path,
             interface: "org.freedesktop.DBus.Properties",
             ..call("Get", &body)
         };
         let answer = self.call(&request)?;
-        let group = answer.body().text_variant().map_err(BusError::Malformed)?;
-        Ok(group.to_owned())
+        let value = answer.body().text_variant().map_err(BusError::Malformed)?;
+        Ok(value.to_owned())
     }
 
     fn forget_failure(&mut self, unit: &str) -> Result<(), ManagerError> {
@@ -216,6 +227,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// Reads `252.36-1~deb12u1`, `v251` and the like; 0 where that is no version.
+fn parse_version(text: &str) -> u32 {
+    let digits = text.trim_start_matches(|letter: char| !letter.is_ascii_digit());
+    let end = digits.find(|letter: char| !letter.is_ascii_digit());
+    digits[..end.unwrap_or(digits.len())].parse().unwrap_or(0)
 }
 
 /// Returns the object that a unit is on the bus: all but letters and digits are

@@ -171,7 +171,9 @@ pub fn start(
             devices::policy(rules).map_err(|error| Box::new(ResourceError::from(error)))?;
         properties.extend(properties::of_devices(&policy));
     }
-    match Connection::open(unit.manager)?.start(&unit.name, &properties) {
+    let mut connection = Connection::open(unit.manager)?;
+    properties::keep_known(&mut properties, || connection.version())?;
+    match connection.start(&unit.name, &properties) {
         // One that was made before, for this container say.
         Err(error) if is_slice && error.is_name_taken() => Ok(()),
         started => Ok(started?),
@@ -183,11 +185,13 @@ pub fn start(
 /// # Errors
 /// When it refuses one; none is changed then.
 pub fn update(cgroup: &Cgroup, unit: &Unit, writes: &[ControlWrite]) -> Result<(), SystemdError> {
-    let properties = properties::of_limits(version(cgroup), writes);
+    let mut properties = properties::of_limits(version(cgroup), writes);
     if properties.is_empty() {
         return Ok(());
     }
-    Ok(Connection::open(unit.manager)?.set(&unit.name, &properties)?)
+    let mut connection = Connection::open(unit.manager)?;
+    properties::keep_known(&mut properties, || connection.version())?;
+    Ok(connection.set(&unit.name, &properties)?)
 }
 
 /// Ends the container's unit, whose processes have ended. A unit of its name in

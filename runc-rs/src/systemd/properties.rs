@@ -17,6 +17,8 @@ const SECOND_MICROSECONDS: u64 = 1_000_000;
 const PERIOD_MICROSECONDS: u64 = 100_000;
 /// systemd counts in percent of a processor: other quotas are rounded up.
 const QUOTA_STEP_MICROSECONDS: u64 = 10_000;
+/// The version of systemd that knows the weight 0.
+const IDLE_SINCE: u32 = 252;
 /// More processors than a kernel is built for.
 const CPU_LIMIT: usize = 8192;
 
@@ -68,8 +70,7 @@ pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Proper
             "cpu.shares" => limit(&mut properties, "CPUShares", value),
             "cpu.weight" => limit(&mut properties, "CPUWeight", value),
             "blkio.weight" => limit(&mut properties, "BlockIOWeight", value),
-            // Since systemd 252.
-            "cpu.idle" if value == "1" => limit(&mut properties, "CPUWeight", "0"),
+            "cpu.idle" if value == "1" => properties.push(idle()),
             "cpu.cfs_quota_us" => quota = number(value),
             "cpu.cfs_period_us" => period = number(value),
             "cpu.max" => {
@@ -87,6 +88,23 @@ pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Proper
     }
     properties.extend(of_quota(quota, period));
     properties
+}
+
+/// No weight at all, for `cpu.idle`.
+fn idle() -> Property {
+    Property::new("CPUWeight", Value::Uint64(0))
+}
+
+/// Leaves out what older managers refuse; `version` is asked only where one of
+/// these is there.
+pub(super) fn keep_known<E>(
+    properties: &mut Vec<Property>,
+    version: impl FnOnce() -> Result<u32, E>,
+) -> Result<(), E> {
+    if properties.contains(&idle()) && version()? < IDLE_SINCE {
+        properties.retain(|property| *property != idle());
+    }
+    Ok(())
 }
 
 fn limit(properties: &mut Vec<Property>, name: &'static str, text: &str) {

@@ -4,13 +4,15 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxCpu, LinuxResources};
 
+use super::bus::{Bus, BusError};
 use super::manager::{Connection, ManagerError};
 use super::message::{HEAD_BYTES, Message, sent};
 use super::value::Value;
-use super::{Property, parse_group_of_init, rounded};
+use super::{Property, parse_group_of_init, properties, rounded};
 
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const JOB: &str = "/org/freedesktop/systemd1/job/7";
@@ -150,6 +152,52 @@ fn a_user_manager_says_where_its_units_are() {
     })]);
     let group = connection.control_group().unwrap();
     assert_eq!(group, "/user.slice/user@1.service");
+    served.join().unwrap();
+}
+
+#[test]
+fn an_older_manager_is_not_asked_for_no_weight() {
+    let check = |said: Answer, expected: usize| {
+        let (mut connection, served) = manager(vec![("Get", said)]);
+        let weight = Property::new("CPUWeight", Value::Uint64(0));
+        let mut wanted = vec![weight, Property::new("TasksMax", Value::Uint64(9))];
+        properties::keep_known(&mut wanted, || connection.version()).unwrap();
+        assert_eq!(wanted.len(), expected);
+        served.join().unwrap();
+    };
+    let old: Answer = |serial| {
+        let value = Value::Variant(Box::new(Value::text("v251.4")));
+        sent::answer(serial, None, &[value])
+    };
+    let new: Answer = |serial| {
+        let value = Value::Variant(Box::new(Value::text("252.36-1~deb12u1")));
+        sent::answer(serial, None, &[value])
+    };
+    check(old, 1);
+    check(new, 2);
+    // Nobody is asked where nothing depends on it.
+    let never = || -> Result<u32, ()> { panic!("asked") };
+    let mut wanted = vec![Property::new("CPUWeight", Value::Uint64(100))];
+    properties::keep_known(&mut wanted, never).unwrap();
+    assert_eq!(wanted.len(), 1);
+}
+
+#[test]
+fn a_manager_that_drips_is_not_waited_for_longer() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(b"DATA\r\nOK 0123\r\n").unwrap();
+    let mut bus = Bus::over(ours).unwrap();
+    let served = std::thread::spawn(move || {
+        // Each byte comes in time, the message does not.
+        while theirs.write_all(b"l").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let begun = Instant::now();
+    let error = bus.signal(begun + Duration::from_millis(100)).unwrap_err();
+    assert!(matches!(error, BusError::Timeout), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    drop(bus);
     served.join().unwrap();
 }
 

@@ -86,6 +86,20 @@ fn a_device_moves_with_its_addresses_and_gets_a_name() {
 }
 
 #[test]
+fn a_template_is_a_name_with_the_first_free_number() {
+    let mut bundle = bundle(json!({"from0": {"name": "eth%d"}, "peer0": {"name": "eth%d"}}));
+    bundle.config["process"]["capabilities"] = json!({});
+    let namespace = Namespace::new();
+    namespace.runc(&bundle, &["run", "--detach", "c"]).ok();
+    let addresses = ip(&bundle, "c", &["-o", "-4", "addr", "show", "eth0"]);
+    assert!(addresses.contains("10.9.8.7/24"), "{addresses}");
+    let links = ip(&bundle, "c", &["-o", "link", "show", "up"]);
+    assert!(links.contains("eth0") && links.contains("eth1"), "{links}");
+    bundle.runc(&["delete", "--force", "c"]).ok();
+    bundle.assert_clean();
+}
+
+#[test]
 fn a_device_keeps_its_name_also_in_a_user_namespace() {
     let mut bundle = bundle(json!({"from0": {}}));
     bundle.use_user_namespace();
