@@ -48,11 +48,11 @@ pub fn fork_sibling() -> io::Result<Fork> {
 }
 
 fn forked(result: i64) -> io::Result<Fork> {
-    match i32::try_from(result).ok().and_then(Pid::from_raw) {
-        _ if result < 0 => Err(io::Error::last_os_error()),
-        None => Ok(Fork::Child),
-        Some(pid) => Ok(Fork::Parent(pid)),
+    if result < 0 {
+        return Err(io::Error::last_os_error());
     }
+    let pid = i32::try_from(result).ok().and_then(Pid::from_raw);
+    Ok(pid.map_or(Fork::Child, Fork::Parent))
 }
 
 /// Ends the process at once, without running destructors or exit handlers:

@@ -1,6 +1,7 @@
 //! Getting a planned process into a container.
 //!
-//! Two forks: the first child enters the control groups, takes the limits that
+//! Two forks: the first child enters the control groups (on v2 it is made in
+//! its group: moving there would wait for every processor), takes the limits that
 //! need the host's privilege, and joins the namespaces (all in one `setns` on
 //! init's pidfd, so that it is init's namespaces or none, and the user
 //! namespace first); only a child of its own can be in the joined pid
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use base::file::PathError;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions};
@@ -58,11 +60,12 @@ pub fn perform(
         None,
     )
     .map_err(|error| ExecError::Kernel("make a socket pair", error.into()))?;
-    let helper = match sys::fork().map_err(|error| ExecError::Kernel("fork", error))? {
+    let (forked, born) = fork_helper(plan).map_err(|error| ExecError::Kernel("fork", error))?;
+    let helper = match forked {
         Fork::Parent(pid) => pid,
         Fork::Child => {
             drop(ours);
-            run_child(&theirs, || enter(target, plan, console, &theirs))
+            run_child(&theirs, || enter(target, plan, born, console, &theirs))
         }
     };
     drop(theirs);
@@ -84,6 +87,38 @@ pub fn perform(
     }
 }
 
+/// Where the first child begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Born {
+    /// In the control group it has to enter.
+    Inside,
+    Outside,
+}
+
+/// Makes the first child, in its control group where that is one of v2 that takes
+/// it at birth.
+fn fork_helper(plan: &ExecPlan) -> std::io::Result<(Fork, Born)> {
+    if let Some(group) = group_of_birth(plan)
+        && let Ok(forked) = sys::process::clone_process(0, Some(group.as_fd()))
+    {
+        return Ok((forked, Born::Inside));
+    }
+    // What is wrong with the group shows as it is entered.
+    Ok((sys::fork()?, Born::Outside))
+}
+
+fn group_of_birth(plan: &ExecPlan) -> Option<OwnedFd> {
+    let [entrance] = &plan.entrances[..] else {
+        return None;
+    };
+    // The processors to begin on are those of outside.
+    if plan.scheduling.initial_affinity().is_some() {
+        return None;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(entrance.parent()?, flags, Mode::empty()).ok()
+}
+
 /// Runs a step in a forked child, which must never return to the caller's code.
 fn run_child(report: &OwnedFd, step: impl FnOnce() -> Result<(), String>) -> ! {
     if let Err(message) = step() {
@@ -100,19 +135,13 @@ fn run_child(report: &OwnedFd, step: impl FnOnce() -> Result<(), String>) -> ! {
 fn enter(
     target: &Target,
     plan: &ExecPlan,
+    born: Born,
     console: Option<BorrowedFd<'_>>,
     report: &OwnedFd,
 ) -> Result<(), String> {
     plan.scheduling.apply_initial()?;
-    for entrance in &plan.entrances {
-        // "0" is the writer. A group that is gone fails: the process must not
-        // run outside of the container's limits.
-        match (write_control(entrance, "0"), &plan.second_entrance) {
-            (Err(error), Some(second)) if error.source.raw_os_error() == Some(libc::EBUSY) => {
-                write_control(second, "0").map_err(|error| not_added(second, &error))?;
-            }
-            (entered, _) => entered.map_err(|error| not_added(entrance, &error))?,
-        }
+    if born == Born::Outside {
+        enter_groups(plan)?;
     }
     if let Some(class) = &plan.class {
         let own = rustix::process::getpid().as_raw_nonzero().get();
@@ -145,6 +174,20 @@ fn enter(
             Err(ended)
         }),
     }
+}
+
+fn enter_groups(plan: &ExecPlan) -> Result<(), String> {
+    for entrance in &plan.entrances {
+        // "0" is the writer. A group that is gone fails: the process must not
+        // run outside of the container's limits.
+        match (write_control(entrance, "0"), &plan.second_entrance) {
+            (Err(error), Some(second)) if error.source.raw_os_error() == Some(libc::EBUSY) => {
+                write_control(second, "0").map_err(|error| not_added(second, &error))?;
+            }
+            (entered, _) => entered.map_err(|error| not_added(entrance, &error))?,
+        }
+    }
+    Ok(())
 }
 
 /// Says that this process could not be moved into a group, in runc's words.

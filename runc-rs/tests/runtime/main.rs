@@ -32,6 +32,8 @@ mod surroundings;
 #[cfg(test)]
 mod terminals;
 #[cfg(test)]
+mod unified;
+#[cfg(test)]
 mod update;
 #[cfg(test)]
 mod ways;

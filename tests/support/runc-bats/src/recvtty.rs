@@ -3,7 +3,7 @@
 //! copies it to and from the standard streams.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -31,7 +31,8 @@ fn discard_all(path: &Path) -> Result<()> {
         let (stream, _) = listener.accept().context("accept a connection")?;
         std::thread::spawn(move || match descriptor::receive(&stream) {
             Ok((_, terminal)) => drop(copy(&mut File::from(terminal), &mut io::sink())),
-            Err(error) => eprintln!("recvtty: {error:#}"),
+            // A runtime that fails hangs up; there may be nobody to be told.
+            Err(error) => drop(writeln!(io::stderr(), "recvtty: {error:#}")),
         });
     }
 }
