@@ -12,6 +12,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use crate::commands::{self, Context, Failure, Speaker};
 use crate::create::CgroupDriver;
 use crate::log::{LogFormat, Logger, Verbosity};
+use crate::resources::devices::is_in_user_namespace;
 use crate::seal;
 use crate::state::Store;
 
@@ -169,6 +170,11 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
         cgroup_driver: match cli.global.systemd_cgroup {
             true => CgroupDriver::Systemd,
             false => CgroupDriver::Files,
+        },
+        is_rootless: match cli.global.rootless.as_str() {
+            "true" => true,
+            "false" => false,
+            _ => !rustix::process::geteuid().is_root() || is_in_user_namespace(),
         },
     };
     match cli.command {

@@ -41,7 +41,7 @@ pub enum CgroupError {
     Frozen(PathBuf),
     #[error("no control groups are mounted below {ROOT}")]
     NotMounted,
-    #[error("no freezer control group is mounted, which pause needs")]
+    #[error("the container has no freezer control group, which pause needs")]
     NoFreezer,
     #[error("cgroup {0:?} did not become {1} in time")]
     FreezeTimeout(PathBuf, &'static str),
@@ -127,6 +127,15 @@ impl Cgroup {
             directories,
             unit: None,
         })
+    }
+
+    /// Returns whether the container is in a group that limits could be set on: an
+    /// ordinary user's may be in none.
+    pub fn has_controllers(&self) -> bool {
+        match &self.directories {
+            Directories::Unified(_) => true,
+            Directories::Split(groups) => groups.keys().any(|name| name != HYBRID),
+        }
     }
 
     /// Returns the `cgroup.procs` files a process enters the container by.

@@ -67,6 +67,7 @@ pub(super) fn plan(
             false => RootSwitch::PivotRoot,
         },
         cgroup_driver: context.cgroup_driver,
+        is_rootless: context.is_rootless,
     };
     Ok((spec, request))
 }

@@ -52,6 +52,8 @@ pub struct Context<'a> {
     pub store: Store,
     pub log: &'a Logger,
     pub cgroup_driver: CgroupDriver,
+    /// Whether privilege is lacking, and that is to be tolerated.
+    pub is_rootless: bool,
 }
 
 /// Says why a command failed.
@@ -59,6 +61,8 @@ pub struct Context<'a> {
 pub enum CommandError {
     #[error("{0}")]
     Usage(String),
+    #[error("the container has no control group, which tells its processes")]
+    NoGroups,
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error(transparent)]

@@ -32,6 +32,9 @@ pub enum PsFormat {
 pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
     // Of a container that has ended, others than init may be left.
     let (_, record) = find(context, &args.id)?;
+    if record.cgroup.entrances().is_empty() {
+        return Err(CommandError::NoGroups.into());
+    }
     let pids = record.cgroup.processes()?;
     let text = match args.format {
         PsFormat::Json => serde_json::to_string(&pids).expect("numbers serialize") + "\n",

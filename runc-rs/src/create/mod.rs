@@ -24,6 +24,7 @@ use crate::hooks;
 use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
 use crate::proc::ProcessIdentity;
+use crate::resources::ResourceError;
 use crate::resources::rdt::{self, RdtError};
 use crate::rootfs::{self, RootfsError, RootfsFacts, RootfsFds, RootfsPlan};
 use crate::seccomp::SeccompError;
@@ -42,6 +43,8 @@ pub enum CreateError {
     State(#[from] StateError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Resources(#[from] ResourceError),
     #[error(transparent)]
     Systemd(#[from] SystemdError),
     #[error(transparent)]
@@ -116,6 +119,8 @@ pub struct CreateRequest {
     pub keyring: KeyringMode,
     pub root_switch: RootSwitch,
     pub cgroup_driver: CgroupDriver,
+    /// Whether who creates it may lack the privilege for control groups.
+    pub is_rootless: bool,
 }
 
 /// A container whose init waits for the start.

@@ -11,11 +11,19 @@ use crate::cgroup::{Cgroup, Layout};
 use crate::exec::{self, Container, ExecPlan, ExecRequest};
 use crate::init::{self, InitError};
 use crate::resources::rdt::{self, Class, RdtError};
-use crate::resources::{self, Reach};
+use crate::resources::{self, Need, Reach};
 use crate::rootfs::{self, IdMappings, RootfsError, RootfsFacts, RootfsPlan};
 use crate::spec::HostFacts;
 use crate::state::{ContainerDirectory, ContainerName, Record, Status};
 use crate::{handover, payload, systemd};
+
+fn need_of_groups(wanted: Option<&Path>, request: &CreateRequest) -> Need {
+    let is_named = wanted.is_some_and(|path| !path.as_os_str().is_empty());
+    match request.is_rootless && !is_named {
+        true => Need::ForLimits,
+        false => Need::Always,
+    }
+}
 
 /// Plans the control groups.
 pub(super) fn cgroup(spec: &Spec, request: &CreateRequest) -> Result<Cgroup, CreateError> {
@@ -30,7 +38,10 @@ pub(super) fn cgroup(spec: &Spec, request: &CreateRequest) -> Result<Cgroup, Cre
         }
         CgroupDriver::Files => {
             let mut cgroup = Cgroup::plan(&layout, wanted, id)?;
-            resources::narrow(&mut cgroup, &self::resources(spec), reach(spec));
+            let limits = self::resources(spec);
+            resources::narrow(&mut cgroup, &limits, reach(spec));
+            let need = need_of_groups(wanted, request);
+            resources::forget_refused(&mut cgroup, &limits, need)?;
             Ok(cgroup)
         }
     }

@@ -36,6 +36,9 @@ pub enum ResourceError {
         file: String,
         value: String,
     },
+    // In runc's words.
+    #[error("rootless needs no limits + no cgrouppath when no permission is granted for cgroups")]
+    Unprivileged,
     #[error("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})")]
     MemoryInUse {
         limit: String,

@@ -21,6 +21,7 @@ mod existing;
 mod files;
 mod join;
 mod make;
+mod need;
 mod undo;
 mod widen;
 
@@ -30,5 +31,6 @@ pub use delegate::{delegate, delegation_owner};
 pub use error::ResourceError;
 pub use join::join;
 pub use make::{Reach, make, make_group, narrow};
+pub use need::{Need, forget_refused};
 pub(crate) use undo::{earlier, perform_or_restore};
 pub(crate) use widen::widen;

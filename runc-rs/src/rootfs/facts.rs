@@ -84,7 +84,16 @@ impl RootfsFacts {
             Directories::Split(_) => {
                 let table = read("/proc/self/mountinfo")?;
                 let own = read("/proc/self/cgroup")?;
-                CgroupMounts::Split(hierarchies(&table, &own, &cgroup.directories))
+                let found = hierarchies(&table, &own, &cgroup.directories);
+                // The group of a caller who may make none.
+                let group = own.lines().find_map(|line| line.strip_prefix("0::/"));
+                match group.filter(|_| found.is_empty()) {
+                    Some(group) => CgroupMounts::Unified {
+                        root: PathBuf::from(UNIFIED),
+                        group: Path::new(UNIFIED).join(group),
+                    },
+                    None => CgroupMounts::Split(found),
+                }
             }
         };
         Ok(Self {

@@ -24,6 +24,8 @@ mod refusals;
 #[cfg(test)]
 mod resources;
 #[cfg(test)]
+mod rootless;
+#[cfg(test)]
 mod seccomp;
 #[cfg(test)]
 mod shim_contract;

@@ -1,0 +1,102 @@
+//! The runtime of an ordinary user, who may make no control groups.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::bundle::{Bundle, Output, finish};
+
+const USER: u32 = 54_321;
+
+/// A bundle of the user's, whose root in the container is that user.
+fn bundle() -> Bundle {
+    let mut bundle = Bundle::idle();
+    let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
+    let linux = &mut bundle.config["linux"];
+    linux["uidMappings"] = map.clone();
+    linux["gidMappings"] = map;
+    linux.as_object_mut().unwrap().remove("cgroupsPath");
+    linux.as_object_mut().unwrap().remove("resources");
+    let namespaces = linux["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "user"}));
+    let process = &mut bundle.config["process"];
+    process["user"] = json!({"uid": 0, "gid": 0});
+    // The tests' own folder need not be open to everybody.
+    let program = bundle.path().join("runtime");
+    fs::copy(env!("CARGO_BIN_EXE_runc-rs"), program).unwrap();
+    fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    give_away(bundle.path());
+    bundle
+}
+
+fn give_away(path: &Path) {
+    chown(path, Some(USER), Some(USER)).unwrap();
+    let is_directory = path.symlink_metadata().unwrap().is_dir();
+    for entry in is_directory
+        .then(|| fs::read_dir(path).unwrap())
+        .into_iter()
+        .flatten()
+    {
+        let entry = entry.unwrap();
+        if !entry.file_type().unwrap().is_symlink() {
+            give_away(&entry.path());
+        }
+    }
+}
+
+/// Calls the binary as the user.
+fn runc(bundle: &Bundle, arguments: &[&str]) -> Output {
+    let call = bundle.command(arguments);
+    let mut command = Command::new(bundle.path().join("runtime"));
+    command.args(call.get_args()).uid(USER).gid(USER);
+    command.current_dir(bundle.path()).stdin(Stdio::null());
+    finish(command)
+}
+
+#[test]
+fn without_limits_no_group_is_needed() {
+    let mut bundle = bundle();
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.push(
+        json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "ro"]}),
+    );
+    runc(&bundle, &["create", "c"]).ok();
+    runc(&bundle, &["start", "c"]).ok();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let state: serde_json::Value =
+        serde_json::from_str(&runc(&bundle, &["state", "c"]).ok()).unwrap();
+    let theirs = fs::read_to_string(format!("/proc/{}/cgroup", state["pid"])).unwrap();
+    assert_eq!(theirs, own);
+    let said = runc(
+        &bundle,
+        &["exec", "c", "sh", "-c", "id -u; ls /sys/fs/cgroup"],
+    )
+    .ok();
+    assert!(
+        said.starts_with("0\n") && said.lines().count() > 1,
+        "{said}"
+    );
+    runc(&bundle, &["ps", "c"]).fails(1, "has no control group");
+    runc(&bundle, &["pause", "c"]).fails(1, "has no freezer control group");
+    runc(&bundle, &["update", "--pids-limit", "9", "c"]).fails(1, "has no pids control group");
+    runc(&bundle, &["delete", "--force", "c"]).ok();
+    assert_eq!(runc(&bundle, &["list", "--quiet"]).ok(), "");
+}
+
+#[test]
+fn a_limit_and_a_named_group_need_one() {
+    let mut bundle = bundle();
+    bundle.config["linux"]["resources"] = json!({"pids": {"limit": 9}});
+    runc(&bundle, &["run", "c"]).fails(1, "rootless needs no limits + no cgrouppath");
+    // Whoever says that privilege is there hears what the kernel says.
+    bundle.config["linux"]["resources"] = json!({});
+    runc(&bundle, &["--rootless", "false", "run", "c"]).fails(1, "permission denied");
+    bundle.config["linux"]["cgroupsPath"] = json!("/runc-rs-test-rootless");
+    runc(&bundle, &["run", "c"]).fails(1, "permission denied");
+    assert_eq!(runc(&bundle, &["list", "--quiet"]).ok(), "");
+}
