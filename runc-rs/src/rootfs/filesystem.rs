@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, MountFlags};
 
@@ -17,6 +18,9 @@ use super::steps::Filesystem;
 const VALUE_LIMIT_BYTES: usize = 255;
 /// SELinux's (mount(8), "context").
 const LABEL_OPTION: &str = "context";
+/// Where a file system takes no such option: its root has the label then.
+const LABEL_ATTRIBUTE: &str = "security.selinux";
+const LABELLED_AT_ROOT: &str = "mqueue";
 /// A hierarchy of control groups that was just unmounted is busy for a moment.
 const BUSY_ATTEMPTS: usize = 4;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
@@ -47,6 +51,28 @@ pub(super) fn needs_old_call(filesystem: &Filesystem, data: &[String]) -> bool {
     lengths.any(|length| length > VALUE_LIMIT_BYTES)
         || filesystem.kind.contains('.')
         || filesystem.superblock.contains(options::INODE_VERSION)
+}
+
+/// Labels the root of a mounted file system that takes no label as an option.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub(super) fn label_root(filesystem: &Filesystem, mounted: BorrowedFd<'_>) -> Result<(), Errno> {
+    let Some(label) = &filesystem.label else {
+        return Ok(());
+    };
+    if filesystem.kind != LABELLED_AT_ROOT {
+        return Ok(());
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(mounted, ".", flags, Mode::empty())?;
+    let flags = XattrFlags::empty();
+    rustix::fs::fsetxattr(root, LABEL_ATTRIBUTE, label.as_bytes(), flags)
+}
+
+fn label_option(filesystem: &Filesystem) -> Option<&str> {
+    let label = filesystem.label.as_deref();
+    label.filter(|_| filesystem.kind != LABELLED_AT_ROOT)
 }
 
 /// Makes `filesystem`, with the options `data`, as a mount that is attached
@@ -127,8 +153,8 @@ fn configure(
         };
         set.map_err(|error| (format!("option {option:?}"), error))?;
     }
-    if let Some(label) = &filesystem.label {
-        rustix::mount::fsconfig_set_string(context, LABEL_OPTION, label.as_str())
+    if let Some(label) = label_option(filesystem) {
+        rustix::mount::fsconfig_set_string(context, LABEL_OPTION, label)
             .map_err(|error| (format!("label {label:?}"), error))?;
     }
     rustix::mount::fsconfig_create(context)
@@ -190,7 +216,7 @@ pub(super) fn mount_old(
 ) -> Result<(), Errno> {
     let source = filesystem.source.as_deref().unwrap_or(Path::new("none"));
     // A label has commas in it.
-    let label = filesystem.label.as_ref();
+    let label = label_option(filesystem);
     let label = label.map(|label| format!("{LABEL_OPTION}=\"{label}\""));
     let data: Vec<&str> = data.iter().chain(&label).map(String::as_str).collect();
     let data = std::ffi::CString::new(data.join(",")).map_err(|_| Errno::INVAL)?;

@@ -92,6 +92,9 @@ fn mount_new(
         true => Some(open_directory(&found).map_err(failed(step, "open what is to be copied up"))?),
         false => None,
     };
+    let label = |mounted: BorrowedFd<'_>| {
+        filesystem::label_root(filesystem, mounted).map_err(failed(step, "label it"))
+    };
     let fill = |mounted: BorrowedFd<'_>| match &hidden {
         Some(hidden) => copy_up::copy(hidden, mounted, &step.destination),
         None => Ok(()),
@@ -99,10 +102,12 @@ fn mount_new(
     let is_old = !builder.kernel.has_mount_fds || filesystem::needs_old_call(filesystem, &data);
     if is_old {
         let mounted = mount_old(builder, step, filesystem, &data, &found)?;
+        label(mounted.as_fd())?;
         fill(mounted.as_fd())?;
         return Ok(mounted);
     }
     let mounted = filesystem::create(filesystem, &data, &step.attributes, &step.destination)?;
+    label(mounted.as_fd())?;
     fill(mounted.as_fd())?;
     kernel::attach(mounted.as_fd(), found.handle.as_fd())
         .map_err(failed(step, "attach it to the mount point"))?;

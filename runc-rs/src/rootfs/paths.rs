@@ -110,7 +110,8 @@ pub(super) fn mask(builder: &mut Builder<'_>, path: &Path) -> Result<(), RootfsE
     match (found.is_directory(), builder.kernel.has_mount_fds) {
         (true, true) => {
             if matches!(builder.masks.directory, Cover::Nothing) {
-                builder.masks.directory = Cover::Detached(empty_directory(path)?);
+                let label = builder.plan.mask_label.as_ref();
+                builder.masks.directory = Cover::Detached(empty_directory(path, label)?);
             }
             let covered = cover(&mut builder.masks.directory, found.handle.as_fd());
             covered.map_err(failed("cover the directory"))
@@ -148,20 +149,20 @@ fn cover(cover: &mut Cover, place: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
-fn empty_directory(path: &Path) -> Result<OwnedFd, RootfsError> {
+fn empty_directory(path: &Path, label: Option<&String>) -> Result<OwnedFd, RootfsError> {
     let attributes = Attributes::setting(
         MountAttrFlags::MOUNT_ATTR_RDONLY
             | MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC,
     );
-    let create = |inodes| filesystem::create(&empty(), &room(inodes), &attributes, path);
+    let create = |inodes| filesystem::create(&empty(label), &room(inodes), &attributes, path);
     // Some kernels count the root twice.
     create(1).or_else(|_| create(2))
 }
 
 /// An empty tmpfs with room for nothing.
-fn empty() -> Filesystem {
+fn empty(label: Option<&String>) -> Filesystem {
     Filesystem {
         kind: "tmpfs".to_owned(),
         source: Some(PathBuf::from("tmpfs")),
@@ -169,7 +170,7 @@ fn empty() -> Filesystem {
         data: Vec::new(),
         place: Place::Any,
         copy_up: false,
-        label: None,
+        label: label.cloned(),
     }
 }
 
@@ -186,7 +187,8 @@ fn mask_directory_old(builder: &mut Builder<'_>, found: &Found) -> Result<(), Er
             .by_path(|| rustix::mount::mount_bind(from, to));
     }
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let mount = |inodes| filesystem::mount_old(&empty(), &room(inodes), flags, &to);
+    let cover = empty(builder.plan.mask_label.as_ref());
+    let mount = |inodes| filesystem::mount_old(&cover, &room(inodes), flags, &to);
     builder.kernel.by_path(|| mount(1).or_else(|_| mount(2)))?;
     builder.masks.directory = Cover::Attached(again(builder, found)?);
     Ok(())

@@ -16,6 +16,8 @@ pub struct RootfsPlan {
     pub rootfs: PathBuf,
     /// Whether whoever performs this is privileged in a user namespace only.
     pub in_user_namespace: bool,
+    /// SELinux's label of what directories are covered with.
+    pub mask_label: Option<String>,
     /// The user namespaces that id-mapped mounts need, by number.
     pub id_mappings: Vec<IdMappings>,
     pub steps: Vec<Step>,

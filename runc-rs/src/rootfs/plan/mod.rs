@@ -19,7 +19,7 @@ use super::options::{self, Propagation, PropagationKind, Reach};
 use super::steps::{IdMappings, RootfsPlan, Step};
 use crate::create::RootSwitch;
 
-const LABELLED_BY_KERNEL: [&str; 5] = ["cgroup", "cgroup2", "mqueue", "proc", "sysfs"];
+const LABELLED_BY_KERNEL: [&str; 4] = ["cgroup", "cgroup2", "proc", "sysfs"];
 
 /// What the planning of single mounts adds to, and looks up.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub fn plan(spec: &Spec, facts: &RootfsFacts) -> Result<RootfsPlan, RootfsError>
     Ok(RootfsPlan {
         rootfs: facts.rootfs.clone(),
         in_user_namespace: planner.is_in_user_namespace(),
+        mask_label: planner.label("tmpfs"),
         id_mappings: planner.id_mappings,
         steps: planner.steps,
     })

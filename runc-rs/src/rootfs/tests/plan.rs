@@ -477,7 +477,10 @@ fn new_file_systems_are_labelled_but_not_the_kernels() {
     };
     assert_eq!(
         labels(r#"{"mountLabel": "l:c1,c2"}"#),
-        ["tmpfs l:c1,c2", "devpts l:c1,c2"]
+        ["tmpfs l:c1,c2", "devpts l:c1,c2", "mqueue l:c1,c2"]
     );
+    let linux = r#"{"mountLabel": "l:c1,c2"}"#;
+    let covers = plan(&spec(all, linux), &facts()).unwrap().mask_label;
+    assert_eq!(covers.as_deref(), Some("l:c1,c2"));
     assert_eq!(labels(r#"{"mountLabel": ""}"#), [""; 0]);
 }
