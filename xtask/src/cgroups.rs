@@ -93,6 +93,38 @@ pub(crate) fn join(cgroup: &str, hierarchies: &[Hierarchy]) -> Result<()> {
     Ok(())
 }
 
+/// Enters a group of v2 below `cgroup`, to be the top of what is seen from a cgroup
+/// namespace. The process before this one stays where it is.
+///
+/// # Errors
+/// Fails when there is no v2, or the group cannot be made or entered.
+pub(crate) fn enter_top(cgroup: &str, hierarchies: &[Hierarchy]) -> Result<()> {
+    enter_new(&top(cgroup, hierarchies)?)
+}
+
+/// Moves on to a group below the top: one with a process in it cannot pass its
+/// controllers on. On a machine with systemd the top has none.
+///
+/// # Errors
+/// Fails like `enter_top`.
+pub(crate) fn leave_top(cgroup: &str, hierarchies: &[Hierarchy]) -> Result<()> {
+    enter_new(&top(cgroup, hierarchies)?.join("init.scope"))
+}
+
+fn top(cgroup: &str, hierarchies: &[Hierarchy]) -> Result<PathBuf> {
+    let is_v2 = |one: &&Hierarchy| matches!(one, Hierarchy::Hybrid | Hierarchy::Unified);
+    let v2 = hierarchies.iter().find(is_v2);
+    Ok(v2
+        .context("there is no cgroup v2")?
+        .path(cgroup)
+        .join("top"))
+}
+
+fn enter_new(group: &Path) -> Result<()> {
+    fs::create_dir(group).with_context(|| format!("create {}", group.display()))?;
+    write_value(&group.join("cgroup.procs"), "0")
+}
+
 /// Removes the cgroup and all below it from each hierarchy.
 ///
 /// # Errors
@@ -166,7 +198,11 @@ fn remove_tree(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_value(file: &Path, value: &str) -> Result<()> {
+/// Writes a file that is there already.
+///
+/// # Errors
+/// Fails when the kernel refuses the value.
+pub(crate) fn write_value(file: &Path, value: &str) -> Result<()> {
     OpenOptions::new()
         .write(true)
         .open(file)

@@ -1,9 +1,10 @@
 //! Runs a command in a root tree of its own, in namespaces made for it.
 //!
-//! Two stages, both of them this program: the first joins a cgroup made for the
-//! purpose and becomes `unshare`; the second, process 1 of the new namespaces,
-//! mounts what a system needs, enters the tree by pivot_root (a chroot would make
-//! every later pivot_root fail) and reaps until the command ends. The end of
+//! Stages, all of them this program: the first joins a cgroup made for the purpose
+//! and becomes `unshare`; the last, process 1 of the new namespaces, mounts what a
+//! system needs, enters the tree by pivot_root (a chroot would make every later
+//! pivot_root fail) and reaps until the command ends. Where v2 alone is seen there is
+//! one between them, which makes that a cgroup namespace of its own. The end of
 //! process 1 ends everything below it, so that no daemon outlives its bench.
 
 use std::ffi::CString;
@@ -23,6 +24,7 @@ const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 /// The stage argument of the hidden command.
 const STAGE_JOIN: &str = "join";
 const STAGE_INIT: &str = "init";
+const STAGE_TOP: &str = "top";
 
 /// A command, the tree it runs in and what it sees there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,10 +68,12 @@ pub(crate) enum Layout {
     /// Not v2 where it is beside v1: crun refuses that.
     Pure,
     AsHost,
+    /// v2 alone, with the controllers that v1 leaves it.
+    Unified,
 }
 
 impl Bind {
-    pub(crate) fn new(from: impl Into<PathBuf>, to: &str, access: Access) -> Self {
+    pub(crate) fn new(from: impl Into<PathBuf>, to: impl Into<PathBuf>, access: Access) -> Self {
         Self {
             from: from.into(),
             to: to.into(),
@@ -102,6 +106,12 @@ impl Entry {
         self
     }
 
+    /// Shows the tree v2 alone.
+    pub(crate) fn with_unified_cgroups(mut self) -> Self {
+        self.layout = Layout::Unified;
+        self
+    }
+
     /// Runs the command to its end and removes the cgroups made for it.
     ///
     /// Returns its exit code.
@@ -123,7 +133,7 @@ impl Entry {
     }
 }
 
-/// Runs one of the two stages; called by the hidden command `inside`.
+/// Runs one of the stages; called by the hidden command `inside`.
 ///
 /// # Errors
 /// Fails when a step fails; the message names it.
@@ -131,7 +141,12 @@ pub(crate) fn run_stage(stage: &str, spec: &str) -> Result<ExitCode> {
     let entry: Entry = serde_json::from_str(spec).context("read the entry")?;
     match stage {
         STAGE_JOIN => Err(join(&entry, spec)?),
+        STAGE_INIT if entry.layout == Layout::Unified => Err(become_top(&entry, spec)?),
         STAGE_INIT => init(&entry),
+        STAGE_TOP => {
+            cgroups::leave_top(&entry.cgroup, &entry.hierarchies)?;
+            init(&entry)
+        }
         _ => bail!("there is no stage {stage}"),
     }
 }
@@ -163,6 +178,15 @@ fn join(entry: &Entry, spec: &str) -> Result<anyhow::Error> {
         .args(["inside", STAGE_INIT])
         .arg(spec)
         .exec())
+}
+
+/// Sees only what is below a group of v2 from here on, and becomes the next stage;
+/// returns only the error of that.
+fn become_top(entry: &Entry, spec: &str) -> Result<anyhow::Error> {
+    cgroups::enter_top(&entry.cgroup, &entry.hierarchies)?;
+    let own = std::env::current_exe().context("find this program")?;
+    let unshare = Cmd::new("unshare").args(["--cgroup", "--"]).arg(own);
+    Ok(unshare.args(["inside", STAGE_TOP]).arg(spec).exec())
 }
 
 fn init(entry: &Entry) -> Result<ExitCode> {
@@ -208,7 +232,8 @@ fn mount_tree(entry: &Entry) -> Result<()> {
 /// Mounts each hierarchy as the cgroup namespace shows it.
 fn mount_cgroups(entry: &Entry) -> Result<()> {
     let top = entry.tree.join("sys/fs/cgroup");
-    if let [Hierarchy::Unified] = entry.hierarchies[..] {
+    let is_unified = entry.hierarchies[..] == [Hierarchy::Unified];
+    if is_unified || entry.layout == Layout::Unified {
         return mount_new("cgroup2", &top, None);
     }
     mount_new("tmpfs", &top, Some("mode=0755"))?;

@@ -53,6 +53,8 @@ pub(crate) fn make(bundle: &Path, runtime: Who, seccomp: &Value) -> Result<()> {
     images::busybox_root(&bundle.join("rootfs"))?;
     command(runtime).arg("spec").directory(bundle).read()?;
     change(bundle, |config| {
+        // Debian 12's crun takes no newer one.
+        config["ociVersion"] = json!("1.0.2");
         config["process"]["terminal"] = json!(false);
         config["linux"]["seccomp"] = seccomp.clone();
     })

@@ -16,6 +16,10 @@ use crate::process::{Background, Cmd};
 /// Where the command binds dist/ and the floor program.
 pub(crate) const OURS: &str = "/ours";
 pub(crate) const FLOOR: &str = "/floor";
+/// The tree of Debian 12's peers.
+pub(crate) const OLD: &str = "/old";
+/// Those of it that the newest suite has no more.
+pub(crate) const OLD_LIBRARIES: &str = "/old-libraries";
 pub(crate) const REGISTRY_PORT: u16 = 5000;
 const DOCKER_SOCKET: &str = "/run/docker.sock";
 const ENGINE_SOCKET: &str = "/run/engine/engine.sock";
@@ -83,6 +87,10 @@ pub(crate) fn command(who: Who) -> Cmd {
             .env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1"),
         Who::Crun => Cmd::new("crun"),
         Who::Runc => Cmd::new("runc"),
+        Who::CrunOld => {
+            Cmd::new(format!("{OLD}/usr/bin/crun")).env("LD_LIBRARY_PATH", OLD_LIBRARIES)
+        }
+        Who::RuncOld => Cmd::new(format!("{OLD}/usr/sbin/runc")),
         Who::Floor => Cmd::new(FLOOR),
     }
 }

@@ -72,7 +72,7 @@ fn programs(who: Who) -> &'static [&'static str] {
         Who::Ours => &["engine", "netd", "volumed", "engine-shim"],
         Who::Docker => &["dockerd", "containerd", "containerd-shim", "docker-proxy"],
         Who::Podman => &["conmon", "netavark", "aardvark-dns"],
-        Who::Crun | Who::Runc | Who::Floor => &[],
+        Who::Crun | Who::Runc | Who::CrunOld | Who::RuncOld | Who::Floor => &[],
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) contenders: Vec<Who>,
     /// Containers of ours that are up meanwhile, for `start`.
     pub(crate) up: usize,
+    /// On cgroup v2 alone, for `runtime`.
+    pub(crate) unified: bool,
 }
 
 /// A benchmark.
@@ -48,6 +50,10 @@ pub(crate) enum Who {
     Podman,
     Crun,
     Runc,
+    /// Debian 12's.
+    CrunOld,
+    /// Debian 12's.
+    RuncOld,
     Floor,
 }
 
@@ -60,6 +66,8 @@ impl Who {
             Self::Podman => "podman",
             Self::Crun => "crun",
             Self::Runc => "runc",
+            Self::CrunOld => "crun-old",
+            Self::RuncOld => "runc-old",
             Self::Floor => "floor",
         }
     }

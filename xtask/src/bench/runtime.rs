@@ -42,7 +42,7 @@ pub(crate) fn run(plan: &Plan) -> Result<String> {
         .copied()
         .filter(|who| *who != Who::Floor)
         .collect();
-    let mut table = Table::new(&plan.contenders, &runtimes);
+    let mut table = Table::new(plan, &runtimes);
     for round in 0..plan.rounds + WARM_UP_ROUNDS {
         table.counts = round >= WARM_UP_ROUNDS;
         for turn in 0..plan.contenders.len() {
@@ -55,12 +55,17 @@ pub(crate) fn run(plan: &Plan) -> Result<String> {
         for turn in 0..runtimes.len() {
             let who = runtimes[(turn + round) % runtimes.len()];
             table.add("parallel-50", who, parallel(who)?);
-            if round < SMALLEST_ROUNDS {
+            if round < SMALLEST_ROUNDS && has_memory_controller(plan) {
                 table.add("smallest-limit", who, smallest::limit(who)?);
             }
         }
     }
     table.report()
+}
+
+/// v1 keeps it where v2 is only beside.
+fn has_memory_controller(plan: &Plan) -> bool {
+    !plan.unified
 }
 
 /// Everything measured, a series for each command.
@@ -70,8 +75,8 @@ struct Table {
 }
 
 impl Table {
-    fn new(everybody: &[Who], runtimes: &[Who]) -> Self {
-        let names = [
+    fn new(plan: &Plan, runtimes: &[Who]) -> Self {
+        let mut names = vec![
             "run",
             "run-detach",
             "create",
@@ -82,14 +87,16 @@ impl Table {
             "create-start-delete",
             "parallel-50",
             "peak-memory",
-            "smallest-limit",
         ];
-        let series = |name: &'static str| {
-            let who = if name == "run" { everybody } else { runtimes };
-            (name, Series::new(name, who))
+        if has_memory_controller(plan) {
+            names.push("smallest-limit");
+        }
+        let series = |name: &'static str| match name {
+            "run" => (name, Series::new(name, &plan.contenders)),
+            name => (name, Series::new(name, runtimes)),
         };
         Self {
-            all: names.map(series).into(),
+            all: names.into_iter().map(series).collect(),
             counts: false,
         }
     }
@@ -144,11 +151,11 @@ pub(super) fn bundle_of(who: Who) -> Result<PathBuf> {
 
 pub(super) fn runtime(who: Who) -> Cmd {
     let program = match who {
-        Who::Ours => format!("{OURS}/runc-rs"),
-        who => who.name().to_owned(),
+        Who::Ours => Cmd::new(format!("{OURS}/runc-rs")),
+        who => daemons::command(who),
     };
     let root = format!("/run/bench-{}", who.name());
-    Cmd::new(program).args(["--root", &root])
+    program.args(["--root", &root])
 }
 
 fn one_round(who: Who, round: usize, table: &mut Table) -> Result<()> {

@@ -150,7 +150,7 @@ fn prepare(who: Who, net: Net, image: &str, args: &[String]) -> Result<Cmd> {
             };
             run.arg(image).args(process)
         }
-        Who::Crun | Who::Runc => {
+        Who::Crun | Who::Runc | Who::CrunOld | Who::RuncOld => {
             let bundle = folder(&format!("bundle-{}", who.name()))?;
             bundle::set_process(&bundle, &process)?;
             command(who)
@@ -236,6 +236,7 @@ mod tests {
             rounds: 1,
             contenders,
             up: 0,
+            unified: false,
         };
         assert_eq!(
             lanes(&plan),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::bench::{self, Name, Plan, Who, daemons};
 use crate::commands::{dist, peers};
-use crate::enter::{Access, Bind};
+use crate::enter::{Access, Bind, Entry};
 use crate::process::Cmd;
 use crate::workspace::{self, cargo, read_text, write_file};
 
@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// How many containers of ours are up while starts are measured
     #[arg(long, default_value_t = 0)]
     up: usize,
+    /// On cgroup v2 alone, with the controllers that v1 leaves it; for runtime
+    #[arg(long)]
+    unified: bool,
     /// Measure the programs in dist/ as they are, without building
     #[arg(long)]
     as_built: bool,
@@ -63,6 +66,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let to = daemons::FLOOR.trim_start_matches('/');
         entry = entry.bind(Bind::new(build_floor()?, to, Access::ReadOnly));
     }
+    if plan.has(Who::CrunOld) || plan.has(Who::RuncOld) {
+        entry = with_old_peers(entry)?;
+    }
+    if plan.unified {
+        entry = entry.with_unified_cgroups();
+    }
     let code = entry.run()?;
     if code != 0 {
         bail!("the bench ended with status {code}");
@@ -93,7 +102,18 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         ],
         Name::Pull | Name::Memory => &[Who::Ours, Who::Docker, Who::Podman],
         Name::Events => &[Who::Ours, Who::Docker],
-        Name::Runtime => &[Who::Ours, Who::Crun, Who::Runc, Who::Floor],
+        // Debian 12's crun wants more locked memory there than is allowed here.
+        Name::Runtime if arguments.unified => {
+            &[Who::Ours, Who::Crun, Who::Runc, Who::RuncOld, Who::Floor]
+        }
+        Name::Runtime => &[
+            Who::Ours,
+            Who::Crun,
+            Who::Runc,
+            Who::CrunOld,
+            Who::RuncOld,
+            Who::Floor,
+        ],
     };
     let mut contenders = arguments.contenders.clone();
     if contenders.is_empty() {
@@ -107,6 +127,9 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     if arguments.up > 0 && !contenders.contains(&Who::Ours) {
         bail!("--up needs ours among the contenders");
     }
+    if arguments.unified && arguments.name != Name::Runtime {
+        bail!("--unified is for the bench of the runtime");
+    }
     let default_rounds = if arguments.name == Name::Pull { 5 } else { 30 };
     let rounds = arguments.rounds.unwrap_or(default_rounds).max(1);
     Ok(Plan {
@@ -114,7 +137,28 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         rounds,
         contenders,
         up: arguments.up,
+        unified: arguments.unified,
     })
+}
+
+/// Shows the programs of Debian 12's tree beside the newest, and the libraries
+/// that only they want.
+fn with_old_peers(entry: Entry) -> Result<Entry> {
+    let tree = peers::ensure_old()?;
+    let below = |path: &'static str| path.trim_start_matches('/');
+    let mut entry = entry.bind(Bind::new(&tree, below(daemons::OLD), Access::ReadOnly));
+    for library in peers::OLD_LIBRARIES {
+        let name = Path::new(library)
+            .file_name()
+            .context("a library has a name")?;
+        let to = Path::new(below(daemons::OLD_LIBRARIES)).join(name);
+        let from = tree.join(library);
+        let from = from
+            .canonicalize()
+            .with_context(|| format!("find {}", from.display()))?;
+        entry = entry.bind(Bind::new(from, to, Access::ReadOnly));
+    }
+    Ok(entry)
 }
 
 fn build_floor() -> Result<PathBuf> {
@@ -153,8 +197,15 @@ fn section(plan: &Plan, result: &str) -> Result<String> {
         .directory(workspace::root())
         .read()?;
     let kernel = Cmd::new("uname").arg("--kernel-release").read()?;
-    let versions = peers::versions()?.replace('\n', ", ");
+    let mut versions = peers::versions()?;
+    if plan.has(Who::CrunOld) || plan.has(Who::RuncOld) {
+        versions += &format!("\n{}", peers::old_versions()?);
+    }
+    let versions = versions.replace('\n', ", ");
     let mut name = format!("{:?}", plan.name).to_lowercase();
+    if plan.unified {
+        name += " on cgroup v2";
+    }
     if plan.up > 0 {
         name += &format!(" with {} containers up", plan.up);
     }

@@ -3,7 +3,7 @@
 //! The tree is for comparison only. Nothing of it runs on the host: `peers CMD`,
 //! benches and suites enter it in namespaces made for them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -60,6 +60,12 @@ const SHOWN: &[&str] = &[
     "docker-registry",
 ];
 
+/// Debian 12's runtimes, for the bench of the runtime.
+const OLD_SUITE: &str = "bookworm";
+const OLD_PACKAGES: &[&str] = &["crun", "runc"];
+/// What they want of that tree: the newest suite has no more of it.
+pub(crate) const OLD_LIBRARIES: &[&str] = &["usr/lib/x86_64-linux-gnu/libyajl.so.2"];
+
 /// What to run in the tree.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -106,19 +112,44 @@ pub(crate) fn ensure() -> Result<()> {
     debian::Tree::new(SUITE, PACKAGES).ensure(&tree()).map(drop)
 }
 
+/// Makes the tree of Debian 12's runtimes like that of the newest, and returns it.
+///
+/// # Errors
+/// Fails when it cannot be made.
+pub(crate) fn ensure_old() -> Result<PathBuf> {
+    debian::Tree::new(OLD_SUITE, OLD_PACKAGES).ensure(&old_tree())?;
+    Ok(old_tree())
+}
+
 /// Returns "name version" of each peer, one a line.
 ///
 /// # Errors
 /// Fails when the tree's package list cannot be read.
 pub(crate) fn versions() -> Result<String> {
+    versions_in(&tree(), SHOWN)
+}
+
+/// Returns the versions of Debian 12's runtimes.
+///
+/// # Errors
+/// Fails like `versions`.
+pub(crate) fn old_versions() -> Result<String> {
+    versions_in(&old_tree(), OLD_PACKAGES)
+}
+
+fn versions_in(tree: &Path, packages: &[&str]) -> Result<String> {
     Cmd::new("dpkg-query")
         .arg(format!(
             "--admindir={}",
-            tree().join("var/lib/dpkg").display()
+            tree.join("var/lib/dpkg").display()
         ))
         .args(["--show", "--showformat", "${Package} ${Version}\n"])
-        .args(SHOWN)
+        .args(packages)
         .read()
+}
+
+fn old_tree() -> PathBuf {
+    workspace::path("target/peers-old")
 }
 
 fn tree() -> PathBuf {
