@@ -16,7 +16,7 @@ use crate::vm::{Job, Machine};
 use crate::workspace;
 
 const LIMIT: Duration = Duration::from_secs(600);
-const PACKAGES: &[&str] = &["jq", "policycoreutils", "selinux-policy-default"];
+const PACKAGES: &[&str] = &["attr", "jq", "policycoreutils", "selinux-policy-default"];
 const SCRIPT: &str = r#"
 set -e
 fail() { echo "FAILED: $*"; exit 1; }
@@ -31,17 +31,21 @@ mkdir -p /tmp/bundle && tar -C /tmp/bundle --one-top-level=rootfs -xf web.tar
 cd /tmp/bundle
 runc-rs spec
 jq --arg process $process --arg mount $mount '.process.terminal = false
-  | .process.args = ["sh", "-c", "cat /proc/self/attr/current; echo; grep -E \" /(dev|dev/pts|proc) \" /proc/mounts; exec sleep 600"]
+  | .linux.maskedPaths += ["/proc/scsi"]
+  | .process.args = ["sh", "-c", "cat /proc/self/attr/current; echo; grep -E \" /(dev|dev/pts|proc|proc/scsi) \" /proc/mounts; exec sleep 600"]
   | .process.selinuxLabel = $process | .linux.mountLabel = $mount' config.json >labelled.json
 mv labelled.json config.json
 runc-rs run --detach labelled >/tmp/out 2>&1 || { cat /tmp/out; fail it does not start; }
 for _ in $(seq 100); do grep -q /dev/pts /tmp/out && break; sleep 0.1; done
 tr -d '\0' </tmp/out >/tmp/said; cat /tmp/said
 grep -qx "$process" /tmp/said || fail the first process has another label
-for place in /dev /dev/pts; do
+for place in /dev /dev/pts /proc/scsi; do
     grep " $place " /tmp/said | grep -qF "context=\"$mount\"" || grep " $place " /tmp/said | grep -qF "context=$mount" \
         || fail $place has another label
 done
+queues=/proc/$(runc-rs state labelled | jq .pid)/root/dev/mqueue
+test "$(getfattr --only-values -n security.selinux $queues | tr -d '\0')" = $mount \
+    || fail the message queues have another label
 grep ' /proc ' /tmp/said | grep -qF "context=" && fail proc is labelled
 of() { runc-rs exec "$@" cat /proc/self/attr/current | tr -d '\0'; }
 test "$(of labelled)" = "$process" || fail a later process has another label
@@ -65,6 +69,7 @@ pub(crate) fn run() -> Result<()> {
             name: "vm-selinux",
             suite: debian::suite()?,
             packages: PACKAGES.to_vec(),
+            sources: &[],
             parameters: "security=selinux selinux=1 enforcing=0",
         },
         command: SCRIPT.into(),

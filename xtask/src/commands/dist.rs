@@ -106,25 +106,30 @@ fn build_dynamic() -> Result<()> {
 }
 
 fn build_static() -> Result<()> {
-    cargo_static()
+    cargo_small()
         .args(packages(Linking::Static))
         .timeout(BUILD_LIMIT)
         .run()
 }
 
-/// Returns a build of static programs that abort. Naming the target keeps the
-/// flags from build scripts and macros, which cannot be static.
+/// Returns a build of static programs that abort.
 ///
-/// Relocations are packed (glibc 2.36), and nothing is said on how to unwind.
-pub(crate) fn cargo_static() -> Cmd {
+/// Relocations are packed (glibc 2.36), and nothing is said on how to unwind:
+/// a program that traces a call back, for an error say, ends with that.
+fn cargo_small() -> Cmd {
     let script = workspace::path("runc-rs/no-unwinding.ld");
-    let flags = [
-        "-Ctarget-feature=+crt-static",
+    cargo_static(&[
         "-Cforce-unwind-tables=no",
         "-Clink-arg=-Wl,-z,pack-relative-relocs,--no-eh-frame-hdr",
         "-Clink-arg=-T",
         &format!("-Clink-arg={}", script.display()),
-    ];
+    ])
+}
+
+/// Returns a build of static programs with more flags. Naming the target keeps
+/// them from build scripts and macros, which cannot be static.
+pub(crate) fn cargo_static(more: &[&str]) -> Cmd {
+    let flags = [&["-Ctarget-feature=+crt-static"], more].concat();
     cargo("build")
         .args(["--profile", "small", "--locked", "--target", TARGET])
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))

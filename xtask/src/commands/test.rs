@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::commands::{check, leaks};
+use crate::conform::runc_bats;
 use crate::host;
 use crate::junit::{self, Report};
 use crate::skips::Skips;
@@ -37,7 +38,9 @@ pub(crate) fn run() -> Result<()> {
     let report = junit::parse(&read_text(&workspace::path(JUNIT_FILE))?);
     failures.extend(Skips::load()?.judge(&report).err());
     failures.extend(crate::commands::fuzz::replay_all().err());
-    failures.extend(v2::run_one_container(&workspace::path("target/debug")).err());
+    let programs = workspace::path("target/debug");
+    failures.extend(v2::run_one_container(&programs).err());
+    failures.extend(runc_bats::run_chosen(&programs.join("runc-rs")).err());
     failures.extend(leaks::expect_none(&before).err());
     close(&report, &failures)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::commands::dist;
-use crate::conform::runc_bats;
+use crate::conform::{runc_bats, runtime_smoke};
 use crate::debian;
 use crate::selinux;
 use crate::vm::{Job, Machine};
@@ -49,6 +49,10 @@ enum Known {
 enum Suite {
     /// runc's own suite, on an OCI runtime
     RuncBats(runc_bats::MachineArguments),
+    /// The few of its tests that `xtask test` runs
+    RuncBatsChosen(runc_bats::ChosenArguments),
+    /// podman, dockerd and systemd's groups, on an OCI runtime
+    RuntimeSmoke(runtime_smoke::MachineArguments),
 }
 
 /// Boots, runs the command, prints its output and returns its status.
@@ -59,10 +63,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let done = match &arguments.known {
         None => None,
         Some(Known::Selinux) => Some(selinux::run()),
-        Some(Known::Conform { suite }) => {
-            let Suite::RuncBats(arguments) = suite;
-            Some(runc_bats::run_in_machine(arguments))
-        }
+        Some(Known::Conform { suite }) => Some(match suite {
+            Suite::RuncBats(arguments) => runc_bats::run_in_machine(arguments),
+            Suite::RuncBatsChosen(arguments) => runc_bats::run_chosen(&arguments.tested()?),
+            Suite::RuntimeSmoke(arguments) => runtime_smoke::run_in_machine(arguments),
+        }),
     };
     if let Some(done) = done {
         return done.map(|()| ExitCode::SUCCESS);
@@ -93,6 +98,7 @@ pub(crate) fn machine() -> Result<Machine> {
         name: "vm",
         suite: debian::suite()?,
         packages: PACKAGES.to_vec(),
+        sources: &[],
         parameters: "",
     })
 }

@@ -5,7 +5,11 @@ pub(crate) mod runc_bats;
 pub(crate) mod runtime_smoke;
 mod smoke;
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::commands::dist;
 
 /// Runs the part of a suite that runs in its tree.
 ///
@@ -17,5 +21,19 @@ pub(crate) fn run_inside(suite: &str, words: &[String]) -> Result<()> {
         runtime_smoke::NAME => runtime_smoke::run_inside(words),
         runc_bats::NAME => runc_bats::run_inside(words),
         other => bail!("there is no suite {other:?}"),
+    }
+}
+
+/// Returns the runtime that is named, or this checkout's.
+///
+/// # Errors
+/// Fails when there is none of that name, or it cannot be built.
+pub(crate) fn tested(named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(path) => path.canonicalize().context("find the runtime"),
+        None => {
+            dist::programs()?;
+            Ok(dist::folder().join("runc-rs"))
+        }
     }
 }

@@ -40,8 +40,22 @@ const RUN: &str = "#!/bin/sh\n\
     systemctl poweroff --no-block\n";
 
 impl Machine {
-    pub(super) fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         workspace::path("target").join(self.name)
+    }
+
+    /// Makes the tree that the root image is made of, where it is missing.
+    ///
+    /// # Errors
+    /// Fails when it cannot be made.
+    pub(crate) fn ensure_tree(&self) -> Result<()> {
+        let packages = [PACKAGES, &self.packages].concat();
+        let tree = debian::Tree {
+            suite: &self.suite,
+            packages: &packages,
+            sources: self.sources,
+        };
+        tree.ensure(&self.tree()).map(drop)
     }
 
     /// Makes the root image, or returns the one made of the same packages before.
@@ -49,10 +63,10 @@ impl Machine {
         let tree = self.tree();
         let image = tree.with_extension("ext4");
         let stamp = tree.with_extension("ready");
-        let wanted = format!("{UNIT}{RUN}");
-        let packages = [PACKAGES, &self.packages].concat();
-        let anew = debian::Tree::new(&self.suite, &packages).ensure(&tree)?;
-        if !anew && image.is_file() && read_text(&stamp).is_ok_and(|found| found == wanted) {
+        self.ensure_tree()?;
+        let made_of = read_text(&tree.with_extension("stamp"))?;
+        let wanted = format!("{made_of}\n{UNIT}{RUN}");
+        if image.is_file() && read_text(&stamp).is_ok_and(|found| found == wanted) {
             return Ok(image);
         }
         write_file(&tree.join("etc/systemd/system/xtask-run.service"), UNIT)?;

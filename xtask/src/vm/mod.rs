@@ -33,6 +33,8 @@ pub(crate) struct Machine {
     pub(crate) suite: String,
     /// Beside those that it boots with.
     pub(crate) packages: Vec<&'static str>,
+    /// Source packages, whose archives its tree has.
+    pub(crate) sources: &'static [&'static str],
     /// More for the kernel's command line.
     pub(crate) parameters: &'static str,
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::mode::Mode;
 use crate::cgroups;
 use crate::process::Cmd;
-use crate::workspace::{read_text, write_file};
+use crate::workspace::write_file;
 
 /// What the tests of each file printed, below the data folder.
 pub(super) const OUTPUT: &str = "output";
@@ -50,13 +50,19 @@ pub(super) enum Ending {
 /// How the tests ended, by `FILE: NAME`.
 pub(super) type Results = BTreeMap<String, Ending>;
 
-/// Runs the files and writes how their tests ended.
+/// Makes the runs and writes how the tests of each ended.
 ///
 /// # Errors
 /// Fails when bats does not say how a test ended.
-pub(super) fn run(data: &Path, run: &Run) -> Result<()> {
+pub(super) fn run_all(data: &Path, runs: &[Run]) -> Result<()> {
+    let results: Result<Vec<_>> = runs.iter().map(|one| run(data, one)).collect();
+    let text = serde_json::to_string(&results?).context("write the results as JSON")?;
+    write_file(&data.join(RESULTS), text)
+}
+
+fn run(data: &Path, run: &Run) -> Result<Results> {
     let folder = data.join("suite/tests/integration");
-    let output = data.join(OUTPUT);
+    let output = data.join(OUTPUT).join(run.mode.name());
     std::fs::create_dir_all(&output).context("make the folder of outputs")?;
     let files = match &run.files[..] {
         [] => all_files(&folder)?,
@@ -77,16 +83,15 @@ pub(super) fn run(data: &Path, run: &Run) -> Result<()> {
             results.insert(format!("{file}: {name}"), ending);
         }
     }
-    let text = serde_json::to_string(&results).context("write the results as JSON")?;
-    write_file(&data.join(RESULTS), text)
+    Ok(results)
 }
 
-/// Reads how the tests ended.
+/// Reads how the tests of each run ended.
 ///
 /// # Errors
-/// Fails when the run did not get so far.
-pub(super) fn read_results(path: &Path) -> Result<Results> {
-    serde_json::from_str(&read_text(path)?).context("parse the results")
+/// Fails when that is not what the text says.
+pub(super) fn parse_results(text: &str) -> Result<Vec<Results>> {
+    serde_json::from_str(text).context("parse the results")
 }
 
 /// Returns the suite's files.

@@ -7,14 +7,16 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::bats::{self, Results, Run};
 use super::mode::Mode;
-use super::release::Release;
-use super::{NAME, judge, prepare, tested};
+use super::prepare::Images;
+use super::release::{self, Release};
+use super::{NAME, judge, prepare};
+use crate::conform::tested;
 use crate::vm::{Job, Machine};
 use crate::workspace;
 
 const DATA: &str = "conform-runc-bats-vm";
 /// How much slower the machine is than its host, and some more.
-const PATIENCE: u32 = 10;
+pub(super) const PATIENCE: u32 = 10;
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// What the modes need beside what the suite needs.
 const PACKAGES: &[&str] = &["dbus-user-session", "libpam-systemd"];
@@ -49,20 +51,10 @@ pub(crate) struct MachineArguments {
 /// # Errors
 /// Fails when a test fails that the reference passes.
 pub(crate) fn run_in_machine(arguments: &MachineArguments) -> Result<()> {
-    let release = Release::Newest;
-    release.ensure_tree()?;
-    let source = release.source()?;
-    let version = prepare::version(&source)?;
-    let data = prepare::fresh_data(DATA)?;
-    prepare::suite(&source, &data)?;
+    let prepared = Prepared::new(Images::All)?;
     let runtime = match arguments.reference {
-        true => release.reference().to_owned(),
-        false => {
-            let runtime = data.join("runtime");
-            std::fs::copy(tested(arguments.runtime.as_deref())?, &runtime)
-                .context("copy the runtime")?;
-            "/data/runtime".to_owned()
-        }
+        true => Release::Newest.reference().to_owned(),
+        false => prepared.take(&tested(arguments.runtime.as_deref())?)?,
     };
     let run = Run {
         runtime,
@@ -71,43 +63,92 @@ pub(crate) fn run_in_machine(arguments: &MachineArguments) -> Result<()> {
         mode: arguments.mode,
         patience: PATIENCE,
     };
-    let results = boot(&data, release, &run)?;
-    std::fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
+    let version = prepared.version.clone();
+    let results = prepared.boot(&[run])?;
+    let results = results.first().context("the run has no results")?;
     match arguments.record {
-        true => judge::record(&version, arguments.mode, &results),
-        false => judge::judge(&version, arguments.mode, &results, true),
+        true => judge::record(&version, arguments.mode, results),
+        false => judge::judge(&version, arguments.mode, results, true),
     }
 }
 
-fn boot(data: &Path, release: Release, run: &Run) -> Result<Results> {
-    let own = std::env::current_exe().context("find this program")?;
-    std::fs::copy(own, data.join("xtask")).context("copy this program")?;
-    workspace::write_file(
-        &data.join("run.json"),
-        serde_json::to_string(run).context("write the run as JSON")?,
-    )?;
-    let folder = data.file_name().context("the data has a name")?.display();
-    let job = Job {
-        machine: Machine {
+/// The machine, and a folder with what it gets.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    machine: Machine,
+    data: PathBuf,
+    /// Of the suite.
+    pub(super) version: String,
+}
+
+impl Prepared {
+    /// Puts the suite into a folder.
+    ///
+    /// # Errors
+    /// Fails when a tree cannot be made or a helper not be built.
+    pub(super) fn new(images: Images) -> Result<Self> {
+        let release = Release::Newest;
+        let machine = Machine {
             name: "vm-runc-suite",
             suite: release.suite().to_owned(),
             packages: [&release.packages()[..], PACKAGES].concat(),
+            sources: release::SOURCES,
             parameters: "",
-        },
-        command: format!(
-            "mkdir /data && mount --bind /xtask/{folder} /data && cd /data &&\n\
-             ./xtask conform-inside {NAME} \"$(cat run.json)\"; code=$?\n\
-             grep -l '^not ok' output/*.tap | xargs --no-run-if-empty cat\n\
-             echo '{MARK}'; cat {}; echo; exit $code\n",
-            bats::RESULTS
-        ),
-        files: vec![data.to_owned()],
-        limit: LIMIT,
-    };
-    let ended = job.run()?;
-    ensure!(ended.status == 0, "the suite ended with {}", ended.status);
-    let Some((_, results)) = ended.output.split_once(MARK) else {
-        bail!("the machine printed no results");
-    };
-    serde_json::from_str(results.trim()).context("parse the results")
+        };
+        machine.ensure_tree()?;
+        let source = release::unpack_source(&machine.tree())?;
+        let data = prepare::fresh_data(DATA)?;
+        prepare::suite(&source, &data, images)?;
+        let own = std::env::current_exe().context("find this program")?;
+        std::fs::copy(own, data.join("xtask")).context("copy this program")?;
+        Ok(Self {
+            machine,
+            data,
+            version: prepare::version(&source)?,
+        })
+    }
+
+    /// Puts the runtime beside it, and returns where the machine has it.
+    ///
+    /// # Errors
+    /// Fails when it cannot be copied.
+    pub(super) fn take(&self, runtime: &Path) -> Result<String> {
+        std::fs::copy(runtime, self.data.join("runtime")).context("copy the runtime")?;
+        Ok("/data/runtime".to_owned())
+    }
+
+    /// Boots the machine, makes the runs and returns how the tests of each ended.
+    ///
+    /// # Errors
+    /// Fails when the machine does not get so far in time.
+    pub(super) fn boot(self, runs: &[Run]) -> Result<Vec<Results>> {
+        let runs = serde_json::to_string(runs).context("write the runs as JSON")?;
+        workspace::write_file(&self.data.join("runs.json"), runs)?;
+        let folder = self
+            .data
+            .file_name()
+            .context("the data has a name")?
+            .display();
+        let job = Job {
+            command: format!(
+                "mkdir /data && mount --bind /xtask/{folder} /data && cd /data &&\n\
+                 ./xtask conform-inside {NAME} \"$(cat runs.json)\"; code=$?\n\
+                 grep -l '^not ok' {}/*/*.tap | xargs --no-run-if-empty cat\n\
+                 echo '{MARK}'; cat {}; echo; exit $code\n",
+                bats::OUTPUT,
+                bats::RESULTS
+            ),
+            files: vec![self.data.clone()],
+            limit: LIMIT,
+            machine: self.machine,
+        };
+        let ended = job.run()?;
+        std::fs::remove_dir_all(&self.data)
+            .with_context(|| format!("remove {}", self.data.display()))?;
+        ensure!(ended.status == 0, "the suite ended with {}", ended.status);
+        let Some((_, results)) = ended.output.split_once(MARK) else {
+            bail!("the machine printed no results");
+        };
+        bats::parse_results(results.trim())
+    }
 }

@@ -7,6 +7,7 @@
 //! helper programs and two images.
 
 mod bats;
+mod chosen;
 mod judge;
 mod machine;
 mod mode;
@@ -14,6 +15,7 @@ mod prepare;
 mod release;
 mod rootless;
 
+pub(crate) use chosen::{ChosenArguments, run_chosen};
 pub(crate) use machine::{MachineArguments, run_in_machine};
 
 use std::path::{Path, PathBuf};
@@ -22,10 +24,11 @@ use anyhow::{Context, Result, bail};
 
 use self::bats::Run;
 use self::mode::Mode;
+use self::prepare::Images;
 use self::release::Release;
-use crate::commands::dist;
+use super::tested;
 use crate::enter::{Access, Bind, Entry, Network};
-use crate::workspace;
+use crate::workspace::{self, read_text};
 
 pub(super) const NAME: &str = "runc-bats";
 const DATA: &str = "conform-runc-bats";
@@ -62,21 +65,22 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (release, source) = Release::of_argument(&arguments.suite)?;
     release.ensure_tree()?;
-    let source = source.map_or_else(|| release.source(), Ok)?;
+    let source = source.map_or_else(|| release::unpack_source(&release.tree()), Ok)?;
     let version = prepare::version(&source)?;
     let data = prepare::fresh_data(DATA)?;
-    prepare::suite(&source, &data)?;
+    prepare::suite(&source, &data, Images::All)?;
     let code = entry(arguments, release, &data)?.run()?;
-    let results = bats::read_results(&data.join(bats::RESULTS))?;
+    let results = bats::parse_results(&read_text(&data.join(bats::RESULTS))?)?;
+    let results = results.first().context("the run has no results")?;
     keep_output(&data)?;
     if code != 0 {
         bail!("the suite ended with status {code}");
     }
     if arguments.record {
-        return judge::record(&version, Mode::Root, &results);
+        return judge::record(&version, Mode::Root, results);
     }
     let partial = !(arguments.file.is_empty() && arguments.filter.is_empty());
-    judge::judge(&version, Mode::Root, &results, partial)
+    judge::judge(&version, Mode::Root, results, partial)
 }
 
 fn entry(arguments: &Arguments, release: Release, data: &Path) -> Result<Entry> {
@@ -99,7 +103,7 @@ fn entry(arguments: &Arguments, release: Release, data: &Path) -> Result<Entry> 
         "/proc/self/exe".to_owned(),
         "conform-inside".to_owned(),
         NAME.to_owned(),
-        serde_json::to_string(&run).context("write the run as JSON")?,
+        serde_json::to_string(&[run]).context("write the run as JSON")?,
     ];
     let entry = Entry::new(release.tree(), Network::Private, command);
     let entry = entry
@@ -109,17 +113,6 @@ fn entry(arguments: &Arguments, release: Release, data: &Path) -> Result<Entry> 
         Some(runtime) => entry.bind(Bind::new(runtime, RUNTIME, Access::ReadOnly)),
         None => entry,
     })
-}
-
-/// Returns the runtime that is named, or this checkout's.
-fn tested(named: Option<&Path>) -> Result<PathBuf> {
-    match named {
-        Some(path) => path.canonicalize().context("find the runtime"),
-        None => {
-            dist::programs()?;
-            Ok(dist::folder().join("runc-rs"))
-        }
-    }
 }
 
 /// Keeps what the tests printed, to be looked at.
@@ -139,9 +132,9 @@ fn keep_output(data: &Path) -> Result<()> {
 /// # Errors
 /// Fails when the suite cannot be run; failing tests are no error here.
 pub(crate) fn run_inside(words: &[String]) -> Result<()> {
-    let [run] = words else {
+    let [runs] = words else {
         bail!("one word is needed, not {words:?}");
     };
-    let run = serde_json::from_str(run).context("read the run")?;
-    bats::run(Path::new("/data"), &run)
+    let runs: Vec<Run> = serde_json::from_str(runs).context("read the runs")?;
+    bats::run_all(Path::new("/data"), &runs)
 }

@@ -10,6 +10,7 @@ use crate::process::Cmd;
 
 /// How the tests are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
     /// On the host, v1 beside v2.
     #[value(skip)]

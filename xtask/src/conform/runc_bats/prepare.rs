@@ -49,11 +49,19 @@ pub(super) fn fresh_data(name: &str) -> Result<PathBuf> {
     workspace::scratch(name)
 }
 
+/// Which images the tests unpack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Images {
+    All,
+    /// None of Debian.
+    Busybox,
+}
+
 /// Copies the suite into `data`, with the helpers and images beside it.
 ///
 /// # Errors
 /// Fails when something cannot be built or copied.
-pub(super) fn suite(source: &Path, data: &Path) -> Result<()> {
+pub(super) fn suite(source: &Path, data: &Path, wanted: Images) -> Result<()> {
     let suite = data.join("suite");
     copy(source, &suite)?;
     let helpers = build_helpers()?;
@@ -67,11 +75,14 @@ pub(super) fn suite(source: &Path, data: &Path) -> Result<()> {
     copy(&helpers, &data.join("bin/go"))?;
     let images = suite.join("tests/integration/testdata");
     pack(&busybox(data)?, &images.join("busybox-amd64.tar.xz"))?;
-    pack(&debian()?, &images.join("debian-amd64.tar.xz"))
+    match wanted {
+        Images::All => pack(&debian()?, &images.join("debian-amd64.tar.xz")),
+        Images::Busybox => Ok(()),
+    }
 }
 
 fn build_helpers() -> Result<PathBuf> {
-    dist::cargo_static()
+    dist::cargo_static(&[])
         .args(["--package", HELPERS])
         .timeout(BUILD_LIMIT)
         .run()?;

@@ -8,7 +8,7 @@ use crate::debian;
 use crate::process::Cmd;
 use crate::workspace;
 
-const SOURCE: &str = "runc";
+pub(super) const SOURCES: &[&str] = &["runc"];
 /// What the tests call, and runc itself.
 const PACKAGES: &[&str] = &[
     "bats",
@@ -92,34 +92,33 @@ impl Release {
         let tree = debian::Tree {
             suite: self.suite(),
             packages: &self.packages(),
-            sources: &[SOURCE],
+            sources: SOURCES,
         };
         tree.ensure(&self.tree()).map(drop)
     }
+}
 
-    /// Unpacks runc's source and returns the folder.
-    ///
-    /// # Errors
-    /// Fails when the tree has none.
-    pub(super) fn source(self) -> Result<PathBuf> {
-        let archives = self.tree().join(debian::SOURCES);
-        let found = std::fs::read_dir(&archives)
-            .with_context(|| format!("read {}", archives.display()))?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|path| path.to_string_lossy().contains(".orig.tar."));
-        let archive = found.with_context(|| format!("{} has no source", archives.display()))?;
-        let folder = workspace::path("target/xtask/runc-source");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)
-                .with_context(|| format!("remove {}", folder.display()))?;
-        }
-        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        Cmd::new("tar")
-            .args(["--extract", "--strip-components=1", "--file"])
-            .arg(archive)
-            .arg("--directory")
-            .arg(&folder)
-            .read()?;
-        Ok(folder)
+/// Unpacks the source of runc that a tree has, and returns the folder.
+///
+/// # Errors
+/// Fails when the tree has none.
+pub(super) fn unpack_source(tree: &Path) -> Result<PathBuf> {
+    let archives = tree.join(debian::SOURCES);
+    let found = std::fs::read_dir(&archives)
+        .with_context(|| format!("read {}", archives.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.to_string_lossy().contains(".orig.tar."));
+    let archive = found.with_context(|| format!("{} has no source", archives.display()))?;
+    let folder = workspace::path("target/xtask/runc-source");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    Cmd::new("tar")
+        .args(["--extract", "--strip-components=1", "--file"])
+        .arg(archive)
+        .arg("--directory")
+        .arg(&folder)
+        .read()?;
+    Ok(folder)
 }

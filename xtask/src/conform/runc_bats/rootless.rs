@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::cgroups;
 use crate::process::Cmd;
 use crate::workspace::{read_text, write_file};
 
@@ -29,6 +30,11 @@ const POLL: Duration = Duration::from_millis(200);
 /// # Errors
 /// Fails when it cannot be made.
 pub(super) fn make_user(output: &Path) -> Result<()> {
+    std::os::unix::fs::chown(output, Some(UID), Some(UID)).context("give away the output")?;
+    if Path::new(FOREIGN_FOLDER).exists() {
+        // An earlier run of this machine made all of it.
+        return Ok(());
+    }
     let uid = UID.to_string();
     Cmd::new("useradd")
         .args(["--create-home", "--uid", &uid, USER])
@@ -38,8 +44,7 @@ pub(super) fn make_user(output: &Path) -> Result<()> {
     write_file(Path::new("/etc/subgid"), line(GIDS))?;
     std::fs::create_dir(FOREIGN_FOLDER).context("make a foreign folder")?;
     let owner = UIDS.0 - FIRST_INSIDE + FOREIGN_USER;
-    std::os::unix::fs::chown(FOREIGN_FOLDER, Some(owner), None).context("give it away")?;
-    std::os::unix::fs::chown(output, Some(UID), Some(UID)).context("give away the output")
+    std::os::unix::fs::chown(FOREIGN_FOLDER, Some(owner), None).context("give it away")
 }
 
 /// Gives the user the group of the tests, by its group as the suite does.
@@ -50,15 +55,11 @@ pub(super) fn give_cgroup() -> Result<()> {
     let top = Path::new("/sys/fs/cgroup");
     let controllers = read_text(&top.join("cgroup.controllers"))?;
     for controller in controllers.split_whitespace() {
-        let enabled = std::fs::OpenOptions::new()
-            .write(true)
-            .open(top.join("cgroup.subtree_control"))
-            .and_then(|mut file| {
-                std::io::Write::write_all(&mut file, format!("+{controller}").as_bytes())
-            });
+        let file = top.join("cgroup.subtree_control");
+        let enabled = cgroups::write_value(&file, &format!("+{controller}"));
         // Some cannot be passed on.
         if let Err(error) = enabled {
-            println!("{controller}: {error}");
+            println!("{controller}: {error:#}");
         }
     }
     let group = Path::new(CGROUP);

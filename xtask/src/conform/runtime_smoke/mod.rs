@@ -3,17 +3,21 @@
 //! dockerd --runtime PATH` shows.
 
 mod ctr;
+mod machine;
 mod podman;
+
+pub(crate) use machine::{MachineArguments, run_in_machine};
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::docker_smoke::suite::start_registry;
 use super::smoke::rows::Table;
 use super::smoke::{Client, Outcome, run_rows};
+use super::tested;
 use crate::bench::daemons::REGISTRY_PORT;
-use crate::commands::{dist, peers};
+use crate::commands::peers;
 use crate::enter::{Access, Bind};
 use crate::workspace::{self, read_text, write_file};
 
@@ -51,13 +55,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let text = read_text(&workspace::path("tests/conform").join(table))?;
         write_file(&data.join(table), text)?;
     }
-    let runtime = match (&arguments.runtime, arguments.reference) {
-        (_, true) => None,
-        (Some(path), false) => Some(path.canonicalize().context("find the runtime")?),
-        (None, false) => {
-            dist::programs()?;
-            Some(dist::folder().join("runc-rs"))
-        }
+    let runtime = match arguments.reference {
+        true => None,
+        false => Some(tested(arguments.runtime.as_deref())?),
     };
     let path = if runtime.is_some() {
         RUNTIME
