@@ -16,6 +16,11 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 
 use rustix::process::Pid;
 
+unsafe extern "C" {
+    /// environ(7)
+    static environ: *const *mut libc::c_char;
+}
+
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fork {
@@ -33,6 +38,21 @@ pub enum Fork {
 pub fn fork() -> io::Result<Fork> {
     // SAFETY: the process has one thread, so the child may use everything.
     forked(i64::from(unsafe { libc::fork() }))
+}
+
+/// Empties the environment that this process was called with, where others would
+/// find it: `/proc/PID/environ`.
+pub fn forget_environment() {
+    // SAFETY: `runc-rs` has one thread and sets no variable, so that the list is the
+    // kernel's: texts that end with a zero, and a null after the last. Nobody else
+    // keeps a reference into them.
+    unsafe {
+        let mut text = environ;
+        while !text.is_null() && !(*text).is_null() {
+            std::ptr::write_bytes(*text, 0, CStr::from_ptr(*text).count_bytes());
+            text = text.add(1);
+        }
+    }
 }
 
 /// Forks a sibling: the new process's parent is the caller's parent, which is

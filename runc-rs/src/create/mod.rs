@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use base::file::{FileMode, PathError, replace};
 use base::lock::FileLock;
 use base::time::Timestamp;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::process::Pid;
 
 use crate::cgroup::{Cgroup, CgroupError};
@@ -274,6 +274,7 @@ fn build(
         log.warn(warning);
     }
     let plan = InitPlan::new(&planned.written, record.clone(), planned.rootfs, process)?;
+    warn_of_shared_processes(log, &record, &plan);
     let (console, ours) = plan::open_console(&request.console)?;
     let pidfd_socket = request.pidfd_socket.as_deref();
     let pidfd_socket = pidfd_socket.map(handover::connect).transpose()?;
@@ -284,6 +285,7 @@ fn build(
         },
         console,
         gate: gate::build(&directory.gate())?,
+        is_rootless: !rustix::process::geteuid().is_root(),
     };
     log.step("made the gate");
     let resources = plan::resources(&spec);
@@ -303,6 +305,18 @@ fn build(
         init,
         terminal,
     })
+}
+
+/// Warns of a container whose processes nothing holds together, in runc's words.
+fn warn_of_shared_processes(log: &Logger, record: &Record, plan: &InitPlan) {
+    if record.cgroup.has_controllers() || plan.namespaces.is_new(LinuxNamespaceType::Pid) {
+        return;
+    }
+    log.warn(
+        "Creating a rootless container with no cgroup and no private pid namespace. \
+         Such configuration is strongly discouraged (as it is impossible to properly kill \
+         all container's processes)",
+    );
 }
 
 fn write_down(

@@ -34,11 +34,18 @@ pub struct Inheritance {
     /// Where the master side of its terminal goes.
     pub console: Option<OwnedFd>,
     pub gate: OwnedFd,
+    /// Whether this is an ordinary user's, whose runtime cannot look into what is
+    /// hidden either.
+    pub is_rootless: bool,
 }
 
 /// Becomes the container's program; returns only to say why not.
 pub(super) fn run(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> String {
-    let ready = hide().and_then(|()| prepare(plan, inheritance, line));
+    let hidden = match inheritance.is_rootless {
+        true => Ok(()),
+        false => hide(),
+    };
+    let ready = hidden.and_then(|()| prepare(plan, inheritance, line));
     match ready.and_then(|ready| begin(plan, ready, line)) {
         Ok(never) => match never {},
         Err(message) => message,
@@ -60,6 +67,10 @@ struct Prepared {
 
 fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Prepared, String> {
     enter_namespaces(plan, &inheritance.namespaces, line)?;
+    if inheritance.is_rootless && !plan.namespaces.is_new(T::Pid) {
+        // The runtime has mapped the ids; others of the namespace are there.
+        hide()?;
+    }
     let mut points = Points {
         plan,
         line,
@@ -79,6 +90,10 @@ fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Pre
     // It is in its groups, where `delete` finds it: the lock can go as well.
     drop(inheritance.namespaces);
     let kept = [line.descriptor(), inheritance.gate.as_raw_fd()];
+    if inheritance.is_rootless {
+        // Later processes of the container may see this one.
+        sys::forget_environment();
+    }
     sys::end_on_signals();
     inside::settle(&plan.process, Closing::AllBut(&kept), |listener| {
         hand_over(listener, line)

@@ -53,7 +53,8 @@ pub enum InitError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Systemd(#[from] SystemdError),
-    #[error(transparent)]
+    // In runc's words.
+    #[error("unable to apply cgroup configuration")]
     Resources(#[from] ResourceError),
     #[error(transparent)]
     Rdt(#[from] RdtError),

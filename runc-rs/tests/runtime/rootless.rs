@@ -100,3 +100,35 @@ fn a_limit_and_a_named_group_need_one() {
     runc(&bundle, &["run", "c"]).fails(1, "permission denied");
     assert_eq!(runc(&bundle, &["list", "--quiet"]).ok(), "");
 }
+
+#[test]
+fn a_process_enters_a_container_that_waits_for_its_start() {
+    let bundle = bundle();
+    // Again and again: init and the runtime must not wait for each other by luck.
+    for _ in 0..5 {
+        runc(&bundle, &["create", "c"]).ok();
+        let script = "grep -ac [A-Z] /proc/1/environ; echo inside";
+        let said = runc(&bundle, &["exec", "c", "sh", "-c", script]);
+        assert!(said.out.ends_with("inside\n"), "{said:?}");
+        assert!(said.out.starts_with("0\n"), "{said:?}");
+        runc(&bundle, &["start", "c"]).ok();
+        runc(&bundle, &["delete", "--force", "c"]).ok();
+    }
+}
+
+#[test]
+fn a_shared_pid_namespace_without_groups_is_warned_of() {
+    let mut bundle = bundle();
+    let linux = &mut bundle.config["linux"];
+    let namespaces = linux["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "pid");
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    for mount in mounts.iter_mut().filter(|mount| mount["type"] == "proc") {
+        *mount = json!({"destination": "/proc", "type": "none", "source": "/proc",
+            "options": ["rbind", "nosuid", "nodev", "noexec"]});
+    }
+    let said = runc(&bundle, &["create", "c"]);
+    assert!(said.err.contains("is strongly discouraged"), "{said:?}");
+    said.ok();
+    runc(&bundle, &["delete", "--force", "c"]).ok();
+}
