@@ -31,15 +31,15 @@ mkdir -p /tmp/bundle && tar -C /tmp/bundle --one-top-level=rootfs -xf web.tar
 cd /tmp/bundle
 runc-rs spec
 jq --arg process $process --arg mount $mount '.process.terminal = false
-  | .linux.maskedPaths += ["/proc/scsi"]
-  | .process.args = ["sh", "-c", "cat /proc/self/attr/current; echo; grep -E \" /(dev|dev/pts|proc|proc/scsi) \" /proc/mounts; exec sleep 600"]
+  | .linux.maskedPaths += ["/proc/tty"]
+  | .process.args = ["sh", "-c", "cat /proc/self/attr/current; echo; grep -E \" /(dev|dev/pts|proc|proc/tty) \" /proc/mounts; exec sleep 600"]
   | .process.selinuxLabel = $process | .linux.mountLabel = $mount' config.json >labelled.json
 mv labelled.json config.json
 runc-rs run --detach labelled >/tmp/out 2>&1 || { cat /tmp/out; fail it does not start; }
 for _ in $(seq 100); do grep -q /dev/pts /tmp/out && break; sleep 0.1; done
 tr -d '\0' </tmp/out >/tmp/said; cat /tmp/said
 grep -qx "$process" /tmp/said || fail the first process has another label
-for place in /dev /dev/pts /proc/scsi; do
+for place in /dev /dev/pts /proc/tty; do
     grep " $place " /tmp/said | grep -qF "context=\"$mount\"" || grep " $place " /tmp/said | grep -qF "context=$mount" \
         || fail $place has another label
 done
