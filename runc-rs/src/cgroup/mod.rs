@@ -138,6 +138,11 @@ impl Cgroup {
         }
     }
 
+    /// Returns whether the container is in any group.
+    pub fn has_groups(&self) -> bool {
+        self.all().next().is_some()
+    }
+
     /// Returns the `cgroup.procs` files a process enters the container by.
     pub fn entrances(&self) -> Vec<PathBuf> {
         self.all().map(|group| group.join("cgroup.procs")).collect()

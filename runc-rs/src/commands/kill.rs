@@ -36,7 +36,9 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
     let signal = parse_signal(&args.signal)
         .ok_or_else(|| Failure::usage(format!("unknown signal {:?}", args.signal)))?;
     let (directory, record) = find(context, &args.id)?;
-    if args.all {
+    // Without groups only init is known.
+    let has_groups = record.cgroup.has_groups();
+    if args.all && has_groups {
         // As with runc: nobody being there is no error.
         return match signal.map(|signal| signal_all(&record, signal)) {
             None | Some(Ok(()) | Err(CommandError::NotRunning)) => Ok(ExitCode::SUCCESS),
@@ -44,6 +46,7 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
         };
     }
     if signal == Some(Signal::KILL)
+        && has_groups
         && directory
             .load_spec()
             .is_ok_and(|spec| shares_process_ids(&spec))

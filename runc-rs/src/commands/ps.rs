@@ -32,7 +32,7 @@ pub enum PsFormat {
 pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
     // Of a container that has ended, others than init may be left.
     let (_, record) = find(context, &args.id)?;
-    if record.cgroup.entrances().is_empty() {
+    if !record.cgroup.has_groups() {
         return Err(CommandError::NoGroups.into());
     }
     let pids = record.cgroup.processes()?;

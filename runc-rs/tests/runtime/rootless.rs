@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::bundle::{Bundle, Output, finish};
+use crate::bundle::{Bundle, Output, finish, wait_until};
 
 const USER: u32 = 54_321;
 
@@ -130,5 +130,10 @@ fn a_shared_pid_namespace_without_groups_is_warned_of() {
     let said = runc(&bundle, &["create", "c"]);
     assert!(said.err.contains("is strongly discouraged"), "{said:?}");
     said.ok();
-    runc(&bundle, &["delete", "--force", "c"]).ok();
+    runc(&bundle, &["start", "c"]).ok();
+    runc(&bundle, &["kill", "c", "KILL"]).ok();
+    let is_stopped = || runc(&bundle, &["state", "c"]).ok().contains("\"stopped\"");
+    wait_until("the container has ended", is_stopped);
+    runc(&bundle, &["kill", "--all", "c", "KILL"]).fails(1, "container not running");
+    runc(&bundle, &["delete", "c"]).ok();
 }

@@ -97,7 +97,8 @@ impl Prepared {
         };
         machine.ensure_tree()?;
         let source = release::unpack_source(&machine.tree())?;
-        let data = prepare::fresh_data(DATA)?;
+        // More than one machine may run.
+        let data = prepare::fresh_data(&format!("{DATA}-{}", std::process::id()))?;
         prepare::suite(&source, &data, images)?;
         let own = std::env::current_exe().context("find this program")?;
         std::fs::copy(own, data.join("xtask")).context("copy this program")?;
