@@ -12,7 +12,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use crate::commands::{self, Context, Failure, Speaker};
 use crate::create::CgroupDriver;
 use crate::log::{LogFormat, Logger, Verbosity};
-use crate::resources::devices::is_in_user_namespace;
+use crate::resources::devices::is_unprivileged;
 use crate::seal;
 use crate::state::Store;
 
@@ -174,7 +174,7 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
         is_rootless: match cli.global.rootless.as_str() {
             "true" => true,
             "false" => false,
-            _ => !rustix::process::geteuid().is_root() || is_in_user_namespace(),
+            _ => is_unprivileged(),
         },
     };
     match cli.command {

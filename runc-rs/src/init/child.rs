@@ -127,6 +127,9 @@ fn enter_namespaces(plan: &InitPlan, joined: &[OpenNamespace], line: &Line) -> R
         line.expect(&Word::Mapped)?;
         become_root()?;
     }
+    if plan.namespaces.is_new(T::Time) {
+        namespaces::enter_new_time(plan.time_offsets.as_deref())?;
+    }
     rustix::process::setsid().map_err(failed("start a session"))?;
     if plan.namespaces.entry() == Entry::Direct {
         namespaces::join(joined)?;

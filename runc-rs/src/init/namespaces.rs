@@ -1,15 +1,20 @@
 //! Which namespaces a container has: new ones and ones that are joined. Pure,
 //! but for the last part, which opens and enters them.
 
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use base::file::{PathContext as _, PathError};
+use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
+use pathrs::flags::OpenFlags;
+use pathrs::procfs::{ProcfsBase, ProcfsHandle};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::exec::inside::failed;
 use crate::spec::SpecError;
 
 /// A namespace that is there already.
@@ -73,8 +78,7 @@ impl NamespacePlan {
     /// Returns how init gets in.
     pub fn entry(&self) -> Entry {
         use LinuxNamespaceType as T;
-        let for_children =
-            self.is_joined(T::Pid) || self.is_joined(T::Time) || self.is_new(T::Time);
+        let for_children = self.is_joined(T::Pid) || self.is_joined(T::Time);
         let is_narrowed =
             self.is_joined(T::User) || self.is_new(T::User) && !self.joined.is_empty();
         match for_children || is_narrowed {
@@ -84,8 +88,8 @@ impl NamespacePlan {
     }
 
     /// Returns the flags of the clone that makes init. Its control group
-    /// namespace comes later, once it is in its groups, and a time namespace is
-    /// the work of the stage.
+    /// namespace comes later, once it is in its groups, and a time namespace from
+    /// inside of the user namespace.
     pub fn clone_flags(&self) -> u64 {
         use LinuxNamespaceType as T;
         let flags = self.new.iter().map(|kind| match kind {
@@ -177,6 +181,30 @@ fn refused(namespace: &OpenNamespace, error: Errno) -> String {
     format!("cannot join the {kind} namespace {path:?}: {error}")
 }
 
+/// Makes a time namespace with these offsets, and moves this process there:
+/// `unshare` alone makes it for children.
+///
+/// # Errors
+/// A message that names the step.
+pub(super) fn enter_new_time(offsets: Option<&str>) -> Result<(), String> {
+    let flags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
+    unshare(flags).map_err(failed("make a time namespace"))?;
+    // A joined mount namespace may have another procfs.
+    let procfs = ProcfsHandle::new().map_err(failed("open procfs"))?;
+    if let Some(offsets) = offsets {
+        let file = procfs.open(ProcfsBase::ProcSelf, "timens_offsets", OpenFlags::O_WRONLY);
+        let mut file = file.map_err(failed("open timens_offsets"))?;
+        file.write_all(offsets.as_bytes())
+            .map_err(failed("set the offsets of the time namespace"))?;
+    }
+    let path = "ns/time_for_children";
+    let made = procfs
+        .open_follow(ProcfsBase::ProcSelf, path, OpenFlags::O_RDONLY)
+        .map_err(failed("open the time namespace"))?;
+    move_into_link_name_space(made.as_fd(), Some(LinkNameSpaceType::Time))
+        .map_err(failed("enter the time namespace"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,14 +248,14 @@ mod tests {
             Entry::Direct
         );
         assert_eq!(
-            entry(r#"[{"type":"mount"},{"type":"network","path":"/n"}]"#),
+            entry(r#"[{"type":"mount"},{"type":"time"},{"type":"network","path":"/n"}]"#),
             Entry::Direct
         );
         for staged in [
             r#"[{"type":"pid","path":"/n"}]"#,
             r#"[{"type":"user","path":"/n"}]"#,
             r#"[{"type":"user"},{"type":"network","path":"/n"}]"#,
-            r#"[{"type":"time"}]"#,
+            r#"[{"type":"time","path":"/n"}]"#,
         ] {
             assert_eq!(entry(staged), Entry::Staged, "{staged}");
         }

@@ -3,14 +3,13 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::LinuxNamespaceType as T;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
 use super::InitError;
 use super::child::{self, Inheritance};
 use super::line::{self, Line, Word};
-use super::namespaces::{self, Entry, OpenNamespace};
+use super::namespaces::{self, Entry};
 use super::plan::InitPlan;
 use crate::cgroup::write_control;
 use crate::exec::inside::failed;
@@ -160,7 +159,7 @@ fn become_init(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> ! {
 /// Joins what only children get, and makes init, a child of the runtime's.
 fn stage(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> ! {
     let flags = plan.namespaces.clone_flags() | libc::CLONE_PARENT as u64;
-    let made = enter_stage(plan, &inheritance.namespaces)
+    let made = namespaces::join(&inheritance.namespaces)
         .and_then(|()| sys::process::clone_process(flags, None).map_err(failed("make a process")));
     let word = match made {
         Ok(Fork::Child) => become_init(plan, inheritance, line),
@@ -169,19 +168,6 @@ fn stage(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> ! {
     };
     // Without the runtime there is nobody to tell.
     sys::exit_now(i32::from(line.say(&word).is_err()))
-}
-
-fn enter_stage(plan: &InitPlan, joined: &[OpenNamespace]) -> Result<(), String> {
-    namespaces::join(joined)?;
-    if plan.namespaces.is_new(T::Time) {
-        let flags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
-        unshare(flags).map_err(failed("make a time namespace"))?;
-    }
-    if let Some(offsets) = &plan.time_offsets {
-        write_control("/proc/self/timens_offsets".as_ref(), offsets)
-            .map_err(|error| base::failure::chain(&error))?;
-    }
-    Ok(())
 }
 
 fn hear_pid(line: &Line, stage: Pid) -> Result<i32, InitError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 
-use super::devices::{self, is_in_user_namespace};
+use super::devices::{self, is_unprivileged};
 use super::plan::{ControlWrite, Controller, IfInvalid, IfMissing, Version, plan, plan_v1_devices};
 use super::{ResourceError, existing, files};
 use crate::cgroup::Cgroup;
@@ -50,11 +50,11 @@ pub(crate) fn plan_limits(
     })
 }
 
-/// Inside a user namespace the kernel takes no device rules, and the container
+/// Of the unprivileged the kernel takes no device rules, and the container
 /// can make no devices either.
 fn apply_v1_devices(cgroup: &Cgroup, writes: &[ControlWrite]) -> Result<(), ResourceError> {
     match perform(cgroup, writes) {
-        Err(error) if is_refused(&error) && is_in_user_namespace() => Ok(()),
+        Err(error) if is_refused(&error) && is_unprivileged() => Ok(()),
         performed => performed,
     }
 }

@@ -28,7 +28,7 @@ use self::manager::{Connection, ManagerError};
 use self::name::{NameError, Place};
 use self::value::Value;
 use crate::cgroup::{Cgroup, CgroupError, Directories, Layout, Manager, Unit};
-use crate::resources::devices::{self, is_in_user_namespace};
+use crate::resources::devices::{self, is_unprivileged};
 use crate::resources::plan::{ControlWrite, Version};
 use crate::resources::{ResourceError, plan_limits};
 
@@ -81,9 +81,9 @@ impl Property {
 
 /// Returns the manager that this process may ask.
 fn own_manager() -> Manager {
-    match rustix::process::geteuid().is_root() && !is_in_user_namespace() {
-        true => Manager::System,
-        false => Manager::User,
+    match is_unprivileged() {
+        true => Manager::User,
+        false => Manager::System,
     }
 }
 

@@ -137,3 +137,33 @@ fn a_shared_pid_namespace_without_groups_is_warned_of() {
     runc(&bundle, &["kill", "--all", "c", "KILL"]).fails(1, "container not running");
     runc(&bundle, &["delete", "c"]).ok();
 }
+
+#[test]
+fn a_time_namespace_is_that_of_the_user_namespace() {
+    let mut bundle = bundle();
+    let linux = &mut bundle.config["linux"];
+    let namespaces = linux["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "time"}));
+    linux["timeOffsets"] = json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}});
+    runc(&bundle, &["run", "--detach", "c"]).ok();
+    // Init is in it, and so is what enters later.
+    let said = runc(
+        &bundle,
+        &[
+            "exec",
+            "c",
+            "cat",
+            "/proc/self/timens_offsets",
+            "/proc/uptime",
+        ],
+    )
+    .ok();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[1].split_whitespace().eq(["boottime", "1000000", "5"]),
+        "{said}"
+    );
+    let uptime: f64 = lines[2].split_whitespace().next().unwrap().parse().unwrap();
+    assert!(uptime > 1e6, "{said}");
+    runc(&bundle, &["delete", "--force", "c"]).ok();
+}

@@ -30,8 +30,8 @@ pub enum AttachError {
 }
 
 /// Makes `program` the only device program of `group`. At no moment is there
-/// none. Inside a user namespace the kernel loads no such programs, and the
-/// container can make no devices either: nothing is done there.
+/// none. For ordinary users and inside a user namespace the kernel loads no such
+/// programs, and the container can make no devices either: nothing is done there.
 ///
 /// # Errors
 /// The step that failed.
@@ -39,7 +39,7 @@ pub(crate) fn attach(group: &Path, program: &[Instruction]) -> Result<(), Attach
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let group_fd = rustix::fs::open(group, flags, Mode::empty()).at("open", group)?;
     let program = match bpf::load_device_program(program) {
-        Err(error) if is_refused(&error) && is_in_user_namespace() => return Ok(()),
+        Err(error) if is_refused(&error) && is_unprivileged() => return Ok(()),
         loaded => loaded.map_err(AttachError::Load)?,
     };
     let earlier = earlier_programs(&group_fd)?;
@@ -74,8 +74,13 @@ fn is_refused(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
+/// Returns whether this process is not root, or only that of a user namespace.
+pub(crate) fn is_unprivileged() -> bool {
+    !rustix::process::geteuid().is_root() || is_in_user_namespace()
+}
+
 /// Returns whether this process is in another user namespace than the first.
-pub(crate) fn is_in_user_namespace() -> bool {
+fn is_in_user_namespace() -> bool {
     // Without the file there are no user namespaces.
     let Ok(map) = read_bounded(Path::new(ID_MAP), ID_MAP_LIMIT_BYTES) else {
         return false;

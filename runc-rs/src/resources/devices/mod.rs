@@ -12,7 +12,7 @@ mod program;
 use oci_spec::runtime::LinuxDeviceCgroup;
 
 pub use attach::AttachError;
-pub(crate) use attach::{attach, is_in_user_namespace};
+pub(crate) use attach::{attach, is_unprivileged};
 pub use policy::{Access, DeviceKind, DevicePolicy, Exception, Verdict};
 pub use program::compile;
 
