@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::{CommandError, Context, Failure, find};
 use crate::cgroup::Freezer;
-use crate::state::{Record, Status};
+use crate::state::{ContainerDirectory, Record, Status};
 
 /// How often processes are signalled that could not be frozen first.
 const UNFROZEN_ROUNDS: usize = 3;
@@ -38,38 +38,52 @@ pub fn run(context: &Context<'_>, args: &Args) -> Result<ExitCode, Failure> {
     let (directory, record) = find(context, &args.id)?;
     // Without groups only init is known.
     let has_groups = record.cgroup.has_groups();
-    if args.all && has_groups {
+    if args.all {
+        let sent = match signal {
+            Some(signal) if has_groups => signal_all(&record, signal),
+            None if has_groups => Ok(()),
+            signal => signal_init(&directory, &record, signal),
+        };
         // As with runc: nobody being there is no error.
-        return match signal.map(|signal| signal_all(&record, signal)) {
-            None | Some(Ok(()) | Err(CommandError::NotRunning)) => Ok(ExitCode::SUCCESS),
-            Some(Err(error)) => Err(error.into()),
+        return match sent {
+            Ok(()) | Err(CommandError::NotRunning) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(error.into()),
         };
     }
-    if signal == Some(Signal::KILL)
-        && has_groups
-        && directory
+    let is_shared = || {
+        directory
             .load_spec()
             .is_ok_and(|spec| shares_process_ids(&spec))
-    {
+    };
+    if signal == Some(Signal::KILL) && has_groups && is_shared() {
         // No kernel ends the others with init, which may be gone already.
         signal_all(&record, Signal::KILL)?;
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        signal_init(&directory, &record, signal)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn signal_init(
+    directory: &ContainerDirectory,
+    record: &Record,
+    signal: Option<Signal>,
+) -> Result<(), CommandError> {
     let init = record.live_init().ok_or(CommandError::NotRunning)?;
     let Some(signal) = signal else {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     };
     match init.signal(signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
-            return Err(CommandError::NotRunning.into());
+            return Err(CommandError::NotRunning);
         }
         sent => sent.map_err(|error| CommandError::Signal(record.id.clone(), error))?,
     }
     // A frozen process of the v1 freezer dies only once it is thawed.
-    if signal == Signal::KILL && directory.status(&record) == Status::Paused {
+    if signal == Signal::KILL && directory.status(record) == Status::Paused {
         record.cgroup.set(Freezer::Thawed)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Returns whether the container has no new pid namespace, whose end would be
