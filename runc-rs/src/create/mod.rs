@@ -286,13 +286,14 @@ fn build(
         console,
         gate: gate::build(&directory.gate())?,
         is_rootless: !rustix::process::geteuid().is_root(),
+        awaits_record: !record.cgroup.has_controllers(),
     };
     log.step("made the gate");
     let resources = plan::resources(&spec);
     let mut work = Work::new(&mut record.cgroup, &resources, &plan, &spec, log);
     let init = make(&plan, inheritance, &mut work)?;
     log.step("init waits at the gate");
-    let finished = finish(directory, &mut record, init.pid, request);
+    let finished = finish(directory, &mut record, &init, request);
     let terminal = finished
         .and_then(|()| send_pidfd(pidfd_socket.as_ref(), init.pid))
         .and_then(|()| receive_terminal(ours))
@@ -345,11 +346,15 @@ fn make(
 fn finish(
     directory: &ContainerDirectory,
     record: &mut Record,
-    pid: i32,
+    init: &Init,
     request: &CreateRequest,
 ) -> Result<(), CreateError> {
+    let pid = init.pid;
     record.init = Some(ProcessIdentity::of(pid)?);
     directory.save(record)?;
+    if !record.cgroup.has_controllers() {
+        init.tell_recorded();
+    }
     if let Some(path) = &request.pid_file {
         replace(path, pid.to_string().as_bytes(), FileMode::Public)?;
     }

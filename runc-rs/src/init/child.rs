@@ -37,11 +37,15 @@ pub struct Inheritance {
     /// Whether this is an ordinary user's, whose runtime cannot look into what is
     /// hidden either.
     pub is_rootless: bool,
+    /// Whether it has to be told that its process id is written down, since nothing
+    /// else would lead to it.
+    pub awaits_record: bool,
 }
 
 /// Becomes the container's program; returns only to say why not.
 pub(super) fn run(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> String {
-    let hidden = match inheritance.is_rootless {
+    // The runtime of an ordinary user could not map the ids of what is hidden.
+    let hidden = match inheritance.is_rootless && plan.namespaces.is_new(T::User) {
         true => Ok(()),
         false => hide(),
     };
@@ -63,12 +67,14 @@ fn hide() -> Result<(), String> {
 struct Prepared {
     process: Process,
     gate: OwnedFd,
+    awaits_record: bool,
 }
 
 fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Prepared, String> {
     enter_namespaces(plan, &inheritance.namespaces, line)?;
-    if inheritance.is_rootless && !plan.namespaces.is_new(T::Pid) {
-        // The runtime has mapped the ids; others of the namespace are there.
+    if plan.namespaces.is_joined(T::Pid) {
+        // Others are there. In a new namespace nobody is, and those of the host's
+        // are the user's own.
         hide()?;
     }
     let mut points = Points {
@@ -103,6 +109,7 @@ fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Pre
     Ok(Prepared {
         process,
         gate: inheritance.gate,
+        awaits_record: inheritance.awaits_record,
     })
 }
 
@@ -110,6 +117,9 @@ fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Pre
 fn begin(plan: &InitPlan, ready: Prepared, line: &Line) -> Result<Infallible, String> {
     line.say(&Word::Ready)
         .map_err(failed("say that init is ready"))?;
+    if ready.awaits_record {
+        line.expect(&Word::Recorded)?;
+    }
     gate::wait(&ready.gate).map_err(failed("wait for the start"))?;
     let hooks = plan.hooks.start_container().as_deref();
     let of_process = HookPlace {
@@ -123,12 +133,13 @@ fn begin(plan: &InitPlan, ready: Prepared, line: &Line) -> Result<Infallible, St
 }
 
 fn enter_namespaces(plan: &InitPlan, joined: &[OpenNamespace], line: &Line) -> Result<(), String> {
+    if plan.namespaces.is_new(T::Time) {
+        // As who made the user namespace: to its root the offsets may not belong.
+        namespaces::enter_new_time(plan.time_offsets.as_deref())?;
+    }
     if plan.namespaces.is_new(T::User) {
         line.expect(&Word::Mapped)?;
         become_root()?;
-    }
-    if plan.namespaces.is_new(T::Time) {
-        namespaces::enter_new_time(plan.time_offsets.as_deref())?;
     }
     rustix::process::setsid().map_err(failed("start a session"))?;
     if plan.namespaces.entry() == Entry::Direct {

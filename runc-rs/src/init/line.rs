@@ -37,6 +37,8 @@ pub(super) enum Word {
     Taken,
     /// From init: nothing is left to do but to be started.
     Ready,
+    /// To init: its process id is written down.
+    Recorded,
     /// From init: what went wrong.
     Failed(String),
 }
@@ -145,6 +147,7 @@ fn encode(word: &Word) -> Vec<u8> {
         Word::Listener(descriptor) => with(b'L', &descriptor.to_ne_bytes()),
         Word::Taken => vec![b't'],
         Word::Ready => vec![b'R'],
+        Word::Recorded => vec![b'r'],
         Word::Failed(text) => {
             let end = text.floor_char_boundary(PACKET_LIMIT_BYTES - 1);
             with(b'E', &text.as_bytes()[..end])
@@ -165,6 +168,7 @@ fn decode(packet: &[u8]) -> Option<Word> {
         b'L' => Word::Listener(number()?),
         b't' => Word::Taken,
         b'R' => Word::Ready,
+        b'r' => Word::Recorded,
         b'E' => Word::Failed(String::from_utf8_lossy(rest).into_owned()),
         _ => return None,
     })

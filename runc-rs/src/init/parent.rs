@@ -69,6 +69,11 @@ impl Init {
         }
     }
 
+    /// Tells it that its process id is written down.
+    pub fn tell_recorded(&self) {
+        tell(&self.line, &Word::Recorded);
+    }
+
     /// Ends it, where what follows its creation has failed.
     pub fn kill(&self) {
         end(self.pid);
@@ -100,18 +105,22 @@ pub fn make(
     match cloned.map_err(|error| InitError::Kernel("make a process", error))? {
         Fork::Child => {
             drop(line);
+            if inheritance.is_rootless {
+                set_own_oom_score(plan, &theirs);
+            }
             match staged {
                 true => stage(plan, inheritance, &theirs),
                 false => become_init(plan, inheritance, &theirs),
             }
         }
         Fork::Parent(child) => {
+            let is_rootless = inheritance.is_rootless;
             drop((theirs, inheritance));
             let pid = match staged {
                 true => hear_pid(&line, child)?,
                 false => child.as_raw_nonzero().get(),
             };
-            match drive(plan, pid, &line, work) {
+            match drive(plan, pid, &line, work, is_rootless) {
                 Ok(()) => Ok(Init { pid, line }),
                 Err(Stopped::Silent) => Err(InitError::EndedEarly(told(end(pid)))),
                 Err(Stopped::Failed(error)) => {
@@ -182,12 +191,20 @@ fn hear_pid(line: &Line, stage: Pid) -> Result<i32, InitError> {
     }
 }
 
-fn drive(plan: &InitPlan, pid: i32, line: &Line, work: &mut dyn ParentWork) -> Result<(), Stopped> {
+fn drive(
+    plan: &InitPlan,
+    pid: i32,
+    line: &Line,
+    work: &mut dyn ParentWork,
+    is_rootless: bool,
+) -> Result<(), Stopped> {
+    if !is_rootless {
+        set_oom_score(plan, &pid.to_string())?;
+    }
     if plan.namespaces.is_new(T::User) {
         plan.id_maps.write(pid).map_err(InitError::IdMap)?;
         tell(line, &Word::Mapped);
     }
-    set_oom_score(plan, pid)?;
     work.group(pid)?;
     tell(line, &Word::Grouped);
     loop {
@@ -223,7 +240,17 @@ fn tell(line: &Line, word: &Word) {
     line.say(word).ok();
 }
 
-fn set_oom_score(plan: &InitPlan, pid: i32) -> Result<(), InitError> {
+/// Sets the score of this process while it may: its runtime cannot where it hides,
+/// nor itself as root of a user namespace.
+fn set_own_oom_score(plan: &InitPlan, line: &Line) {
+    if let Err(error) = set_oom_score(plan, "self") {
+        // Without the runtime there is nobody to tell.
+        line.say(&Word::Failed(base::failure::chain(&error))).ok();
+        sys::exit_now(1);
+    }
+}
+
+fn set_oom_score(plan: &InitPlan, pid: &str) -> Result<(), InitError> {
     let Some(score) = plan.process.process.oom_score_adj() else {
         return Ok(());
     };

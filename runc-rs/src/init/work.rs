@@ -82,10 +82,6 @@ impl<'a> Work<'a> {
     }
 
     fn make_groups(&mut self) -> Result<(), InitError> {
-        if !self.cgroup.has_controllers() {
-            self.has_groups = true;
-            return Ok(());
-        }
         resources::make(self.cgroup)?;
         self.log.step("made the control groups");
         resources::apply(self.cgroup, self.resources)?;

@@ -41,7 +41,7 @@ pub enum NetDeviceError {
 }
 
 /// A device, as it is called here and there, there perhaps by a template: `eth%d`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     pub to: String,
     pub from: String,
@@ -73,7 +73,8 @@ pub fn plan<'a>(
         let from = from.clone();
         moves.push(Move { to, from });
     }
-    moves.sort();
+    // Templates last, so that they take no number of a name that is wanted.
+    moves.sort_by_key(|one| (one.is_to_template(), one.to.clone(), one.from.clone()));
     let is_double = |pair: &&[Move]| pair[0].to == pair[1].to && !pair[0].is_to_template();
     match moves.windows(2).find(is_double) {
         Some(pair) => Err(NetDeviceError::SameName(pair[0].to.clone())),
@@ -177,9 +178,10 @@ mod tests {
 
     #[test]
     fn several_devices_may_have_one_template() {
-        let moves = planned(json!({"b": {"name": "eth%d"}, "a": {"name": "eth%d"}})).unwrap();
+        let moves = json!({"b": {"name": "eth%d"}, "a": {"name": "eth%d"}, "c": {"name": "eth0"}});
+        let moves = planned(moves).unwrap();
         let pairs: Vec<_> = moves.iter().map(|one| (&*one.from, &*one.to)).collect();
-        assert_eq!(pairs, [("a", "eth%d"), ("b", "eth%d")]);
+        assert_eq!(pairs, [("c", "eth0"), ("a", "eth%d"), ("b", "eth%d")]);
     }
 
     #[test]

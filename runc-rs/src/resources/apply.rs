@@ -22,6 +22,7 @@ pub fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), Resource
     let rules = resources.devices().as_deref().unwrap_or_default();
     let policy = devices::policy(rules)?;
     match files::version(cgroup) {
+        Version::V1 if is_done_without(cgroup, Controller::Devices) => {}
         Version::V1 => apply_v1_devices(cgroup, &plan_v1_devices(&policy)?)?,
         Version::V2 => {
             let group = files::group(cgroup, Controller::Devices.name());
@@ -48,6 +49,11 @@ pub(crate) fn plan_limits(
         Some(_) => plan(version, &systemd::rounded(resources), &existing)?,
         None => plan(version, resources, &existing)?,
     })
+}
+
+/// Returns whether an ordinary user's container is without a controller.
+fn is_done_without(cgroup: &Cgroup, controller: Controller) -> bool {
+    files::group(cgroup, controller.name()).is_none() && is_unprivileged()
 }
 
 /// Of the unprivileged the kernel takes no device rules, and the container

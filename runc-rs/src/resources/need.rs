@@ -7,8 +7,8 @@ use std::path::Path;
 use oci_spec::runtime::LinuxResources;
 use rustix::fs::{Access, AtFlags, CWD};
 
+use super::ResourceError;
 use super::plan::{Existing, Version, plan};
-use super::{ResourceError, files};
 use crate::cgroup::{Cgroup, Directories, HYBRID};
 
 /// What a container without control groups is.
@@ -20,8 +20,8 @@ pub enum Need {
     ForLimits,
 }
 
-/// Forgets the groups of `cgroup` where they are not needed and may not be made.
-/// That of v2 beside v1 is done without anyway.
+/// Forgets those groups of `cgroup` that are not needed and may not be made. That
+/// of v2 beside v1 is done without anyway.
 ///
 /// # Errors
 /// When limits need what may not be made.
@@ -30,16 +30,24 @@ pub fn forget_refused(
     resources: &LinuxResources,
     need: Need,
 ) -> Result<(), ResourceError> {
-    let is_refused = need == Need::ForLimits && !files::groups(cgroup).into_iter().all(may_be_made);
-    if !is_refused {
+    if need == Need::Always {
         return Ok(());
     }
-    if has_limits(files::version(cgroup), resources)? {
-        return Err(ResourceError::Unprivileged);
-    }
     match &mut cgroup.directories {
-        Directories::Split(groups) => groups.retain(|name, _| name == HYBRID),
-        unified => *unified = Directories::Split(BTreeMap::new()),
+        Directories::Unified(group) if may_be_made(group) => {}
+        Directories::Unified(_) => {
+            if !limited(Version::V2, resources)?.is_empty() {
+                return Err(ResourceError::Unprivileged);
+            }
+            cgroup.directories = Directories::Split(BTreeMap::new());
+        }
+        Directories::Split(groups) => {
+            groups.retain(|name, group| name == HYBRID || may_be_made(group));
+            let is_there = |name: &&str| groups.contains_key(*name);
+            if !limited(Version::V1, resources)?.iter().all(is_there) {
+                return Err(ResourceError::Unprivileged);
+            }
+        }
     }
     Ok(())
 }
@@ -51,7 +59,11 @@ fn may_be_made(group: &Path) -> bool {
     there.is_some_and(|path| rustix::fs::accessat(CWD, path, wanted, AtFlags::EACCESS).is_ok())
 }
 
-fn has_limits(version: Version, resources: &LinuxResources) -> Result<bool, ResourceError> {
+/// Returns the controllers that have something to limit.
+fn limited(
+    version: Version,
+    resources: &LinuxResources,
+) -> Result<Vec<&'static str>, ResourceError> {
     let every = [
         "cpu", "cpuset", "dmem", "hugetlb", "io", "memory", "misc", "pids", "rdma",
     ];
@@ -59,7 +71,8 @@ fn has_limits(version: Version, resources: &LinuxResources) -> Result<bool, Reso
         controllers: every.map(str::to_owned).into(),
         ..Existing::default()
     };
-    Ok(!plan(version, resources, &existing)?.is_empty())
+    let writes = plan(version, resources, &existing)?;
+    Ok(writes.iter().map(|write| write.controller.name()).collect())
 }
 
 #[cfg(test)]
@@ -117,6 +130,16 @@ mod tests {
         forget_refused(&mut cgroup, &limits("{}"), Need::ForLimits).unwrap();
         assert_eq!(cgroup.directories, wanted);
         let group = |name: &str| (name.to_owned(), Path::new("/proc/self/stat").join(name));
+        let cpu = ("cpu".to_owned(), directory.path().join("c"));
+        let split = [group("pids"), group(HYBRID), cpu.clone()];
+        let mut cgroup = refused(Directories::Split(split.clone().into()));
+        let shares = limits(r#"{"cpu": {"shares": 9}}"#);
+        forget_refused(&mut cgroup, &shares, Need::ForLimits).unwrap();
+        let expected = Directories::Split([group(HYBRID), cpu].into());
+        assert_eq!(cgroup.directories, expected);
+        let mut cgroup = refused(Directories::Split(split.into()));
+        let pids = limits(r#"{"pids": {"limit": 9}}"#);
+        forget_refused(&mut cgroup, &pids, Need::ForLimits).unwrap_err();
         let mut cgroup = refused(Directories::Split([group("pids"), group(HYBRID)].into()));
         forget_refused(&mut cgroup, &limits("{}"), Need::ForLimits).unwrap();
         assert_eq!(

@@ -9,11 +9,13 @@ use super::{Fork, forked, zero_or_errno};
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// Makes a process by `clone3`, a copy of this one with `flags` more, in the
-/// control group of v2 whose directory `group` is. A kernel without it is asked
-/// the older way. The process must have a single thread.
+/// control group of v2 whose directory `group` is. Where there is no such call,
+/// the older one is made, which knows no groups. The process must have a single
+/// thread.
 ///
 /// # Errors
-/// When the kernel refuses a namespace or another process.
+/// When the kernel refuses a namespace or another process; `ENOSYS` where there is
+/// no call that takes a group.
 pub fn clone_process(flags: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     // A sibling's end is told as the caller's own would be.
     let signal = match flags & libc::CLONE_PARENT as u64 {
@@ -38,7 +40,7 @@ pub fn clone_process(flags: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Fo
         )
     };
     let is_unknown = made < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS);
-    if !is_unknown {
+    if !is_unknown || group.is_some() {
         return forked(made);
     }
     // SAFETY: as above.

@@ -93,13 +93,14 @@ impl Bus {
         let both = both.and_then(|()| self.stream.set_write_timeout(limit));
         both.map_err(BusError::Exchange)?;
         self.stream.write_all(GREETING).map_err(exchange)?;
+        let deadline = Instant::now() + REPLY_LIMIT;
         // Byte by byte: messages may follow at once.
         let mut answer = Vec::new();
         for accepted in [&b"DATA"[..], b"OK"] {
             answer.clear();
             while !answer.ends_with(NEWLINE) {
                 let mut byte = [0];
-                self.stream.read_exact(&mut byte).map_err(exchange)?;
+                self.fill(&mut byte, deadline)?;
                 answer.push(byte[0]);
                 if answer.len() > GREETING_LIMIT_BYTES {
                     break;

@@ -11,11 +11,17 @@ use serde_json::json;
 use crate::bundle::{Bundle, Output, finish, wait_until};
 
 const USER: u32 = 54_321;
+/// Whose processes are all of one test.
+const LONELY_USER: u32 = 54_322;
 
-/// A bundle of the user's, whose root in the container is that user.
+/// A bundle of a user's, whose root in the container is that user.
 fn bundle() -> Bundle {
+    bundle_of(USER)
+}
+
+fn bundle_of(user: u32) -> Bundle {
     let mut bundle = Bundle::idle();
-    let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
+    let map = json!([{"containerID": 0, "hostID": user, "size": 1}]);
     let linux = &mut bundle.config["linux"];
     linux["uidMappings"] = map.clone();
     linux["gidMappings"] = map;
@@ -29,12 +35,12 @@ fn bundle() -> Bundle {
     let program = bundle.path().join("runtime");
     fs::copy(env!("CARGO_BIN_EXE_runc-rs"), program).unwrap();
     fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    give_away(bundle.path());
+    give_away(bundle.path(), user);
     bundle
 }
 
-fn give_away(path: &Path) {
-    chown(path, Some(USER), Some(USER)).unwrap();
+fn give_away(path: &Path, user: u32) {
+    chown(path, Some(user), Some(user)).unwrap();
     let is_directory = path.symlink_metadata().unwrap().is_dir();
     for entry in is_directory
         .then(|| fs::read_dir(path).unwrap())
@@ -43,16 +49,20 @@ fn give_away(path: &Path) {
     {
         let entry = entry.unwrap();
         if !entry.file_type().unwrap().is_symlink() {
-            give_away(&entry.path());
+            give_away(&entry.path(), user);
         }
     }
 }
 
 /// Calls the binary as the user.
 fn runc(bundle: &Bundle, arguments: &[&str]) -> Output {
+    runc_as(USER, bundle, arguments)
+}
+
+fn runc_as(user: u32, bundle: &Bundle, arguments: &[&str]) -> Output {
     let call = bundle.command(arguments);
     let mut command = Command::new(bundle.path().join("runtime"));
-    command.args(call.get_args()).uid(USER).gid(USER);
+    command.args(call.get_args()).uid(user).gid(user);
     command.current_dir(bundle.path()).stdin(Stdio::null());
     finish(command)
 }
@@ -166,5 +176,59 @@ fn a_time_namespace_is_that_of_the_user_namespace() {
     );
     let uptime: f64 = lines[2].split_whitespace().next().unwrap().parse().unwrap();
     assert!(uptime > 1e6, "{said}");
+    runc(&bundle, &["delete", "--force", "c"]).ok();
+}
+
+fn has_processes(user: u32) -> bool {
+    let ids = fs::read_dir("/proc")
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut statuses = ids.filter_map(|path| fs::read_to_string(path.join("status")).ok());
+    let line = format!("Uid:\t{user}\t");
+    // Whoever has ended may not be waited for yet.
+    statuses.any(|status| status.contains(&line) && !status.contains("State:\tZ"))
+}
+
+/// Nothing but the record leads to its init.
+#[test]
+fn a_creation_killed_at_any_step_leaves_nothing() {
+    let bundle = bundle_of(LONELY_USER);
+    for step in 1.. {
+        let step = step.to_string();
+        let create = ["--die-at-step", &step, "create", "c"];
+        let has_survived = runc_as(LONELY_USER, &bundle, &create).code == 0;
+        runc_as(LONELY_USER, &bundle, &["delete", "--force", "c"]).ok();
+        wait_until("nobody is left", || !has_processes(LONELY_USER));
+        if has_survived {
+            assert!(step.parse::<u32>().unwrap() > 5, "{step}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_container_of_a_pod_is_hidden_and_killed() {
+    let mut bundle = bundle();
+    runc(&bundle, &["run", "--detach", "c"]).ok();
+    let state = runc(&bundle, &["state", "c"]).ok();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let linux = bundle.config["linux"].as_object_mut().unwrap();
+    linux.remove("uidMappings");
+    linux.remove("gidMappings");
+    for namespace in linux["namespaces"].as_array_mut().unwrap() {
+        let kind = namespace["type"].as_str().unwrap().to_owned();
+        if kind == "pid" || kind == "user" {
+            namespace["path"] = json!(format!("/proc/{}/ns/{kind}", state["pid"]));
+        }
+    }
+    bundle.config["process"]["oomScoreAdj"] = json!(100);
+    runc(&bundle, &["create", "d"]).ok();
+    // Init of `d` is the second process of that namespace.
+    let look = |path: &str| runc(&bundle, &["exec", "c", "cat", path]);
+    look("/proc/1/environ").ok();
+    look("/proc/2/environ").fails(1, "Permission denied");
+    runc(&bundle, &["start", "d"]).ok();
+    runc(&bundle, &["kill", "d", "KILL"]).ok();
+    runc(&bundle, &["delete", "--force", "d"]).ok();
     runc(&bundle, &["delete", "--force", "c"]).ok();
 }

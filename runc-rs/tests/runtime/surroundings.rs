@@ -205,3 +205,18 @@ fn capabilities_of_a_newer_kernel_are_warned_of_and_ignored() {
     assert!(said.err.contains("CAP_TO_COME"), "{said:?}");
     assert_eq!(said.ok(), known);
 }
+
+/// Its offsets belong to nobody that the user namespace knows.
+#[test]
+fn a_time_namespace_goes_with_a_user_namespace_of_other_ids() {
+    let mut bundle = Bundle::with_script("cat /proc/self/timens_offsets");
+    bundle.use_user_namespace();
+    let linux = &mut bundle.config["linux"];
+    let namespaces = linux["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "time"}));
+    linux["timeOffsets"] = json!({"monotonic": {"secs": 7881, "nanosecs": 5}});
+    let said = bundle.runc(&["run", "c"]).ok();
+    let words: Vec<&str> = said.split_whitespace().take(3).collect();
+    assert_eq!(words, ["monotonic", "7881", "5"]);
+    bundle.assert_clean();
+}

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use libseccomp::{ScmpAction, ScmpFilterContext, ScmpSyscall};
 use runc_rs::cgroup::write_control;
 use serde_json::json;
 
@@ -117,5 +118,33 @@ fn devices_are_kept_out() {
         said.err.contains("'/dev/made': Operation not permitted"),
         "{said:?}"
     );
+    bundle.assert_clean();
+}
+
+/// Makes the kernel of this test, and of all it starts, one without `clone3`.
+fn refuse_clone3() {
+    let mut filter = ScmpFilterContext::new(ScmpAction::Allow).unwrap();
+    filter.set_ctl_nnp(false).unwrap();
+    let call = ScmpSyscall::from_name("clone3").unwrap();
+    let enosys = ScmpAction::Errno(nix::libc::ENOSYS);
+    filter.add_rule(enosys, call).unwrap();
+    filter.load().unwrap();
+}
+
+#[test]
+fn a_kernel_without_clone3_puts_all_into_the_group_as_well() {
+    refuse_clone3();
+    let bundle = Bundle::idle();
+    runc(&bundle, &["run", "--detach", "c"]).ok();
+    let line = format!("0::{}\n", bundle.cgroup);
+    let group = group(&bundle);
+    let init = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    assert_eq!(format!("{}\n", groups_of(&init)), line);
+    let pid_file = bundle.path().join("exec.pid");
+    let exec = ["exec", "-d", "--pid-file", pid_file.to_str().unwrap()];
+    runc(&bundle, &[&exec[..], &["c", "sleep", "100"]].concat()).ok();
+    let later = groups_of(&fs::read_to_string(&pid_file).unwrap());
+    assert_eq!(format!("{later}\n"), line);
+    runc(&bundle, &["delete", "--force", "c"]).ok();
     bundle.assert_clean();
 }

@@ -96,16 +96,16 @@ impl Prepared {
             parameters: "",
         };
         machine.ensure_tree()?;
-        let source = release::unpack_source(&machine.tree())?;
         // More than one machine may run.
         let data = prepare::fresh_data(&format!("{DATA}-{}", std::process::id()))?;
-        prepare::suite(&source, &data, images)?;
+        release::unpack_source(&machine.tree(), &data.join(prepare::SUITE))?;
+        prepare::suite(&data, images)?;
         let own = std::env::current_exe().context("find this program")?;
         std::fs::copy(own, data.join("xtask")).context("copy this program")?;
         Ok(Self {
             machine,
+            version: prepare::version(&data)?,
             data,
-            version: prepare::version(&source)?,
         })
     }
 
@@ -143,9 +143,10 @@ impl Prepared {
             limit: LIMIT,
             machine: self.machine,
         };
-        let ended = job.run()?;
+        let ended = job.run();
         std::fs::remove_dir_all(&self.data)
             .with_context(|| format!("remove {}", self.data.display()))?;
+        let ended = ended?;
         ensure!(ended.status == 0, "the suite ended with {}", ended.status);
         let Some((_, results)) = ended.output.split_once(MARK) else {
             bail!("the machine printed no results");

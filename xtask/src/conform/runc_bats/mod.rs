@@ -65,10 +65,14 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (release, source) = Release::of_argument(&arguments.suite)?;
     release.ensure_tree()?;
-    let source = source.map_or_else(|| release::unpack_source(&release.tree()), Ok)?;
-    let version = prepare::version(&source)?;
     let data = prepare::fresh_data(DATA)?;
-    prepare::suite(&source, &data, Images::All)?;
+    let suite = data.join(prepare::SUITE);
+    match source {
+        Some(source) => prepare::copy(&source, &suite)?,
+        None => release::unpack_source(&release.tree(), &suite)?,
+    }
+    let version = prepare::version(&data)?;
+    prepare::suite(&data, Images::All)?;
     let code = entry(arguments, release, &data)?.run()?;
     let results = bats::parse_results(&read_text(&data.join(bats::RESULTS))?)?;
     let results = results.first().context("the run has no results")?;

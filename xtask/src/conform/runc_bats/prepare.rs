@@ -31,12 +31,17 @@ const HELPER_PLACES: &[&str] = &[
 /// Folders of busybox's image that ours has not.
 const FOLDERS: &[&str] = &["home", "usr/bin", "usr/sbin", "sbin", "var/spool/mail"];
 
-/// Returns the version a source says it is.
+/// Where the suite is, below the data folder.
+pub(super) const SUITE: &str = "suite";
+
+/// Returns the version the suite says it is.
 ///
 /// # Errors
 /// Fails when it does not say one.
-pub(super) fn version(source: &Path) -> Result<String> {
-    Ok(read_text(&source.join("VERSION"))?.trim().to_owned())
+pub(super) fn version(data: &Path) -> Result<String> {
+    Ok(read_text(&data.join(SUITE).join("VERSION"))?
+        .trim()
+        .to_owned())
 }
 
 /// Returns an empty scratch folder.
@@ -57,13 +62,12 @@ pub(super) enum Images {
     Busybox,
 }
 
-/// Copies the suite into `data`, with the helpers and images beside it.
+/// Puts the helpers and images beside the suite.
 ///
 /// # Errors
 /// Fails when something cannot be built or copied.
-pub(super) fn suite(source: &Path, data: &Path, wanted: Images) -> Result<()> {
-    let suite = data.join("suite");
-    copy(source, &suite)?;
+pub(super) fn suite(data: &Path, wanted: Images) -> Result<()> {
+    let suite = data.join(SUITE);
     let helpers = build_helpers()?;
     for place in HELPER_PLACES {
         let place = suite.join(place);
@@ -128,7 +132,11 @@ fn pack(root: &Path, archive: &Path) -> Result<()> {
         .map(drop)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Copies a file or a folder.
+///
+/// # Errors
+/// Fails when that cannot be done in time.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     Cmd::new("cp")
         .arg("--archive")
         .arg(from)

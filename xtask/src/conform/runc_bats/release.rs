@@ -98,27 +98,23 @@ impl Release {
     }
 }
 
-/// Unpacks the source of runc that a tree has, and returns the folder.
+/// Unpacks the source of runc that a tree has into a new folder.
 ///
 /// # Errors
 /// Fails when the tree has none.
-pub(super) fn unpack_source(tree: &Path) -> Result<PathBuf> {
+pub(super) fn unpack_source(tree: &Path, folder: &Path) -> Result<()> {
     let archives = tree.join(debian::SOURCES);
     let found = std::fs::read_dir(&archives)
         .with_context(|| format!("read {}", archives.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.to_string_lossy().contains(".orig.tar."));
     let archive = found.with_context(|| format!("{} has no source", archives.display()))?;
-    let folder = workspace::path("target/xtask/runc-source");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
-    }
-    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    std::fs::create_dir(folder).with_context(|| format!("make {}", folder.display()))?;
     Cmd::new("tar")
         .args(["--extract", "--strip-components=1", "--file"])
         .arg(archive)
         .arg("--directory")
-        .arg(&folder)
-        .read()?;
-    Ok(folder)
+        .arg(folder)
+        .read()
+        .map(drop)
 }

@@ -6,7 +6,9 @@ passed=0 failed=0
 check() {
     name=$1
     shift
-    if (set -e; "$@") >/tmp/said 2>&1; then
+    # In the background: `set -e` means nothing inside of a condition.
+    (set -e; "$@") >/tmp/said 2>&1 &
+    if wait $!; then
         passed=$((passed + 1)); echo "ok    $name"
     else
         failed=$((failed + 1)); echo "FAIL  $name"; sed 's/^/      /' /tmp/said
