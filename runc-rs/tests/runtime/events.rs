@@ -20,6 +20,17 @@ impl Follower {
         let mut command = bundle.command(&["events", "--interval", interval, "c"]);
         command.stdout(output.try_clone().unwrap());
         let child = command.spawn().unwrap();
+        // Before, what happens to the container is not its business.
+        let descriptors = format!("/proc/{}/fd", child.id());
+        let watches = |path: std::path::PathBuf| {
+            let target = std::fs::read_link(path).unwrap_or_default();
+            let name = target.to_string_lossy().into_owned();
+            name.ends_with("[eventfd]") || name.ends_with("inotify")
+        };
+        wait_until("it watches", || {
+            let entries = std::fs::read_dir(&descriptors).into_iter().flatten();
+            entries.flatten().any(|entry| watches(entry.path()))
+        });
         Self { child, output }
     }
 
