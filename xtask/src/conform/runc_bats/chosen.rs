@@ -10,6 +10,7 @@ use super::bats::{Ending, Run};
 use super::machine::{PATIENCE, Prepared};
 use super::mode::Mode;
 use super::prepare::Images;
+use super::release::Release;
 use crate::conform::tested;
 use crate::workspace::{self, read_text};
 
@@ -55,7 +56,7 @@ impl ChosenArguments {
 pub(crate) fn run_chosen(runtime: &Path) -> Result<()> {
     let text = read_text(&workspace::path(LIST))?;
     let chosen: Chosen = toml::from_str(&text).context(LIST)?;
-    let prepared = Prepared::new(Images::Busybox)?;
+    let prepared = Prepared::new(Release::Newest, Images::Busybox)?;
     let runs = runs(&chosen.test, &prepared.take(runtime)?);
     let results = prepared.boot(&runs)?;
     let mut lost = 0;

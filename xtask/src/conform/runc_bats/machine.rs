@@ -51,9 +51,10 @@ pub(crate) struct MachineArguments {
 /// # Errors
 /// Fails when a test fails that the reference passes.
 pub(crate) fn run_in_machine(arguments: &MachineArguments) -> Result<()> {
-    let prepared = Prepared::new(Images::All)?;
+    let release = arguments.mode.release();
+    let prepared = Prepared::new(release, Images::All)?;
     let runtime = match arguments.reference {
-        true => Release::Newest.reference().to_owned(),
+        true => release.reference().to_owned(),
         false => prepared.take(&tested(arguments.runtime.as_deref())?)?,
     };
     let run = Run {
@@ -86,14 +87,17 @@ impl Prepared {
     ///
     /// # Errors
     /// Fails when a tree cannot be made or a helper not be built.
-    pub(super) fn new(images: Images) -> Result<Self> {
-        let release = Release::Newest;
+    pub(super) fn new(release: Release, images: Images) -> Result<Self> {
+        let (name, parameters) = match release {
+            Release::Newest => ("vm-runc-suite", ""),
+            Release::Old => ("vm-runc-suite-old", "systemd.unified_cgroup_hierarchy=0"),
+        };
         let machine = Machine {
-            name: "vm-runc-suite",
+            name,
             suite: release.suite().to_owned(),
             packages: [&release.packages()[..], PACKAGES].concat(),
             sources: release::SOURCES,
-            parameters: "",
+            parameters,
         };
         machine.ensure_tree()?;
         // More than one machine may run.

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::release::Release;
 use super::rootless;
 use crate::process::Cmd;
 
@@ -19,6 +20,9 @@ pub(crate) enum Mode {
     Unified,
     /// cgroup v2, `--systemd-cgroup`
     Systemd,
+    /// cgroup v1, `--systemd-cgroup`: Debian 12's suite and systemd, as the newest
+    /// has no v1
+    SystemdLegacy,
     /// An ordinary user with subordinate ids
     Rootless,
     /// The same, with a control group of its own
@@ -33,6 +37,7 @@ impl Mode {
             Self::Root => "root",
             Self::Unified => "unified",
             Self::Systemd => "systemd",
+            Self::SystemdLegacy => "systemd-legacy",
             Self::Rootless => "rootless",
             Self::RootlessCgroup => "rootless-cgroup",
             Self::RootlessSystemd => "rootless-systemd",
@@ -47,13 +52,21 @@ impl Mode {
         }
     }
 
+    /// Returns whose suite it is.
+    pub(super) fn release(self) -> Release {
+        match self {
+            Self::SystemdLegacy => Release::Old,
+            _ => Release::Newest,
+        }
+    }
+
     /// Makes ready what the tests need; they write to `output`.
     ///
     /// # Errors
     /// Fails when the user cannot be made.
     pub(super) fn prepare(self, output: &Path) -> Result<()> {
         match self {
-            Self::Root | Self::Unified | Self::Systemd => Ok(()),
+            Self::Root | Self::Unified | Self::Systemd | Self::SystemdLegacy => Ok(()),
             Self::Rootless => rootless::make_user(output),
             Self::RootlessCgroup => {
                 rootless::make_user(output)?;
@@ -69,17 +82,19 @@ impl Mode {
     /// Returns the beginning of a command with these variables.
     pub(super) fn command(self, variables: &[(&str, String)]) -> Cmd {
         let command = match self {
-            Self::Root | Self::Unified | Self::Systemd => Cmd::new("env"),
+            Self::Root | Self::Unified | Self::Systemd | Self::SystemdLegacy => Cmd::new("env"),
             Self::Rootless | Self::RootlessCgroup => rootless::as_user().arg("env"),
             Self::RootlessSystemd => rootless::in_session().arg("env"),
         };
         let command = match self {
-            Self::Root | Self::Unified | Self::Systemd => command,
+            Self::Root | Self::Unified | Self::Systemd | Self::SystemdLegacy => command,
             Self::Rootless | Self::RootlessSystemd => rootless::with_features(command, "idmap"),
             Self::RootlessCgroup => rootless::with_features(command, "idmap+cgroup"),
         };
         let command = match self {
-            Self::Systemd | Self::RootlessSystemd => command.arg("RUNC_USE_SYSTEMD=yes"),
+            Self::Systemd | Self::SystemdLegacy | Self::RootlessSystemd => {
+                command.arg("RUNC_USE_SYSTEMD=yes")
+            }
             _ => command,
         };
         let words = variables
