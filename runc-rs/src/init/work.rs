@@ -98,7 +98,9 @@ impl ParentWork for Work<'_> {
     fn group(&mut self, pid: i32) -> Result<(), InitError> {
         if let Some(unit) = &self.cgroup.unit {
             let id = self.plan.record.id.as_str();
-            systemd::start(self.cgroup, unit, self.spec, id, pid)?;
+            if let Some(warning) = systemd::start(self.cgroup, unit, self.spec, id, pid)? {
+                self.log.warn(warning);
+            }
             self.log.step("systemd has made the unit");
         }
         if !self.has_groups {

@@ -143,6 +143,9 @@ fn parse_group_of_init(text: &str) -> PathBuf {
     PathBuf::from(group.trim_start_matches('/'))
 }
 
+/// What is to be said of a unit that is not quite what was asked for.
+pub type Warning = Option<&'static str>;
+
 /// Makes the container's unit, with `pid` in it, and waits until it is there.
 ///
 /// # Errors
@@ -153,7 +156,7 @@ pub fn start(
     spec: &Spec,
     id: &str,
     pid: i32,
-) -> Result<(), SystemdError> {
+) -> Result<Warning, SystemdError> {
     let is_slice = name::is_slice(&unit.name);
     let pid = (!is_slice).then_some(pid);
     let mut properties = properties::base(id, &unit.slice, pid);
@@ -171,27 +174,35 @@ pub fn start(
             devices::policy(rules).map_err(|error| Box::new(ResourceError::from(error)))?;
         properties.extend(properties::of_devices(&policy));
     }
+    let warning = properties::without_contradiction(&mut properties);
     let mut connection = Connection::open(unit.manager)?;
     properties::keep_known(&mut properties, || connection.version())?;
     match connection.start(&unit.name, &properties) {
         // One that was made before, for this container say.
-        Err(error) if is_slice && error.is_name_taken() => Ok(()),
-        started => Ok(started?),
+        Err(error) if is_slice && error.is_name_taken() => {}
+        started => started?,
     }
+    Ok(warning)
 }
 
 /// Tells systemd of changed limits, those that it knows of.
 ///
 /// # Errors
 /// When it refuses one; none is changed then.
-pub fn update(cgroup: &Cgroup, unit: &Unit, writes: &[ControlWrite]) -> Result<(), SystemdError> {
+pub fn update(
+    cgroup: &Cgroup,
+    unit: &Unit,
+    writes: &[ControlWrite],
+) -> Result<Warning, SystemdError> {
     let mut properties = properties::of_limits(version(cgroup), writes);
     if properties.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
+    let warning = properties::without_contradiction(&mut properties);
     let mut connection = Connection::open(unit.manager)?;
     properties::keep_known(&mut properties, || connection.version())?;
-    Ok(connection.set(&unit.name, &properties)?)
+    connection.set(&unit.name, &properties)?;
+    Ok(warning)
 }
 
 /// Ends the container's unit, whose processes have ended. A unit of its name in

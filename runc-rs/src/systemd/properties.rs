@@ -17,6 +17,7 @@ const SECOND_MICROSECONDS: u64 = 1_000_000;
 const PERIOD_MICROSECONDS: u64 = 100_000;
 /// systemd counts in percent of a processor: other quotas are rounded up.
 const QUOTA_STEP_MICROSECONDS: u64 = 10_000;
+const WEIGHT: &str = "CPUWeight";
 /// The version of systemd that knows the weight 0.
 const IDLE_SINCE: u32 = 252;
 /// More processors than a kernel is built for.
@@ -68,7 +69,7 @@ pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Proper
             "pids.max" if value == "0" => limit(&mut properties, "TasksMax", "1"),
             "pids.max" => limit(&mut properties, "TasksMax", value),
             "cpu.shares" => limit(&mut properties, "CPUShares", value),
-            "cpu.weight" => limit(&mut properties, "CPUWeight", value),
+            "cpu.weight" => limit(&mut properties, WEIGHT, value),
             "blkio.weight" => limit(&mut properties, "BlockIOWeight", value),
             "cpu.idle" if value == "1" => properties.push(idle()),
             "cpu.cfs_quota_us" => quota = number(value),
@@ -90,9 +91,20 @@ pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Proper
     properties
 }
 
+/// Leaves out a weight beside `cpu.idle`, which is one to systemd, and returns what
+/// is to be said of that, in runc's words.
+pub(super) fn without_contradiction(properties: &mut Vec<Property>) -> Option<&'static str> {
+    let is_other = |property: &Property| property.name == WEIGHT && *property != idle();
+    if !properties.contains(&idle()) || !properties.iter().any(is_other) {
+        return None;
+    }
+    properties.retain(|property| !is_other(property));
+    Some("unable to apply both cpu.weight and cpu.idle with systemd: the weight is left out")
+}
+
 /// No weight at all, for `cpu.idle`.
 fn idle() -> Property {
-    Property::new("CPUWeight", Value::Uint64(0))
+    Property::new(WEIGHT, Value::Uint64(0))
 }
 
 /// Leaves out what older managers refuse; `version` is asked only where one of
@@ -277,6 +289,21 @@ mod tests {
         check(V1, uneven, &[("CPUQuotaPerSecUSec", 20_000)]);
         let unified = json!({"unified": {"memory.high": "5000", "pids.max": "9"}});
         check(V2, unified, &[("MemoryHigh", 5000), ("TasksMax", 9)]);
+    }
+
+    #[test]
+    fn no_weight_is_set_beside_none() {
+        let weight = |number| Property::new(WEIGHT, Value::Uint64(number));
+        let other = Property::new("TasksMax", Value::Uint64(9));
+        let mut both = vec![weight(17), other.clone(), weight(0)];
+        let said = without_contradiction(&mut both).unwrap();
+        assert!(said.starts_with("unable to apply both"), "{said}");
+        assert_eq!(both, [other, weight(0)]);
+        for number in [17, 0] {
+            let mut one = vec![weight(number)];
+            assert_eq!(without_contradiction(&mut one), None);
+            assert_eq!(one, [weight(number)]);
+        }
     }
 
     #[test]
