@@ -138,10 +138,9 @@ fn change(
     let unit = record.cgroup.unit.as_ref();
     // systemd writes to the same files.
     let earlier = resources::earlier(&record.cgroup, &writes);
-    if let Some(unit) = unit
-        && let Some(warning) = systemd::update(&record.cgroup, unit, &writes)?
-    {
-        context.log.warn(warning);
+    if let Some(unit) = unit {
+        systemd::contradiction(request).inspect(|warning| context.log.warn(warning));
+        systemd::update(&record.cgroup, unit, &writes)?;
     }
     let mut lost = Vec::new();
     let back = earlier.clone();

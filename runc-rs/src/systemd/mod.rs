@@ -15,7 +15,7 @@ mod properties;
 mod tests;
 mod value;
 
-pub(crate) use properties::rounded;
+pub(crate) use properties::{contradiction, rounded};
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use self::annotations::AnnotationError;
 use self::manager::{Connection, ManagerError};
 use self::name::{NameError, Place};
 use self::value::Value;
-use crate::cgroup::{Cgroup, CgroupError, Directories, Layout, Manager, Unit};
+use crate::cgroup::{Cgroup, CgroupError, Directories, Freezer, Layout, Manager, Unit};
 use crate::resources::devices::{self, is_unprivileged};
 use crate::resources::plan::{ControlWrite, Version};
 use crate::resources::{ResourceError, plan_limits};
@@ -167,14 +167,13 @@ pub fn start(
     let resources = linux.and_then(|linux| linux.resources().clone());
     let resources = resources.unwrap_or_default();
     let writes = plan_limits(cgroup, &resources).map_err(Box::new)?;
-    properties.extend(properties::of_limits(version(cgroup), &writes));
+    properties.extend(properties::of_limits(&writes));
     if version(cgroup) == Version::V1 {
         let rules = resources.devices().as_deref().unwrap_or_default();
         let policy =
             devices::policy(rules).map_err(|error| Box::new(ResourceError::from(error)))?;
         properties.extend(properties::of_devices(&policy));
     }
-    let warning = properties::without_contradiction(&mut properties);
     let mut connection = Connection::open(unit.manager)?;
     properties::keep_known(&mut properties, || connection.version())?;
     match connection.start(&unit.name, &properties) {
@@ -182,27 +181,28 @@ pub fn start(
         Err(error) if is_slice && error.is_name_taken() => {}
         started => started?,
     }
-    Ok(warning)
+    Ok(contradiction(&resources))
 }
 
 /// Tells systemd of changed limits, those that it knows of.
 ///
 /// # Errors
 /// When it refuses one; none is changed then.
-pub fn update(
-    cgroup: &Cgroup,
-    unit: &Unit,
-    writes: &[ControlWrite],
-) -> Result<Warning, SystemdError> {
-    let mut properties = properties::of_limits(version(cgroup), writes);
+pub fn update(cgroup: &Cgroup, unit: &Unit, writes: &[ControlWrite]) -> Result<(), SystemdError> {
+    let mut properties = properties::of_limits(writes);
     if properties.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    let warning = properties::without_contradiction(&mut properties);
     let mut connection = Connection::open(unit.manager)?;
     properties::keep_known(&mut properties, || connection.version())?;
-    connection.set(&unit.name, &properties)?;
-    Ok(warning)
+    // On v1 it takes all devices away before it gives them back.
+    let is_touched = version(cgroup) == Version::V1 && !cgroup.is_frozen();
+    let is_held = is_touched && cgroup.set(Freezer::Frozen).is_ok();
+    let set = connection.set(&unit.name, &properties);
+    if is_held {
+        cgroup.set(Freezer::Thawed).map_err(Box::new)?;
+    }
+    Ok(set?)
 }
 
 /// Ends the container's unit, whose processes have ended. A unit of its name in

@@ -8,7 +8,7 @@ use oci_spec::runtime::LinuxResources;
 use super::Property;
 use super::value::Value;
 use crate::resources::devices::{DeviceKind, DevicePolicy, Verdict};
-use crate::resources::plan::{ControlWrite, Version};
+use crate::resources::plan::ControlWrite;
 
 /// systemd's word for no limit.
 const INFINITY: u64 = u64::MAX;
@@ -17,6 +17,10 @@ const SECOND_MICROSECONDS: u64 = 1_000_000;
 const PERIOD_MICROSECONDS: u64 = 100_000;
 /// systemd counts in percent of a processor: other quotas are rounded up.
 const QUOTA_STEP_MICROSECONDS: u64 = 10_000;
+/// And the one that knows cpusets.
+const CPUSET_SINCE: u32 = 244;
+const CPUS: &str = "AllowedCPUs";
+const NODES: &str = "AllowedMemoryNodes";
 const WEIGHT: &str = "CPUWeight";
 /// The version of systemd that knows the weight 0.
 const IDLE_SINCE: u32 = 252;
@@ -53,7 +57,7 @@ pub(super) fn base(id: &str, slice: &str, pid: Option<i32>) -> Vec<Property> {
 }
 
 /// Returns what systemd must know of these writes.
-pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Property> {
+pub(super) fn of_limits(writes: &[ControlWrite]) -> Vec<Property> {
     let mut properties = Vec::new();
     let (mut quota, mut period) = (None, None);
     for write in writes {
@@ -79,11 +83,8 @@ pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Proper
                 quota = number(limit);
                 period = number(every).or(period);
             }
-            // It has cpusets on v2 only.
-            "cpuset.cpus" if version == Version::V2 => set(&mut properties, "AllowedCPUs", value),
-            "cpuset.mems" if version == Version::V2 => {
-                set(&mut properties, "AllowedMemoryNodes", value)
-            }
+            "cpuset.cpus" => set(&mut properties, CPUS, value),
+            "cpuset.mems" => set(&mut properties, NODES, value),
             _ => {}
         }
     }
@@ -91,15 +92,20 @@ pub(super) fn of_limits(version: Version, writes: &[ControlWrite]) -> Vec<Proper
     properties
 }
 
-/// Leaves out a weight beside `cpu.idle`, which is one to systemd, and returns what
-/// is to be said of that, in runc's words.
-pub(super) fn without_contradiction(properties: &mut Vec<Property>) -> Option<&'static str> {
-    let is_other = |property: &Property| property.name == WEIGHT && *property != idle();
-    if !properties.contains(&idle()) || !properties.iter().any(is_other) {
-        return None;
-    }
-    properties.retain(|property| !is_other(property));
-    Some("unable to apply both cpu.weight and cpu.idle with systemd: the weight is left out")
+/// Returns what is to be said of a weight beside `cpu.idle`, which is a weight to
+/// systemd: it is left out. In runc's words.
+pub(crate) fn contradiction(resources: &LinuxResources) -> Option<&'static str> {
+    let cpu = resources.cpu().as_ref();
+    let is_idle = cpu.and_then(|cpu| cpu.idle()) == Some(1);
+    let has_shares = cpu
+        .and_then(|cpu| cpu.shares())
+        .is_some_and(|shares| shares != 0);
+    let unified = resources.unified().as_ref();
+    let value = |file: &str| unified.and_then(|values| values.get(file));
+    let is_both =
+        value("cpu.idle").is_some_and(|idle| idle == "1") && value("cpu.weight").is_some();
+    (is_idle && has_shares || is_both)
+        .then_some("unable to apply both cpu.weight and cpu.idle: the weight is left out")
 }
 
 /// No weight at all, for `cpu.idle`.
@@ -113,8 +119,14 @@ pub(super) fn keep_known<E>(
     properties: &mut Vec<Property>,
     version: impl FnOnce() -> Result<u32, E>,
 ) -> Result<(), E> {
-    if properties.contains(&idle()) && version()? < IDLE_SINCE {
-        properties.retain(|property| *property != idle());
+    let since = |property: &Property| match &*property.name {
+        CPUS | NODES => CPUSET_SINCE,
+        _ if *property == idle() => IDLE_SINCE,
+        _ => 0,
+    };
+    if properties.iter().any(|property| since(property) > 0) {
+        let version = version()?;
+        properties.retain(|property| since(property) <= version);
     }
     Ok(())
 }
@@ -248,7 +260,7 @@ mod tests {
 
     use super::*;
     use crate::resources::devices;
-    use crate::resources::plan::{Existing, plan};
+    use crate::resources::plan::{Existing, Version, plan};
 
     fn check(version: Version, resources: Json, expected: &[(&'static str, u64)]) {
         let resources: LinuxResources = serde_json::from_value(resources).unwrap();
@@ -257,7 +269,7 @@ mod tests {
             ..Existing::default()
         };
         let writes = plan(version, &resources, &existing).unwrap();
-        let found = of_limits(version, &writes);
+        let found = of_limits(&writes);
         let expected = expected.iter();
         let expected = expected.map(|(name, value)| Property::new(*name, Value::Uint64(*value)));
         assert_eq!(found, expected.collect::<Vec<_>>(), "{resources:?}");
@@ -292,17 +304,23 @@ mod tests {
     }
 
     #[test]
-    fn no_weight_is_set_beside_none() {
-        let weight = |number| Property::new(WEIGHT, Value::Uint64(number));
-        let other = Property::new("TasksMax", Value::Uint64(9));
-        let mut both = vec![weight(17), other.clone(), weight(0)];
-        let said = without_contradiction(&mut both).unwrap();
-        assert!(said.starts_with("unable to apply both"), "{said}");
-        assert_eq!(both, [other, weight(0)]);
-        for number in [17, 0] {
-            let mut one = vec![weight(number)];
-            assert_eq!(without_contradiction(&mut one), None);
-            assert_eq!(one, [weight(number)]);
+    fn a_weight_beside_none_is_told_of() {
+        let said = |text: &str| contradiction(&serde_json::from_str(text).unwrap());
+        for both in [
+            r#"{"cpu": {"shares": 100, "idle": 1}}"#,
+            r#"{"unified": {"cpu.idle": "1", "cpu.weight": "8"}}"#,
+        ] {
+            assert!(
+                said(both).unwrap().starts_with("unable to apply both"),
+                "{both}"
+            );
+        }
+        for one in [
+            r#"{"cpu": {"shares": 100, "idle": 0}}"#,
+            r#"{"cpu": {"shares": 0, "idle": 1}}"#,
+            r#"{"unified": {"cpu.idle": "0", "cpu.weight": "8"}}"#,
+        ] {
+            assert_eq!(said(one), None, "{one}");
         }
     }
 

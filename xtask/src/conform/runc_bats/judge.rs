@@ -28,6 +28,8 @@ struct Exception {
     reason: String,
     /// Of the suite of this version alone.
     suite: Option<String>,
+    /// In this mode alone.
+    mode: Option<Mode>,
 }
 
 fn reference_file(version: &str, mode: Mode) -> PathBuf {
@@ -97,7 +99,7 @@ pub(super) fn judge(version: &str, mode: Mode, results: &Results, partial: bool)
     if partial {
         expected.retain(|test| results.contains_key(*test));
     }
-    let exceptions = exceptions(version)?;
+    let exceptions = exceptions(version, mode)?;
     let passed = passed(results);
     let lost: Vec<&&str> = expected
         .iter()
@@ -125,10 +127,13 @@ pub(super) fn judge(version: &str, mode: Mode, results: &Results, partial: bool)
     }
 }
 
-fn exceptions(version: &str) -> Result<BTreeMap<String, String>> {
+fn exceptions(version: &str, mode: Mode) -> Result<BTreeMap<String, String>> {
     let text = read_text(&workspace::path(EXCEPTIONS))?;
     let parsed: Exceptions = toml::from_str(&text).with_context(|| EXCEPTIONS.to_owned())?;
-    let of_suite = |one: &Exception| one.suite.as_deref().is_none_or(|suite| suite == version);
-    let all = parsed.exception.into_iter().filter(of_suite);
+    let is_of_run = |one: &Exception| {
+        let is_of_suite = one.suite.as_deref().is_none_or(|suite| suite == version);
+        is_of_suite && one.mode.is_none_or(|only| only == mode)
+    };
+    let all = parsed.exception.into_iter().filter(is_of_run);
     Ok(all.map(|one| (one.test, one.reason)).collect())
 }

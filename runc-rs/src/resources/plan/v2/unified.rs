@@ -17,7 +17,13 @@ pub(super) fn plan(
     values: &HashMap<String, String>,
     existing: &Existing,
 ) -> Result<Vec<ControlWrite>, PlanError> {
-    let mut values: Vec<_> = values.iter().collect();
+    // The kernel refuses the weight of an idle group.
+    let is_idle = values.get("cpu.idle").is_some_and(|idle| idle == "1");
+    let is_left_out = |file: &str| is_idle && file == "cpu.weight";
+    let mut values: Vec<_> = values
+        .iter()
+        .filter(|(file, _)| !is_left_out(file))
+        .collect();
     values.sort();
     let mut writes = Vec::new();
     for (key, value) in values {
