@@ -139,7 +139,9 @@ fn change(
     // systemd writes to the same files.
     let earlier = resources::earlier(&record.cgroup, &writes);
     if let Some(unit) = unit {
-        systemd::contradiction(request).inspect(|warning| context.log.warn(warning));
+        if let Some(warning) = systemd::contradiction(request) {
+            context.log.warn(warning);
+        }
         systemd::update(&record.cgroup, unit, &writes)?;
     }
     let mut lost = Vec::new();

@@ -146,8 +146,9 @@ fn proc_and_sys_are_mounted_on_directories_only() {
     }
 }
 
-/// CVE-2019-16884, CVE-2023-28642: nothing hides the container's proc, or the
-/// runtime's writes to it, whatever way the mount takes there.
+/// CVE-2019-16884, CVE-2023-28642, CVE-2025-52881: nothing hides the container's
+/// proc, or leads the runtime's writes to it (labels, sysctls) elsewhere, whatever way
+/// the mount takes there.
 #[test]
 fn nothing_but_a_procfs_is_mounted_on_proc() {
     for kernel in KERNELS {

@@ -167,3 +167,55 @@ fn signals_are_neither_blocked_nor_ignored_in_the_container() {
     let exec = [&["exec", "c"], &command[..]].concat();
     assert_eq!(bundle.runc(&exec).ok(), expected);
 }
+
+/// CVE-2024-21626: a descriptor of the runtime's, to a directory of the host, became
+/// the working directory. That of the container's own root is nothing of the host's.
+#[test]
+fn no_descriptor_leads_a_working_directory_to_the_host() {
+    let mut bundle = Bundle::idle();
+    let is_outside = |said: &str| {
+        let inodes = said
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        let inodes: Vec<&str> = inodes.collect();
+        inodes.len() != 2 || inodes[0] != inodes[1]
+    };
+    bundle.start("c");
+    for number in 0..32 {
+        let cwd = format!("/proc/self/fd/{number}");
+        let said = bundle.runc(&["exec", "--cwd", &cwd, "c", "ls", "-di", ".", "/"]);
+        assert!(said.code != 0 || !is_outside(&said.out), "{cwd}: {said:?}");
+    }
+    bundle.runc(&["delete", "--force", "c"]).ok();
+    bundle.config["process"]["args"] = json!(["ls", "-di", ".", "/"]);
+    for number in 0..32 {
+        let cwd = format!("/proc/self/fd/{number}");
+        bundle.config["process"]["cwd"] = json!(cwd);
+        let said = bundle.runc(&["run", "c"]);
+        assert!(said.code != 0 || !is_outside(&said.out), "{cwd}: {said:?}");
+    }
+    bundle.assert_clean();
+}
+
+/// CVE-2022-29162: capabilities that are asked for were inheritable, and came back
+/// in programs with inheritable capabilities of their own.
+#[test]
+fn capabilities_of_a_later_process_are_not_inheritable() {
+    let bundle = Bundle::idle();
+    bundle.start("c");
+    let words = ["exec", "--cap", "CAP_SYS_CHROOT", "c"];
+    let said = bundle.runc(&[&words[..], &["grep", "Cap", "/proc/self/status"]].concat());
+    let said = said.ok();
+    let set = |name: &str| {
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap()
+    };
+    const SYS_CHROOT: u64 = 1 << 18;
+    assert_eq!(set("CapEff:") & SYS_CHROOT, SYS_CHROOT, "{said}");
+    assert_eq!((set("CapInh:"), set("CapAmb:")), (0, 0), "{said}");
+    bundle.runc(&["delete", "--force", "c"]).ok();
+    bundle.assert_clean();
+}

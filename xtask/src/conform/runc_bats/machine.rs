@@ -104,8 +104,8 @@ impl Prepared {
         let data = prepare::fresh_data(&format!("{DATA}-{}", std::process::id()))?;
         release::unpack_source(&machine.tree(), &data.join(prepare::SUITE))?;
         prepare::suite(&data, images)?;
-        let own = std::env::current_exe().context("find this program")?;
-        std::fs::copy(own, data.join("xtask")).context("copy this program")?;
+        // The file of its name may have been built anew meanwhile.
+        std::fs::copy("/proc/self/exe", data.join("xtask")).context("copy this program")?;
         Ok(Self {
             machine,
             version: prepare::version(&data)?,
