@@ -12,7 +12,6 @@ use clap::{ArgAction, Parser, Subcommand};
 use crate::commands::{self, Context, Failure, Speaker};
 use crate::create::CgroupDriver;
 use crate::log::{LogFormat, Logger, Verbosity};
-use crate::resources::devices::is_unprivileged;
 use crate::seal;
 use crate::state::Store;
 
@@ -171,11 +170,8 @@ fn dispatch(cli: Cli, log: &Logger) -> Result<ExitCode, Failure> {
             true => CgroupDriver::Systemd,
             false => CgroupDriver::Files,
         },
-        is_rootless: match cli.global.rootless.as_str() {
-            "true" => true,
-            "false" => false,
-            _ => is_unprivileged(),
-        },
+        // What is neither is `auto`.
+        rootless: cli.global.rootless.parse().ok(),
     };
     match cli.command {
         Command::Checkpoint(args) => commands::checkpoint::run(&context, args),

@@ -7,6 +7,7 @@ use oci_spec::runtime::Spec;
 
 use super::{CommandError, Context, CreationArgs, Failure, absolute};
 use crate::create::{self, Console, CreateRequest, RootSwitch};
+use crate::resources::devices::is_unprivileged;
 use crate::spec;
 use crate::state::KeyringMode;
 
@@ -67,7 +68,7 @@ pub(super) fn plan(
             false => RootSwitch::PivotRoot,
         },
         cgroup_driver: context.cgroup_driver,
-        is_rootless: context.is_rootless,
+        is_rootless: context.rootless.unwrap_or_else(is_unprivileged),
     };
     Ok((spec, request))
 }

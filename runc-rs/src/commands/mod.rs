@@ -52,8 +52,8 @@ pub struct Context<'a> {
     pub store: Store,
     pub log: &'a Logger,
     pub cgroup_driver: CgroupDriver,
-    /// Whether privilege is lacking, and that is to be tolerated.
-    pub is_rootless: bool,
+    /// Whether privilege is lacking, and that is to be tolerated, where it is said.
+    pub rootless: Option<bool>,
 }
 
 /// Says why a command failed.
