@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context, Failure, Speaker};
 use crate::create::CgroupDriver;
@@ -32,6 +32,14 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
+}
+
+/// What stands before a command, where the rest cannot be read.
+#[derive(Debug, Parser)]
+#[command(name = "runc-rs", version = VERSION, disable_version_flag = true)]
+struct Options {
+    #[command(flatten)]
+    global: Global,
 }
 
 #[derive(Debug, clap::Args)]
@@ -102,23 +110,19 @@ enum Command {
 
 /// Runs the program with the arguments of a process.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return report_usage(&error),
+        Err(error) => return report_usage(&error, &arguments),
     };
-    let verbosity = match cli.global.debug {
-        true => Verbosity::Debug,
-        false => Verbosity::Normal,
-    };
-    let format = cli.global.log_format;
     // Before anything is opened: the numbers the caller passed on are then
     // still his own.
     let preserved = check_preserved_descriptors(&cli.command);
-    let log = match Logger::open(cli.global.log.as_deref(), format, verbosity) {
+    let log = match open_log(&cli.global) {
         Ok(log) => log,
-        Err(error) => {
-            eprintln!("runc-rs: {}", base::failure::chain(&error));
-            return ExitCode::FAILURE;
+        Err(failure) => {
+            eprintln!("runc-rs: {}", failure.message());
+            return failure.exit_code();
         }
     };
     if let Some(fatal) = cli.global.die_at_step {
@@ -134,13 +138,38 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn report_usage(error: &clap::Error) -> ExitCode {
-    // Printing help may fail on a closed pipe, which is the caller's wish.
+fn open_log(global: &Global) -> Result<Logger, Failure> {
+    let verbosity = match global.debug {
+        true => Verbosity::Debug,
+        false => Verbosity::Normal,
+    };
+    Ok(Logger::open(
+        global.log.as_deref(),
+        global.log_format,
+        verbosity,
+    )?)
+}
+
+/// Says how the program was called wrongly, in the log as well where the options
+/// before the command name one, or shows the help that was asked for.
+fn report_usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    // Printing may fail on a closed pipe, which is the caller's wish.
     drop(error.print());
-    match error.use_stderr() {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
     }
+    let options = Options::command()
+        .ignore_errors(true)
+        .try_get_matches_from(arguments);
+    let options = options.and_then(|matches| Options::from_arg_matches(&matches));
+    if let Some(log) = options
+        .ok()
+        .and_then(|options| open_log(&options.global).ok())
+    {
+        let text = error.to_string();
+        log.error_shown(text.lines().next().unwrap_or_default());
+    }
+    ExitCode::FAILURE
 }
 
 fn check_preserved_descriptors(command: &Command) -> Result<(), Failure> {

@@ -37,8 +37,6 @@ pub enum HookError {
     Timeout(PathBuf),
     #[error("hook {0:?} has the timeout {1}, which is not greater than zero")]
     BadTimeout(PathBuf, i64),
-    #[error("cannot keep descriptors from hooks")]
-    Descriptors(#[source] io::Error),
 }
 
 /// When a hook runs, as the specification calls it.
@@ -74,8 +72,7 @@ pub struct HookPlace<'a> {
     pub variables: Option<&'a [String]>,
 }
 
-/// Runs hooks of the runtime's side, in the bundle as runc does; none gets a
-/// descriptor of the caller's.
+/// Runs hooks of the runtime's side, in the bundle as runc does.
 ///
 /// # Errors
 /// The first that fails; those after it are not run.
@@ -85,18 +82,15 @@ pub fn run_all(
     state: &[u8],
     bundle: &Path,
 ) -> Result<(), HookError> {
-    let hooks = hooks.unwrap_or_default();
-    if !hooks.is_empty() {
-        sys::close_on_exec_from(3).map_err(HookError::Descriptors)?;
-    }
     let place = HookPlace {
         directory: Some(bundle),
         variables: None,
     };
-    run_each(hooks, point, state, place)
+    run_each(hooks.unwrap_or_default(), point, state, place)
 }
 
-/// Runs hooks one after another, each with `state` on its standard input.
+/// Runs hooks one after another, each with `state` on its standard input and no
+/// descriptor of the caller's but standard error.
 ///
 /// # Errors
 /// The first that fails; those after it are not run.
@@ -140,12 +134,13 @@ fn run(hook: &Hook, state: &[u8], place: HookPlace<'_>) -> Result<(), HookError>
         },
     };
     let mut child = spawn(hook, state, place).map_err(failed)?;
-    let deadline = Instant::now() + limit;
+    // None where the clock ends before.
+    let deadline = Instant::now().checked_add(limit);
     loop {
         match child.try_wait().map_err(failed)? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(HookError::Failed(hook.path().clone(), status)),
-            None if Instant::now() > deadline => break,
+            None if deadline.is_some_and(|end| Instant::now() > end) => break,
             None => std::thread::sleep(POLL_INTERVAL),
         }
     }
@@ -170,6 +165,7 @@ fn spawn(hook: &Hook, state: &[u8], place: HookPlace<'_>) -> io::Result<Child> {
     if let Some(directory) = place.directory {
         command.current_dir(directory);
     }
+    sys::keep_descriptors(&mut command);
     command.stdin(input).stdout(Stdio::null()).spawn()
 }
 

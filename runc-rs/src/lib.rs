@@ -19,6 +19,7 @@ pub mod net_devices;
 mod oci_state;
 pub mod passwd;
 pub mod payload;
+mod pid_file;
 pub mod proc;
 pub mod resources;
 pub mod rootfs;

@@ -94,6 +94,11 @@ impl Logger {
         eprintln!("{message}");
     }
 
+    /// Logs what made the command fail and has been shown already.
+    pub fn error_shown(&self, message: &str) {
+        self.append(Level::Error, message);
+    }
+
     /// Logs what went wrong without making the command fail.
     pub fn warn(&self, message: &str) {
         self.append(Level::Warning, message);

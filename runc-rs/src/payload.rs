@@ -34,7 +34,7 @@ pub enum PayloadError {
     Nul(#[from] std::ffi::NulError),
     #[error("cannot reset signals")]
     Signals(#[source] std::io::Error),
-    #[error("exec {}: {}", .0.display(), .1.desc().to_lowercase())]
+    #[error("exec {}: {}", .0.display(), sys::reason(*.1 as i32))]
     Execute(PathBuf, nix::errno::Errno),
 }
 

@@ -6,7 +6,7 @@
 //! that is attached nowhere, or, where the kernel refuses that, from a sealed
 //! copy in memory. Commands that enter nothing are not slowed down by it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -20,7 +20,7 @@ use crate::sys;
 
 /// Set for the second execution, so that a kernel on which neither way works
 /// ends in an error and not in a loop.
-const GUARD: &str = "_RUNC_RS_SEALED";
+const GUARD: &CStr = c"_RUNC_RS_SEALED";
 const OWN_FILE: &str = "/proc/self/exe";
 
 /// Says why this program could not protect its own file.
@@ -43,9 +43,11 @@ pub enum SealError {
 /// When no protected file could be made or executed.
 pub fn ensure_sealed() -> Result<(), SealError> {
     if is_sealed().map_err(SealError::Look)? {
+        // Hooks may run this program, from its own file again.
+        sys::remove_variable(GUARD);
         return Ok(());
     }
-    if std::env::var_os(GUARD).is_some() {
+    if std::env::var_os(OsStr::from_bytes(GUARD.to_bytes())).is_some() {
         return Err(SealError::StillWritable);
     }
     let file = match read_only_mount() {
@@ -89,7 +91,7 @@ fn sealed_copy() -> io::Result<OwnedFd> {
 fn execute(file: &OwnedFd) -> io::Result<()> {
     let arguments = std::env::args_os().map(|argument| CString::new(argument.into_vec()));
     let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-    let mut environment = vec![CString::new(format!("{GUARD}=1"))?];
+    let mut environment = vec![CString::new([GUARD.to_bytes(), b"=1"].concat())?];
     for (name, value) in std::env::vars_os() {
         environment.push(CString::new(
             [name.as_bytes(), b"=", value.as_bytes()].concat(),

@@ -48,7 +48,7 @@ const ID_LIMIT: usize = 255;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error(
-        "invalid container id {0:?}: only letters, digits and _ + - . are allowed, and not . or .."
+        "invalid container id {0:?}: only letters, digits and _ + - . are allowed, at most {ID_LIMIT} of them, and not . or .."
     )]
     InvalidId(String),
     #[error("container with id {0} already exists")]

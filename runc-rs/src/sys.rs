@@ -13,6 +13,8 @@ pub mod seccomp;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use rustix::process::Pid;
 
@@ -43,14 +45,38 @@ pub fn fork() -> io::Result<Fork> {
 /// Empties the environment that this process was called with, where others would
 /// find it: `/proc/PID/environ`.
 pub fn forget_environment() {
-    // SAFETY: `runc-rs` has one thread and sets no variable, so that the list is the
-    // kernel's: texts that end with a zero, and a null after the last. Nobody else
-    // keeps a reference into them.
+    // SAFETY: `runc-rs` has one thread and sets no variable, so that the texts of the
+    // list are the kernel's: each ends with a zero, and a null comes after the last.
+    // Nobody else keeps a reference into them.
     unsafe {
         let mut text = environ;
         while !text.is_null() && !(*text).is_null() {
             std::ptr::write_bytes(*text, 0, CStr::from_ptr(*text).count_bytes());
             text = text.add(1);
+        }
+    }
+}
+
+/// Says what an error of the kernel is, in the words of the C library and, as Go
+/// does, in lower case.
+pub fn reason(number: i32) -> String {
+    let text = io::Error::from_raw_os_error(number).to_string();
+    let words = text.split(" (os error ").next();
+    words.unwrap_or_default().to_lowercase()
+}
+
+/// Takes a variable out of the environment that this process was called with, and
+/// hence of what it executes.
+pub fn remove_variable(name: &CStr) {
+    // SAFETY: `runc-rs` has one thread and sets no variable, so that the text is the
+    // kernel's, `name`, `=` and the value, and nobody reads it or the list meanwhile.
+    unsafe {
+        let value = libc::getenv(name.as_ptr());
+        if !value.is_null() {
+            let before = name.count_bytes() + 1;
+            let length = before + CStr::from_ptr(value).count_bytes();
+            libc::unsetenv(name.as_ptr());
+            std::ptr::write_bytes(value.sub(before), 0, length);
         }
     }
 }
@@ -162,6 +188,13 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
         )
     };
     zero_or_errno(result)
+}
+
+/// Keeps all descriptors but the standard ones from the program of `command`; with
+/// this process they stay as they are.
+pub fn keep_descriptors(command: &mut Command) {
+    // SAFETY: what runs in the new process is one system call.
+    unsafe { command.pre_exec(|| close_on_exec_from(3)) };
 }
 
 /// Lets the signals that ask a process to end do so: the kernel keeps those

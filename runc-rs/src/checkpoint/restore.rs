@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use base::file::{FileMode, PathContext as _, make_directories, read_bounded, replace};
+use base::file::{PathContext as _, make_directories, read_bounded};
 use oci_spec::runtime::{Hook, Spec};
 use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
 
@@ -21,6 +21,7 @@ use crate::handover;
 use crate::hooks::{self, HookPoint};
 use crate::log::Logger;
 use crate::oci_state;
+use crate::pid_file;
 use crate::proc::ProcessIdentity;
 use crate::resources::{self, rdt};
 use crate::rootfs::RootfsError;
@@ -110,7 +111,7 @@ fn build(begun: Begun, request: &RestoreRequest) -> Result<Restored, CheckpointE
         ..
     } = container;
     if let Some(path) = &request.container.pid_file {
-        replace(path, pid.to_string().as_bytes(), FileMode::Public)?;
+        pid_file::write(path, pid)?;
     }
     Ok(Restored {
         directory,

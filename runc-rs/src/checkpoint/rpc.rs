@@ -376,5 +376,5 @@ fn become_criu(surroundings: &Surroundings<'_>, socket: &OwnedFd) -> String {
     let words = ["criu", "swrk", &socket.as_raw_fd().to_string()];
     let words = words.map(|word| CString::new(word).expect("no word has a NUL byte"));
     let Err(error) = nix::unistd::execvp(&words[0], &words);
-    failed(error.desc().to_lowercase())
+    failed(crate::sys::reason(error as i32))
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use base::file::{FileMode, PathContext as _, read_bounded, replace};
+use base::file::{PathContext as _, read_bounded};
 use oci_spec::runtime::Process;
 
 use super::create::{Attachment, console};
@@ -15,6 +15,7 @@ use crate::exec::{self, ExecError, ExecRequest, Overrides, Started, SubGroups, U
 use crate::handover;
 use crate::log::Logger;
 use crate::payload;
+use crate::pid_file;
 use crate::signals::Signals;
 use crate::spec;
 use crate::state::{ContainerDirectory, Record, Status};
@@ -183,8 +184,7 @@ fn tell(
     pidfd_socket: Option<&UnixStream>,
 ) -> Result<(), CommandError> {
     if let Some(path) = pid_file {
-        let pid = started.pid.as_raw_nonzero().to_string();
-        replace(path, pid.as_bytes(), FileMode::Public)?;
+        pid_file::write(path, started.pid.as_raw_nonzero().get())?;
     }
     if let Some(socket) = pidfd_socket {
         handover::send_pidfd(socket, started.pid)?;

@@ -44,6 +44,7 @@ fn features() -> serde_json::Value {
             "netDevices": {"enabled": true},
             "mountExtensions": {"idmap": {"enabled": true}},
         },
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "org.criu.config"],
         "annotations": {"io.github.seccomp.libseccomp.version": seccomp_version()},
     })
 }

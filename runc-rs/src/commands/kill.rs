@@ -123,9 +123,9 @@ fn parse_signal(text: &str) -> Option<Option<Signal>> {
     let number = if let Ok(number) = name.parse::<i32>() {
         number
     } else if let Some(offset) = name.strip_prefix("RTMIN") {
-        first + parse_offset(offset)?
+        first.checked_add(parse_offset(offset)?)?
     } else if let Some(offset) = name.strip_prefix("RTMAX") {
-        last + parse_offset(offset)?
+        last.checked_add(parse_offset(offset)?)?
     } else {
         format!("SIG{name}").parse::<NixSignal>().ok()? as i32
     };

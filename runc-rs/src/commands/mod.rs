@@ -225,11 +225,13 @@ fn without_numbers(text: &str) -> String {
             rewritten.push_str(part);
             continue;
         };
-        let whole = io::Error::from_raw_os_error(number).to_string();
-        let name = whole.split(MARK).next().unwrap_or_default();
-        if let Some(before) = rewritten.strip_suffix(name) {
-            let short = nix::errno::Errno::from_raw(number).desc().to_lowercase();
-            rewritten = format!("{before}{short}");
+        let reason = sys::reason(number);
+        let begin = rewritten.len().saturating_sub(reason.len());
+        if rewritten
+            .get(begin..)
+            .is_some_and(|end| end.eq_ignore_ascii_case(&reason))
+        {
+            rewritten.replace_range(begin.., &reason);
         }
         rewritten.push_str(rest);
     }

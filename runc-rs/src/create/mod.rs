@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use base::file::{FileMode, PathError, replace};
+use base::file::PathError;
 use base::lock::FileLock;
 use base::time::Timestamp;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -23,6 +23,7 @@ use crate::handover::{self, HandoverError};
 use crate::hooks;
 use crate::init::{self, Inheritance, Init, InitError, InitPlan, Work, gate};
 use crate::log::Logger;
+use crate::pid_file;
 use crate::proc::ProcessIdentity;
 use crate::resources::ResourceError;
 use crate::resources::rdt::{self, RdtError};
@@ -356,7 +357,7 @@ fn finish(
         init.tell_recorded();
     }
     if let Some(path) = &request.pid_file {
-        replace(path, pid.to_string().as_bytes(), FileMode::Public)?;
+        pid_file::write(path, pid)?;
     }
     Ok(())
 }

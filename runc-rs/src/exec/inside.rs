@@ -6,7 +6,7 @@
 //! verified, and the only file opened by a path of the container is the
 //! program itself, at the end.
 
-use std::fmt::Display;
+use std::error::Error;
 use std::io::Write as _;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
@@ -44,8 +44,8 @@ pub(super) fn become_process(
 }
 
 /// Returns a message saying that `step` failed with an error.
-pub(crate) fn failed<E: Display>(step: &'static str) -> impl Fn(E) -> String {
-    move |error| format!("cannot {step}: {error}")
+pub(crate) fn failed<E: Error>(step: &'static str) -> impl Fn(E) -> String {
+    move |error| format!("cannot {step}: {}", base::failure::chain(&error))
 }
 
 fn confine(
@@ -110,6 +110,8 @@ pub(crate) fn settle(
     closing: Closing<'_>,
     hand_over: impl Fn(OwnedFd) -> Result<(), String>,
 ) -> Result<(), String> {
+    // An ordinary user's process, and one that may trace, could find it there.
+    sys::forget_environment();
     set_console_size(plan);
     give_streams(plan.process.user().uid())?;
     if let Some(personality) = plan.personality {
@@ -211,7 +213,7 @@ fn give_streams(uid: u32) -> Result<(), String> {
 fn set_apparmor_profile(profile: &str) -> Result<(), String> {
     let places = ["attr/apparmor/exec", "attr/exec"];
     write_attribute(&places, &format!("exec {profile}"))
-        .map_err(|error| failed("set the AppArmor profile")(error))
+        .map_err(|error| format!("cannot set the AppArmor profile: {error}"))
 }
 
 fn label(plan: &ExecPlan) -> Option<&str> {
@@ -222,7 +224,7 @@ fn label(plan: &ExecPlan) -> Option<&str> {
 /// Sets which label SELinux gives to what this process will do next.
 fn set_label(of: &str, label: &str) -> Result<(), String> {
     write_attribute(&[&format!("attr/{of}")], label)
-        .map_err(|error| failed("set the SELinux label")(error))
+        .map_err(|error| format!("cannot set the SELinux label: {error}"))
 }
 
 /// Writes to the first of some files of this thread's that is there.

@@ -194,7 +194,7 @@ fn enter_groups(plan: &ExecPlan) -> Result<(), String> {
 fn not_added(entrance: &Path, error: &PathError) -> String {
     let pid = rustix::process::getpid();
     let reason = match error.source.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
+        Some(code) => sys::reason(code),
         None => error.source.to_string(),
     };
     format!(

@@ -96,10 +96,6 @@ fn prepare(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> Result<Pre
     // It is in its groups, where `delete` finds it: the lock can go as well.
     drop(inheritance.namespaces);
     let kept = [line.descriptor(), inheritance.gate.as_raw_fd()];
-    if inheritance.is_rootless {
-        // Later processes of the container may see this one.
-        sys::forget_environment();
-    }
     sys::end_on_signals();
     inside::settle(&plan.process, Closing::AllBut(&kept), |listener| {
         hand_over(listener, line)
@@ -133,7 +129,7 @@ fn begin(plan: &InitPlan, ready: Prepared, line: &Line) -> Result<Infallible, St
 }
 
 fn enter_namespaces(plan: &InitPlan, joined: &[OpenNamespace], line: &Line) -> Result<(), String> {
-    if plan.namespaces.is_new(T::Time) {
+    if plan.namespaces.is_new(T::Time) && !plan.namespaces.is_joined(T::User) {
         // As who made the user namespace: to its root the offsets may not belong.
         namespaces::enter_new_time(plan.time_offsets.as_deref())?;
     }

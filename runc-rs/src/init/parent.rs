@@ -4,7 +4,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxNamespaceType as T;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, kill_process, set_dumpable_behavior,
+    waitpid,
+};
 
 use super::InitError;
 use super::child::{self, Inheritance};
@@ -168,7 +171,7 @@ fn become_init(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> ! {
 /// Joins what only children get, and makes init, a child of the runtime's.
 fn stage(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> ! {
     let flags = plan.namespaces.clone_flags() | libc::CLONE_PARENT as u64;
-    let made = namespaces::join(&inheritance.namespaces)
+    let made = enter_stage(plan, &inheritance)
         .and_then(|()| sys::process::clone_process(flags, None).map_err(failed("make a process")));
     let word = match made {
         Ok(Fork::Child) => become_init(plan, inheritance, line),
@@ -177,6 +180,23 @@ fn stage(plan: &InitPlan, inheritance: Inheritance, line: &Line) -> ! {
     };
     // Without the runtime there is nobody to tell.
     sys::exit_now(i32::from(line.say(&word).is_err()))
+}
+
+/// Joins, and makes a time namespace beside a joined user namespace: as root of the
+/// host, to whom the offsets belong, or as an ordinary user who is root in there.
+fn enter_stage(plan: &InitPlan, inheritance: &Inheritance) -> Result<(), String> {
+    let offsets = plan.time_offsets.as_deref();
+    let is_new = plan.namespaces.is_new(T::Time) && plan.namespaces.is_joined(T::User);
+    if is_new && !inheritance.is_rootless {
+        namespaces::enter_new_time(offsets)?;
+    }
+    namespaces::join(&inheritance.namespaces)?;
+    if is_new && inheritance.is_rootless {
+        // With the change of ids its own files went to the host's root.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(failed("become dumpable"))?;
+        namespaces::enter_new_time(offsets)?;
+    }
+    Ok(())
 }
 
 fn hear_pid(line: &Line, stage: Pid) -> Result<i32, InitError> {

@@ -34,6 +34,9 @@ pub(crate) use validate::{validate_label, validate_process};
 /// A larger config.json is refused.
 const SPEC_LIMIT_BYTES: u64 = 16 << 20;
 
+/// The number that is no user and no group: to the kernel it says "as before".
+const NO_ID: u32 = u32::MAX;
+
 /// Says why a specification cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
@@ -52,6 +55,10 @@ pub enum SpecError {
     Invalid(&'static str),
     #[error("{0} is not supported by this runtime")]
     Unsupported(&'static str),
+    #[error("invalid config: {0} is {NO_ID}, which is no id")]
+    NoId(&'static str),
+    #[error("invalid environment variable {0:?}: it must be NAME=VALUE")]
+    Variable(String),
     #[error("selinux label is specified in config, but selinux is disabled or not supported")]
     NoSelinux,
     #[error("invalid config: {0:?} is not a label")]

@@ -5,9 +5,9 @@
 
 use std::path::{Component, Path};
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Mount, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Mount, Process, Spec, User};
 
-use super::{HostFacts, SpecError};
+use super::{HostFacts, NO_ID, SpecError};
 use crate::seccomp;
 
 /// Refuses what this runtime cannot do rightly.
@@ -72,7 +72,28 @@ pub(crate) fn validate_process(process: &Process) -> Result<(), SpecError> {
             "process.args or process.env has a NUL byte",
         ));
     }
-    Ok(())
+    validate_user(process.user())?;
+    process
+        .env()
+        .iter()
+        .flatten()
+        .try_for_each(|variable| match variable.split_once('=') {
+            Some((name, _)) if !name.is_empty() => Ok(()),
+            _ => Err(SpecError::Variable(variable.clone())),
+        })
+}
+
+/// A process that was to become nobody in particular would stay root.
+fn validate_user(user: &User) -> Result<(), SpecError> {
+    let gids = user.additional_gids().iter().flatten();
+    match user {
+        user if user.uid() == NO_ID => Err(SpecError::NoId("process.user.uid")),
+        user if user.gid() == NO_ID => Err(SpecError::NoId("process.user.gid")),
+        _ if gids.into_iter().any(|gid| *gid == NO_ID) => {
+            Err(SpecError::NoId("one of process.user.additionalGids"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Silently running without the label would be worse than not running.

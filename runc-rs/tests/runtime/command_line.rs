@@ -51,6 +51,47 @@ fn a_failed_start_is_explained_in_the_log() {
 }
 
 #[test]
+fn a_wrong_call_is_in_the_log_too() {
+    let bundle = Bundle::idle();
+    for call in [
+        &["state"][..],
+        &["no-such-command", "c"],
+        &["run", "--no-such", "c"],
+    ] {
+        let log = ["--log", "log.json", "--log-format", "json"];
+        assert_eq!(bundle.runc(&[&log[..], call].concat()).code, 1);
+        let text = fs::read_to_string(bundle.path().join("log.json")).unwrap();
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        let message = last["msg"].as_str().unwrap();
+        assert!(message.starts_with("error: "), "{message}");
+    }
+    let text = fs::read_to_string(bundle.path().join("log.json")).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    bundle
+        .runc(&["--log", "/nowhere/log", "list"])
+        .fails(1, ": no such file or directory\n");
+}
+
+#[test]
+fn a_pid_file_that_is_a_device_stays_one() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let bundle = Bundle::idle();
+    let device = bundle.path().join("null");
+    let made = std::process::Command::new("mknod")
+        .arg(&device)
+        .args(["c", "1", "3"])
+        .status();
+    assert!(made.unwrap().success());
+    let path = device.to_str().unwrap();
+    bundle.runc(&["create", "--pid-file", path, "c"]).ok();
+    bundle.runc(&["delete", "--force", "c"]).ok();
+    assert!(fs::metadata(&device).unwrap().file_type().is_char_device());
+    bundle
+        .runc(&["create", "--pid-file", "/nowhere/pid", "d"])
+        .fails(1, "\"/nowhere/pid\"");
+}
+
+#[test]
 fn wrong_input_is_one_clear_error() {
     let bundle = Bundle::idle();
     bundle

@@ -67,6 +67,36 @@ fn a_process_that_cannot_be_is_named() {
     );
 }
 
+/// To the kernel the number says "as before", which is root.
+#[test]
+fn nobody_becomes_the_user_or_group_that_is_no_number() {
+    let user = |user: Value| move |config: &mut Value| config["process"]["user"] = user.clone();
+    let none = u32::MAX;
+    refused(user(json!({"uid": none, "gid": 0})), &["uid", "no id"]);
+    refused(user(json!({"uid": 1, "gid": none})), &["gid", "no id"]);
+    let groups = json!({"uid": 1, "gid": 1, "additionalGids": [5, none]});
+    refused(user(groups), &["additionalGids", "no id"]);
+
+    let bundle = Bundle::idle();
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nevil:x:4294967295:4294967295::/:/bin/sh\n";
+    let mode = base::file::FileMode::Public;
+    base::file::replace(&bundle.rootfs().join("etc/passwd"), passwd.as_bytes(), mode).unwrap();
+    bundle.start("c");
+    for user in ["4294967295", "evil", "1000:4294967295"] {
+        let exec = ["exec", "--user", user, "c", "id", "-u"];
+        bundle.runc(&exec).fails(255, "no id");
+    }
+}
+
+#[test]
+fn a_variable_has_a_name_and_a_value() {
+    for variable in ["A", "=x", ""] {
+        let env = json!(["PATH=/bin", variable]);
+        let set = |config: &mut Value| config["process"]["env"] = env.clone();
+        refused(set, &["environment variable", variable]);
+    }
+}
+
 #[test]
 fn a_limit_that_the_kernel_refuses_is_named() {
     let cpu = |cpu: Value| resources(json!({"cpu": cpu}));

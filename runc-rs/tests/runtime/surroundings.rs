@@ -220,3 +220,94 @@ fn a_time_namespace_goes_with_a_user_namespace_of_other_ids() {
     assert_eq!(words, ["monotonic", "7881", "5"]);
     bundle.assert_clean();
 }
+
+#[test]
+fn a_time_namespace_goes_with_a_joined_user_namespace() {
+    let mut host = Bundle::idle();
+    host.use_user_namespace();
+    host.start("host");
+    let mut bundle = Bundle::with_script("cat /proc/self/timens_offsets");
+    bundle.use_user_namespace();
+    let of_host = format!("/proc/{}/ns", host.pid("host"));
+    let linux = &mut bundle.config["linux"];
+    linux["uidMappings"] = json!([]);
+    linux["gidMappings"] = json!([]);
+    linux["timeOffsets"] = json!({"boottime": {"secs": 99_999}});
+    let namespaces = linux["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "user" && namespace["type"] != "network");
+    namespaces.push(json!({"type": "user", "path": format!("{of_host}/user")}));
+    namespaces.push(json!({"type": "network", "path": format!("{of_host}/net")}));
+    namespaces.push(json!({"type": "time"}));
+    let said = bundle.runc(&["run", "c"]).ok();
+    let mut words = said
+        .split_whitespace()
+        .skip_while(|word| *word != "boottime");
+    assert_eq!(words.nth(1), Some("99999"), "{said}");
+    bundle.assert_clean();
+}
+
+/// A mark of this program, that it runs from a protected file, once reached hooks.
+#[test]
+fn a_hook_can_enter_a_container() {
+    let mut bundle = Bundle::idle();
+    bundle.start("other");
+    let said = bundle.path().join("said");
+    let exec = bundle.command(&["exec", "other", "echo", "entered"]);
+    let words = std::iter::once(exec.get_program()).chain(exec.get_args());
+    let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+    let entering = hook(&format!("{} >>{}", words.join(" "), said.display()));
+    for point in ["prestart", "createRuntime", "poststart"] {
+        bundle.config["hooks"][point] = json!([entering]);
+    }
+    bundle.config["linux"]["cgroupsPath"] = json!(format!("{}-hooked", bundle.cgroup));
+    bundle.runc(&["run", "--detach", "c"]).ok();
+    assert_eq!(text(&said), "entered\nentered\nentered\n");
+}
+
+#[test]
+fn hooks_in_the_container_get_no_descriptor_either() {
+    let mut bundle = Bundle::idle();
+    let said = bundle.path().join("said");
+    let listing = hook(&format!("ls /proc/self/fd >{}", said.display()));
+    bundle.config["hooks"]["createContainer"] = json!([listing]);
+    let host = inheritable();
+    bundle.start("c");
+    drop(host);
+    // The listing's own descriptor is the fourth.
+    assert_eq!(text(&said), "0\n1\n2\n3\n");
+}
+
+#[test]
+fn a_hook_may_have_all_the_time_there_is() {
+    let mut bundle = Bundle::with_script("true");
+    for point in [
+        "prestart",
+        "createContainer",
+        "startContainer",
+        "poststart",
+        "poststop",
+    ] {
+        bundle.config["hooks"][point] = json!([{"path": "/bin/true", "timeout": i64::MAX}]);
+    }
+    bundle.runc(&["run", "c"]).ok();
+    bundle.assert_clean();
+}
+
+#[test]
+fn a_waiting_init_shows_nothing_even_to_who_may_trace() {
+    let bundle = Bundle::idle();
+    let mut create = bundle.command(&["create", "c"]);
+    create.env("SECRET_OF_HOST", "topsecret");
+    finish(create).ok();
+    let exec = [
+        "exec",
+        "--cap",
+        "CAP_SYS_PTRACE",
+        "c",
+        "grep",
+        "-c",
+        "topsecret",
+    ];
+    let seen = bundle.runc(&[&exec[..], &["/proc/1/environ"]].concat());
+    assert_eq!((seen.code, seen.out.as_str()), (1, "0\n"), "{seen:?}");
+}
