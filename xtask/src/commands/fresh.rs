@@ -74,11 +74,10 @@ fn prepare(tree: &Path) -> Result<()> {
 fn entry(tree: &Path, command: &[String]) -> Result<Entry> {
     let words = ["sh", "-c", SCRIPT, "sh"].map(str::to_owned);
     let words = words.into_iter().chain(command.iter().cloned()).collect();
-    let mut entry = Entry::new(tree, Network::Host, words).bind(Bind::new(
-        home().join(".rustup"),
-        "root/.rustup",
-        Access::ReadOnly,
-    ));
+    let toolchain = Bind::new(home().join(".rustup"), "root/.rustup", Access::ReadOnly);
+    let mut entry = Entry::new(tree, Network::Host, words)
+        .with_hybrid_cgroups()
+        .bind(toolchain);
     for file in ["etc/hosts", "etc/resolv.conf"] {
         entry = entry.bind(Bind::new(Path::new("/").join(file), file, Access::ReadOnly));
     }

@@ -68,7 +68,7 @@ fn a_container_begins_with_no_signal_blocked_or_ignored() {
 #[test]
 fn a_paused_container_says_so_and_goes_on_when_resumed() {
     for runtime in runtimes() {
-        let mut fixture = Fixture::shell(&runtime, "sleep 0.3; exit 4");
+        let mut fixture = Fixture::shell(&runtime, "sleep 0.3; sleep 1; exit 4");
         fixture.run();
         let paused = |fixture: &Fixture| match fixture.ask(ControlRequest::Status) {
             ControlReply::Status { paused, .. } => paused,
