@@ -11,12 +11,18 @@ use serde::{Deserialize, Serialize};
 pub enum FailureKind {
     /// The request itself is wrong (400).
     Invalid,
+    /// Who asks has not shown who it is, or not rightly (401).
+    Unauthorized,
+    /// Who asks may not have it (403).
+    Forbidden,
     /// What it names does not exist (404).
     NotFound,
     /// It clashes with what exists: a name, a port, a use (409).
     Conflict,
     /// Not built, or the kernel lacks it (501).
     Unsupported,
+    /// The host is not in the state that is needed (503).
+    Unavailable,
     /// The requester gave up, or the deadline passed (504).
     Cancelled,
     /// A resource ran out: disk, addresses (500 with its own text).

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base::PathError;
 use base::file::read_bounded;
-use engine_image::Limits;
+use engine_image::{Limits, Mirror};
 use netd_api::config::{NetworkSection, NetworkSectionError};
 use serde::Deserialize;
 use volumed_api::config::{StorageSection, StorageSectionError};
@@ -61,6 +61,8 @@ pub enum ValueError {
 pub struct EngineConfig {
     /// Registries that may be spoken to without TLS, beside those on loopback.
     pub insecure_registries: Vec<String>,
+    /// Servers that are asked for a registry's images before it is, by its name.
+    pub mirrors: BTreeMap<String, Vec<Mirror>>,
     /// Other OCI runtimes, by name.
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
@@ -233,10 +235,11 @@ mod tests {
 
     #[test]
     fn the_keys_of_every_daemon_are_read() {
-        let text = "insecure-registries = [\"r:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\n\
+        let text = "insecure-registries = [\"r:5000\"]\n[mirrors]\n\"docker.io\" = [\"http://m:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\n\
             [events]\ndays = 3\n[images]\nlayer-size-mib = 5\n[[network.address-pools]]\nbase = \"10.9.0.0/16\"\nsize = 24\n\
             [storage]\nteardown-workers = 7\n";
         let config = load(text).unwrap();
+        assert_eq!(config.mirrors["docker.io"][0].to_string(), "http://m:5000");
         assert_eq!(config.runtime("crun"), Some("/usr/bin/crun".into()));
         assert_eq!((config.events.days, config.events.size_mib), (3, 256));
         let limits = config.images.limits();
@@ -263,6 +266,7 @@ mod tests {
     #[test]
     fn values_that_make_no_sense_are_named() {
         refused("[runtimes.x]\npath = \"crun\"", "not absolute");
+        refused("[mirrors]\n\"docker.io\" = [\"m:5000\"]", "m:5000");
         refused("[runtimes.runc-rs]\npath = \"/x\"", "own runtime");
         refused("[events]\ndays = 0", "days");
         refused("[events]\nsize-mib = 0", "size-mib");
@@ -298,6 +302,7 @@ mod tests {
             "events",
             "images",
             "insecure-registries",
+            "mirrors",
             "network",
             "runtimes",
             "storage",

@@ -36,6 +36,11 @@ pub fn unsupported(message: impl Display) -> Failure {
     Failure::new(FailureKind::Unsupported, message)
 }
 
+/// Returns a failure about a state that the host would have to be in.
+pub fn unavailable(message: impl Display) -> Failure {
+    Failure::new(FailureKind::Unavailable, message)
+}
+
 /// Turns any error, with its causes, into a failure of one kind.
 pub trait OrFail<T> {
     /// Blames the request.

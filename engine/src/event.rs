@@ -19,6 +19,7 @@ pub const CONTAINER_STOPPED: &str = "container.stopped";
 pub const CONTAINER_RESTARTED: &str = "container.restarted";
 pub const CONTAINER_PAUSED: &str = "container.paused";
 pub const CONTAINER_RESUMED: &str = "container.resumed";
+pub const CONTAINER_UPDATED: &str = "container.updated";
 pub const CONTAINER_ATTACHED: &str = "container.attached";
 pub const CONTAINER_REMOVED: &str = "container.removed";
 pub const CONTAINER_HEALTH: &str = "container.health";
@@ -81,6 +82,7 @@ pub const EVENTS: &[EventType] = &[
     fact(CONTAINER_RESTARTED, "{}"),
     fact(CONTAINER_PAUSED, "{}"),
     fact(CONTAINER_RESUMED, "{}"),
+    fact(CONTAINER_UPDATED, "{}"),
     EventType {
         readers: "engine, netd",
         ..fact(CONTAINER_RENAMED, "Renamed")

@@ -79,6 +79,12 @@ pub fn pull(
             Trust::Verified
         },
         certificates: Some(CERTIFICATES.into()),
+        mirrors: engine
+            .config
+            .mirrors
+            .get(reference.domain())
+            .cloned()
+            .unwrap_or_default(),
     };
     let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
     let engine = engine.clone();
@@ -207,9 +213,9 @@ pub fn used_by(engine: &Engine, id: &Digest) -> ImageUse {
         .containers
         .all()
         .iter()
-        .filter(|container| container.config.image_id == *id)
+        .filter(|container| container.config().image_id == *id)
     {
-        let short = container.config.id.short().to_owned();
+        let short = container.id.short().to_owned();
         let state = container.state();
         if state.is_live() || state.status == Status::Restarting {
             return ImageUse::Running(short);

@@ -29,6 +29,11 @@ wire! {
         pub warnings: Vec<String>,
     }
 
+    /// The answer to `POST /containers/{id}/update`.
+    pub struct ContainerUpdateResponse {
+        pub warnings: Option<Vec<String>>,
+    }
+
     /// One row of `GET /containers/json`.
     pub struct ContainerSummary {
         pub id: String,

@@ -13,9 +13,12 @@ pub struct ErrorResponse {
 pub fn status_of(kind: FailureKind) -> u16 {
     match kind {
         FailureKind::Invalid => 400,
+        FailureKind::Unauthorized => 401,
+        FailureKind::Forbidden => 403,
         FailureKind::NotFound => 404,
         FailureKind::Conflict => 409,
         FailureKind::Unsupported => 501,
+        FailureKind::Unavailable => 503,
         FailureKind::Cancelled => 504,
         FailureKind::Exhausted | FailureKind::Internal => 500,
     }
@@ -24,9 +27,12 @@ pub fn status_of(kind: FailureKind) -> u16 {
 /// Returns the kind of failure an HTTP status says.
 pub fn kind_of(status: u16) -> FailureKind {
     match status {
+        401 => FailureKind::Unauthorized,
+        403 => FailureKind::Forbidden,
         404 => FailureKind::NotFound,
         409 => FailureKind::Conflict,
         501 => FailureKind::Unsupported,
+        503 => FailureKind::Unavailable,
         504 => FailureKind::Cancelled,
         400..=499 => FailureKind::Invalid,
         _ => FailureKind::Internal,
@@ -42,9 +48,12 @@ mod tests {
         use FailureKind as K;
         let kinds = [
             K::Invalid,
+            K::Unauthorized,
+            K::Forbidden,
             K::NotFound,
             K::Conflict,
             K::Unsupported,
+            K::Unavailable,
             K::Cancelled,
         ];
         for kind in kinds {

@@ -20,6 +20,7 @@ pub mod network;
 pub mod progress;
 pub mod prune;
 pub mod socket;
+pub mod stats;
 pub mod stdcopy;
 pub mod system;
 pub mod version;

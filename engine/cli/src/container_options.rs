@@ -222,10 +222,10 @@ pub(crate) struct NetworkOptions {
     pub dns_option: Vec<String>,
 }
 
-/// How much it may use.
+/// How much it may use, which can be changed later.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Resources")]
-pub(crate) struct ResourceOptions {
+pub(crate) struct LimitOptions {
     /// Memory limit
     #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
     pub memory: Option<i64>,
@@ -257,6 +257,14 @@ pub(crate) struct ResourceOptions {
     /// Number of processes; -1 is no limit
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
+}
+
+/// How much it may use.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Resources")]
+pub(crate) struct ResourceOptions {
+    #[command(flatten)]
+    pub limits: LimitOptions,
     /// Resource limit, NAME=SOFT[:HARD]
     #[arg(long, value_name = "LIMIT", value_parser = ulimit::parse)]
     pub ulimit: Vec<Ulimit>,

@@ -10,7 +10,9 @@ use engine_api::host_config::{HostConfig, LogConfig, RestartPolicy};
 use engine_api::network::NetworkingConfig;
 use engine_api::wire::{Empty, StringList};
 
-use crate::container_options::{AttachStream, ContainerOptions, HealthOptions, NetworkOptions};
+use crate::container_options::{
+    AttachStream, ContainerOptions, HealthOptions, LimitOptions, NetworkOptions,
+};
 use crate::context::Environment;
 use crate::error::CliError;
 use crate::parse::security::{PROFILE_LIMIT_BYTES, SecurityOption};
@@ -127,9 +129,8 @@ fn check(options: &ContainerOptions, mode: Mode) -> Result<(), ParseError> {
     if mode == Mode::Detached && !options.process.attach.is_empty() {
         return refuse("conflicting options: cannot specify both --attach and --detach");
     }
-    if options.resources.cpus.is_some()
-        && (options.resources.cpu_period.is_some() || options.resources.cpu_quota.is_some())
-    {
+    let limits = &options.resources.limits;
+    if limits.cpus.is_some() && (limits.cpu_period.is_some() || limits.cpu_quota.is_some()) {
         return refuse(
             "conflicting options: cannot specify both --cpus and --cpu-period or --cpu-quota",
         );
@@ -275,19 +276,24 @@ fn apply_network(host: &mut HostConfig, network: &NetworkOptions) {
 
 fn apply_resources(host: &mut HostConfig, options: &ContainerOptions) {
     let resources = &options.resources;
-    host.memory = resources.memory.unwrap_or_default();
-    host.memory_reservation = resources.memory_reservation.unwrap_or_default();
-    host.memory_swap = resources.memory_swap.unwrap_or_default();
-    host.nano_cpus = resources.cpus.unwrap_or_default();
-    host.cpu_shares = resources.cpu_shares.unwrap_or_default();
-    host.cpu_period = resources.cpu_period.unwrap_or_default();
-    host.cpu_quota = resources.cpu_quota.unwrap_or_default();
-    host.cpuset_cpus = resources.cpuset_cpus.clone().unwrap_or_default();
-    host.cpuset_mems = resources.cpuset_mems.clone().unwrap_or_default();
-    host.pids_limit = resources.pids_limit;
+    apply_limits(host, &resources.limits);
     host.ulimits = some(&resources.ulimit);
     host.oom_score_adj = resources.oom_score_adj.unwrap_or_default();
     host.cgroup_parent = resources.cgroup_parent.clone().unwrap_or_default();
+}
+
+/// Sets the limits that are named; the others stay zero, which names none.
+pub(crate) fn apply_limits(host: &mut HostConfig, limits: &LimitOptions) {
+    host.memory = limits.memory.unwrap_or_default();
+    host.memory_reservation = limits.memory_reservation.unwrap_or_default();
+    host.memory_swap = limits.memory_swap.unwrap_or_default();
+    host.nano_cpus = limits.cpus.unwrap_or_default();
+    host.cpu_shares = limits.cpu_shares.unwrap_or_default();
+    host.cpu_period = limits.cpu_period.unwrap_or_default();
+    host.cpu_quota = limits.cpu_quota.unwrap_or_default();
+    host.cpuset_cpus = limits.cpuset_cpus.clone().unwrap_or_default();
+    host.cpuset_mems = limits.cpuset_mems.clone().unwrap_or_default();
+    host.pids_limit = limits.pids_limit;
 }
 
 fn apply_privileges(host: &mut HostConfig, options: &ContainerOptions) {

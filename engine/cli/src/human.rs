@@ -37,6 +37,29 @@ pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     short
 }
 
+/// Returns a size with four significant digits and units of 1024: `1.5MiB`.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = match value {
+        v if v < 10.0 => 3,
+        v if v < 100.0 => 2,
+        v if v < 1000.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = match decimals {
+        0 => text.as_str(),
+        _ => text.trim_end_matches('0').trim_end_matches('.'),
+    };
+    format!("{text}{}", UNITS[unit])
+}
+
 /// Returns the twelve digits of an id that tables show.
 pub(crate) fn short_id(id: &str) -> &str {
     let digits = id.strip_prefix("sha256:").unwrap_or(id);
@@ -71,6 +94,21 @@ mod tests {
         ];
         for (seconds, text) in cases {
             assert_eq!(duration(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn sizes_in_memory_have_units_of_1024() {
+        let cases = [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1_610_612, "1.536MiB"),
+            (104_857_600, "100MiB"),
+            (25_143_853_056, "23.42GiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(binary_size(bytes), text, "{bytes}");
         }
     }
 

@@ -40,7 +40,7 @@ pub use pull::{
     LayerStep, NoProgress, Progress, PullError, PullEvent, PullOutcome, PullRequest, PullStatus,
 };
 pub use reference::{DEFAULT_DOMAIN, DEFAULT_TAG, Reference, ReferenceError};
-pub use registry::{Credential, RegistryAccess, RegistryError, TlsError, Trust};
+pub use registry::{Credential, Mirror, RegistryAccess, RegistryError, TlsError, Trust};
 pub use store::{
     Force, Image, ImageLayer, ImageStore, ImageUse, RecordError, RemoveConflict, RemoveError,
     Removed, ResolveError, StoreError,

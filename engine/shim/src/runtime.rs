@@ -35,6 +35,7 @@ pub(crate) enum RuntimeCommand {
     Signal { signal: u32, target: Target },
     Pause,
     Resume,
+    Update { resources: PathBuf },
     Delete,
 }
 
@@ -114,7 +115,11 @@ impl RuntimeCommand {
     fn limit(&self) -> Duration {
         match self {
             Self::Run | Self::Exec { .. } => START_LIMIT,
-            Self::Signal { .. } | Self::Pause | Self::Resume | Self::Delete => COMMAND_LIMIT,
+            Self::Signal { .. }
+            | Self::Pause
+            | Self::Resume
+            | Self::Update { .. }
+            | Self::Delete => COMMAND_LIMIT,
         }
     }
 
@@ -128,6 +133,7 @@ impl RuntimeCommand {
             },
             Self::Pause => &["pause"],
             Self::Resume => &["resume"],
+            Self::Update { .. } => &["update"],
             // By force: it then also removes what a failed start left.
             Self::Delete => &["delete", "--force"],
         };
@@ -155,6 +161,9 @@ pub(crate) fn arguments(
     }
     if let RuntimeCommand::Exec { process } = command {
         option(&mut line, "--process", process);
+    }
+    if let RuntimeCommand::Update { resources } = command {
+        option(&mut line, "--resources", resources);
     }
     if command.starts_a_process() {
         option(&mut line, "--pid-file", &files.pid);

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use hyper::{Method, Response};
+use hyper::{Method, Response, StatusCode};
 
 use super::request::Request;
-use super::response::Body;
-use super::routes::{archives, containers, events, exec, images, networks, system, volumes};
+use super::response::{self, Body};
+use super::routes::{archives, containers, events, exec, images, networks, stats, system, volumes};
 use crate::Engine;
-use crate::error::{Result, not_found, unsupported};
+use crate::error::{Result, not_found, unavailable, unsupported};
+
+/// What `GET /plugins` lists.
+const NO_PLUGINS: [(); 0] = [];
 
 /// Answers a request.
 ///
@@ -25,6 +28,17 @@ pub(super) async fn route(engine: &Arc<Engine>, request: Request) -> Result<Resp
         Some("networks") => networks_table(engine, request, &parts[1..]).await,
         Some("volumes") => volumes_table(engine, request, &parts[1..]).await,
         _ => system_table(engine, request, &parts).await,
+    }
+}
+
+/// Returns Docker's answer of an engine that is in no swarm.
+fn swarm(parts: &[&str]) -> base::Failure {
+    match parts {
+        ["swarm", "init" | "join"] => unsupported("swarm mode is not supported by this engine"),
+        ["swarm", "leave"] => unavailable("This node is not part of a swarm"),
+        _ => unavailable(
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",
+        ),
     }
 }
 
@@ -45,15 +59,11 @@ async fn system_table(
         (Method::POST, ["build" | "session" | "grpc", ..]) => Err(unsupported(
             "building images is not supported by this engine",
         )),
-        (
-            _,
-            [
-                "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs",
-                ..,
-            ],
-        ) => Err(unsupported(
-            "this engine is not part of a swarm and does not support swarm mode",
-        )),
+        (_, ["swarm", ..] | ["nodes" | "services" | "tasks" | "secrets" | "configs", ..]) => {
+            Err(swarm(parts))
+        }
+        (Method::GET, ["plugins"]) => response::json(StatusCode::OK, &NO_PLUGINS),
+        (_, ["plugins", ..]) => Err(unsupported("plugins are not supported by this engine")),
         _ => Err(no_such_page()),
     }
 }
@@ -69,6 +79,7 @@ async fn containers_table(
         (Method::POST, ["prune"]) => containers::prune(engine, &request).await,
         (Method::GET, [id, "json"]) => containers::inspect(engine, &request, id).await,
         (Method::GET, [id, "top"]) => containers::top(engine, &request, id).await,
+        (Method::GET, [id, "stats"]) => stats::stats(engine, &request, id).await,
         (Method::GET, [id, "logs"]) => containers::logs(engine, &request, id).await,
         (Method::POST, [id, "start"]) => containers::start(engine, id).await,
         (Method::POST, [id, "stop"]) => containers::stop(engine, &request, id).await,
@@ -76,21 +87,16 @@ async fn containers_table(
         (Method::POST, [id, "kill"]) => containers::kill(engine, &request, id).await,
         (Method::POST, [id, "pause"]) => containers::pause(engine, id).await,
         (Method::POST, [id, "unpause"]) => containers::unpause(engine, id).await,
+        (Method::POST, [id, "update"]) => containers::update(engine, request, id).await,
         (Method::POST, [id, "rename"]) => containers::rename(engine, &request, id).await,
         (Method::POST, [id, "resize"]) => containers::resize(engine, &request, id).await,
         (Method::POST, [id, "wait"]) => containers::wait(engine, &request, id),
         (Method::POST, [id, "attach"]) => containers::attach(engine, request, id).await,
         (Method::POST, [id, "exec"]) => exec::create(engine, request, id).await,
         (Method::DELETE, [id]) => containers::remove(engine, &request, id).await,
-        (
-            _,
-            [
-                _,
-                what @ ("stats" | "archive" | "changes" | "export" | "update" | "checkpoints"),
-            ],
-        ) => Err(unsupported(format!(
-            "{what} of containers is not supported"
-        ))),
+        (_, [_, what @ ("archive" | "changes" | "export" | "checkpoints")]) => Err(unsupported(
+            format!("{what} of containers is not supported"),
+        )),
         _ => Err(no_such_page()),
     }
 }

@@ -31,7 +31,7 @@ const RESTART_DELAY: Duration = Duration::from_millis(100);
 /// Brings one container that was read from disk up to date.
 pub async fn adopt(engine: &Arc<Engine>, container: &Arc<Container>) {
     if let Err(error) = try_adopt(engine, container).await {
-        tracing::error!(container = %container.config.id, %error, "cannot adopt the container");
+        tracing::error!(container = %container.id, %error, "cannot adopt the container");
     }
 }
 
@@ -49,7 +49,7 @@ async fn try_adopt(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
         Status::Removing => remove::finish(engine, container, volumes_of(container)),
         Status::Restarting => exit::schedule_restart(engine, container, RESTART_DELAY),
         // One that was never started waits for its client.
-        Status::Exited | Status::Created if container.config.auto_remove && run.run.0 > 0 => {
+        Status::Exited | Status::Created if container.config().auto_remove && run.run.0 > 0 => {
             remove::remove_after_exit(engine, container)?
         }
         Status::Exited if starts_with_engine(container, &container.state()) => {
@@ -62,7 +62,7 @@ async fn try_adopt(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
 
 fn starts_with_engine(container: &Container, state: &ContainerState) -> bool {
     container
-        .config
+        .config()
         .restart
         .starts_with_engine(state.stopped_by_user)
 }
@@ -70,7 +70,7 @@ fn starts_with_engine(container: &Container, state: &ContainerState) -> bool {
 /// A removal that is finished later no longer knows what the user asked for;
 /// volumes are kept unless the container's own option says otherwise.
 fn volumes_of(container: &Container) -> remove::AnonymousVolumes {
-    if container.config.auto_remove {
+    if container.config().auto_remove {
         remove::AnonymousVolumes::Remove
     } else {
         remove::AnonymousVolumes::Keep
@@ -248,7 +248,7 @@ fn read_exit(engine: &Engine, run: &RunId) -> Result<Option<ExitRecord>> {
 /// `delete --force` ends every process of the container and its cgroup; a
 /// container the runtime does not know is no error.
 async fn delete_leftovers(engine: &Engine, container: &Container, run: &RunId) -> Result<()> {
-    let runtime = shim::runtime(engine, container.config.runtime.as_deref())?;
+    let runtime = shim::runtime(engine, container.config().runtime.as_deref())?;
     let mut command = Command::new(&runtime.path);
     command
         .args(&runtime.arguments)

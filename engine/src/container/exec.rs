@@ -170,7 +170,7 @@ pub async fn create(
     if requested.cmd.is_empty() {
         return Err(invalid("No exec command specified"));
     }
-    let of_container = &container.config.process;
+    let of_container = &container.config().process;
     let mut environment = of_container.environment.clone();
     environment.extend(requested.env.clone().unwrap_or_default());
     let or = |own: &String, default: &String| {
@@ -246,7 +246,7 @@ fn last_of_each(environment: Vec<String>) -> Vec<String> {
 }
 
 fn check_running(container: &Container) -> Result<()> {
-    let id = &container.config.id;
+    let id = &container.id;
     match container.state().status {
         Status::Running => Ok(()),
         Status::Paused => Err(conflict(format!(
@@ -372,12 +372,12 @@ async fn prepare(
 }
 
 fn write_process(container: &Container, exec: &Exec, path: &Path) -> Result<()> {
-    let mut security = container.config.security.clone();
+    let mut security = container.config().security.clone();
     security.privileged |= exec.privileged;
     let profile = create::security_profile(&security)?;
     let process = exec_process(
         &exec.process,
-        &container.config.resources,
+        &container.config().resources,
         &exec.user,
         &profile,
     )

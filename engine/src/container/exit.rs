@@ -155,10 +155,10 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: &ExitRecor
     }
     engine.steps.reached("exit.follow_up");
     health::end(container);
-    engine.execs.container_ended(&container.config.id);
+    engine.execs.container_ended(&container.id);
     match restart {
         Some(delay) => schedule_restart(engine, container, delay),
-        None if container.config.auto_remove => remove::remove_after_exit(engine, container)?,
+        None if container.config().auto_remove => remove::remove_after_exit(engine, container)?,
         None => {}
     }
     Ok(())
@@ -177,7 +177,7 @@ fn restart_delay(container: &Container, state: &ContainerState) -> Option<Durati
         restarts: state.restarts,
         lasted,
     };
-    match container.config.restart.decide(exit) {
+    match container.config().restart.decide(exit) {
         RestartDecision::Stay => None,
         RestartDecision::RestartAfter(delay) => Some(delay),
     }
@@ -195,7 +195,7 @@ pub fn schedule_restart(engine: &Arc<Engine>, container: &Arc<Container>, delay:
         }
         engine.steps.reached("restart.start");
         if let Err(error) = start::start_locked(&engine, &container).await {
-            tracing::warn!(container = %container.config.id, %error, "cannot restart the container");
+            tracing::warn!(container = %container.id, %error, "cannot restart the container");
             restart_failed(&engine, &container);
         }
     });
@@ -214,7 +214,7 @@ fn restart_failed(engine: &Arc<Engine>, container: &Arc<Container>) {
     match container.apply(ContainerEvent::RestartScheduled) {
         Ok(_) => schedule_restart(engine, container, delay),
         Err(error) => {
-            tracing::error!(container = %container.config.id, %error, "cannot follow up a failed restart");
+            tracing::error!(container = %container.id, %error, "cannot follow up a failed restart");
         }
     }
 }

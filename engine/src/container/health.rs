@@ -41,7 +41,7 @@ pub struct ProbeResult {
 
 /// Begins to probe a container that has just started or been adopted.
 pub fn begin(engine: &Arc<Engine>, container: &Arc<Container>) {
-    let Some(config) = container.config.health.clone() else {
+    let Some(config) = container.config().health.clone() else {
         return;
     };
     let state = HealthState::starting();
@@ -185,6 +185,6 @@ fn record(
         .bus
         .publish(CONTAINER_HEALTH, container.run().to_string(), &fact)
     {
-        tracing::error!(container = %container.config.id, %error, "cannot record the container's health");
+        tracing::error!(container = %container.id, %error, "cannot record the container's health");
     }
 }

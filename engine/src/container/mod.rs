@@ -18,15 +18,17 @@ pub mod registry;
 pub mod remove;
 pub mod shim;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod store;
+pub mod update;
 pub mod user;
 pub mod wait;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base::RunId;
+use base::{ContainerId, RunId};
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_api::host_config::HostConfig;
 use engine_api::network::NetworkingConfig;
@@ -49,8 +51,8 @@ pub struct Requested {
 /// A container, shared by everything that deals with it.
 #[derive(Debug)]
 pub struct Container {
-    pub config: ContainerConfig,
-    pub requested: Requested,
+    pub id: ContainerId,
+    definition: Mutex<Definition>,
     directory: PathBuf,
     name: Mutex<String>,
     snapshot: watch::Sender<Snapshot>,
@@ -60,6 +62,13 @@ pub struct Container {
     pub operation: tokio::sync::Mutex<()>,
     pub(crate) health: Mutex<health::HealthReport>,
     pub(crate) waiting: attach::Waiting,
+}
+
+/// What a container is, as a whole that is replaced when a part of it is updated.
+#[derive(Debug, Clone)]
+struct Definition {
+    config: Arc<ContainerConfig>,
+    requested: Arc<Requested>,
 }
 
 /// What waiters see.
@@ -80,8 +89,11 @@ impl Container {
             removed: false,
         };
         Self {
-            config: stored.config,
-            requested: stored.requested,
+            id: stored.config.id.clone(),
+            definition: Mutex::new(Definition {
+                config: Arc::new(stored.config),
+                requested: Arc::new(stored.requested),
+            }),
             directory,
             name: Mutex::new(stored.name),
             snapshot: watch::Sender::new(snapshot),
@@ -90,6 +102,34 @@ impl Container {
             health: Mutex::default(),
             waiting: attach::Waiting::default(),
         }
+    }
+
+    /// Returns what every start is planned from.
+    pub fn config(&self) -> Arc<ContainerConfig> {
+        lock(&self.definition).config.clone()
+    }
+
+    /// Returns the request it was made by, with the updates since.
+    pub fn requested(&self) -> Arc<Requested> {
+        lock(&self.definition).requested.clone()
+    }
+
+    /// Replaces what the container is, durably; the caller holds `operation`.
+    ///
+    /// # Errors
+    /// When it cannot be written; nothing changes then.
+    pub fn redefine(&self, config: ContainerConfig, requested: Requested) -> Result<()> {
+        let stored = store::StoredContainer {
+            name: self.name(),
+            config,
+            requested,
+        };
+        store::write_config(&self.directory, &stored).or_internal()?;
+        *lock(&self.definition) = Definition {
+            config: Arc::new(stored.config),
+            requested: Arc::new(stored.requested),
+        };
+        Ok(())
     }
 
     /// Returns the container's directory.
@@ -109,7 +149,7 @@ impl Container {
 
     /// Returns the latest run.
     pub fn run(&self) -> RunId {
-        RunId::new(self.config.id.clone(), self.snapshot.borrow().state.run)
+        RunId::new(self.id.clone(), self.snapshot.borrow().state.run)
     }
 
     /// Returns a receiver that is told every change.
@@ -169,8 +209,8 @@ impl Container {
     pub(crate) fn stored(&self) -> store::StoredContainer {
         store::StoredContainer {
             name: self.name(),
-            config: self.config.clone(),
-            requested: self.requested.clone(),
+            config: ContainerConfig::clone(&self.config()),
+            requested: Requested::clone(&self.requested()),
         }
     }
 }

@@ -40,7 +40,7 @@ impl NameClaim<'_> {
         self.kept = true;
         lock(&self.registry.tables)
             .by_id
-            .insert(container.config.id.clone(), container);
+            .insert(container.id.clone(), container);
     }
 
     /// Keeps the name for a container that is registered already.
@@ -84,7 +84,7 @@ impl Registry {
     /// # Errors
     /// Conflict if its name is taken.
     pub fn add(&self, container: Arc<Container>) -> Result<()> {
-        let claim = self.claim(&container.name(), &container.config.id)?;
+        let claim = self.claim(&container.name(), &container.id)?;
         claim.keep(container);
         Ok(())
     }
@@ -92,7 +92,7 @@ impl Registry {
     /// Frees a container's name and forgets the container.
     pub fn remove(&self, container: &Container) {
         let mut tables = lock(&self.tables);
-        tables.by_id.remove(&container.config.id);
+        tables.by_id.remove(&container.id);
         tables.by_name.remove(&container.name());
     }
 
@@ -104,7 +104,7 @@ impl Registry {
     /// Returns every container, the newest first.
     pub fn all(&self) -> Vec<Arc<Container>> {
         let mut all: Vec<_> = lock(&self.tables).by_id.values().cloned().collect();
-        all.sort_by_key(|container| std::cmp::Reverse(container.config.created));
+        all.sort_by_key(|container| std::cmp::Reverse(container.config().created));
         all
     }
 
@@ -134,7 +134,7 @@ impl Registry {
         let mut matching = tables
             .by_id
             .values()
-            .filter(|c| is_prefix && c.config.id.as_str().starts_with(text));
+            .filter(|c| is_prefix && c.id.as_str().starts_with(text));
         match (matching.next(), matching.next()) {
             (Some(container), None) => Ok(container.clone()),
             (None, _) => Err(not_found(format!("No such container: {text}"))),

@@ -92,7 +92,7 @@ fn free(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     engine.steps.reached("remove.tell");
     engine.bus.publish(
         CONTAINER_REMOVED,
-        container.config.id.to_string(),
+        container.id.to_string(),
         &named(container),
     )?;
     container.mark_removed();
@@ -103,8 +103,8 @@ fn free(engine: &Engine, container: &Arc<Container>) -> Result<()> {
 pub fn named(container: &Container) -> ContainerNamed {
     ContainerNamed {
         name: container.name(),
-        image: container.config.image.clone(),
-        labels: container.config.labels.clone(),
+        image: container.config().image.clone(),
+        labels: container.config().labels.clone(),
     }
 }
 
@@ -116,7 +116,7 @@ pub fn finish(engine: &Arc<Engine>, container: &Arc<Container>, volumes: Anonymo
         // After a restart two may come to it.
         let _operation = container.operation.lock().await;
         if let Err(error) = remove_files(&engine, &container, volumes).await {
-            tracing::error!(container = %container.config.id, %error, "cannot remove the container's files");
+            tracing::error!(container = %container.id, %error, "cannot remove the container's files");
         }
     });
 }
@@ -129,15 +129,15 @@ async fn remove_files(
     let mut watch = container.watch();
     let cleaned = watch.wait_for(|snapshot| snapshot.state.cleaned);
     if tokio::time::timeout(CLEANED_LIMIT, cleaned).await.is_err() {
-        tracing::warn!(container = %container.config.id, "removing files although the last run is not cleaned up");
+        tracing::warn!(container = %container.id, "removing files although the last run is not cleaned up");
     }
     engine.steps.reached("remove.files");
     let body = RemoveFiles {
-        container: container.config.id.clone(),
+        container: container.id.clone(),
     };
     engine
         .bus
-        .call(container.config.id.as_str(), &body, FILES_LIMIT)
+        .call(container.id.as_str(), &body, FILES_LIMIT)
         .await?;
     if volumes == AnonymousVolumes::Remove {
         remove_anonymous_volumes(engine, container).await?;
@@ -150,7 +150,7 @@ async fn remove_files(
 }
 
 async fn remove_anonymous_volumes(engine: &Engine, container: &Container) -> Result<()> {
-    for mount in &container.config.mounts {
+    for mount in &container.config().mounts {
         if let MountSource::Volume {
             name,
             anonymous: true,

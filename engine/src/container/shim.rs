@@ -81,7 +81,7 @@ fn watch_child(engine: &Arc<Engine>, run: &RunId, mut child: Child) {
 }
 
 fn shim_config(engine: &Engine, container: &Container, run: &RunId) -> Result<ShimConfig> {
-    let config = &container.config;
+    let config = &container.config();
     let log = match config.log {
         LogDriver::None => None,
         LogDriver::Local {

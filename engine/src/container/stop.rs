@@ -70,7 +70,7 @@ pub(super) async fn stop_locked(
     engine.steps.reached("stop.state");
     container.apply(ContainerEvent::StopRequested)?;
     resume_if_paused(engine, container).await?;
-    let config = &container.config;
+    let config = &container.config();
     let signal = request.signal.unwrap_or(config.stop_signal);
     let seconds = request
         .timeout_seconds
@@ -147,12 +147,12 @@ async fn send(engine: &Engine, container: &Container, signal: Signal) -> Result<
 pub async fn kill(engine: &Arc<Engine>, container: &Arc<Container>, signal: Signal) -> Result<()> {
     let status = container.state().status;
     if !matches!(status, Status::Running | Status::Paused) {
-        let id = &container.config.id;
+        let id = &container.id;
         return Err(conflict(format!(
             "cannot kill container: {id}: container {id} is not running"
         )));
     }
-    if signal == Signal::KILL || signal == container.config.stop_signal {
+    if signal == Signal::KILL || signal == container.config().stop_signal {
         container.apply(ContainerEvent::StopRequested)?;
     }
     if signal == Signal::KILL {
@@ -162,7 +162,7 @@ pub async fn kill(engine: &Arc<Engine>, container: &Arc<Container>, signal: Sign
     if signal == Signal::KILL && !wait_exit(container, Some(KILL_LIMIT)).await {
         return Err(internal(format!(
             "container {} does not end although it was killed",
-            container.config.id
+            container.id
         )));
     }
     Ok(())
@@ -178,7 +178,7 @@ pub async fn restart(
     request: StopRequest,
 ) -> Result<()> {
     let _operation = container.operation.lock().await;
-    if container.config.auto_remove {
+    if container.config().auto_remove {
         // Its end removes it, and its writes are not kept for another run.
         return Err(unsupported(
             "a container that is removed when it exits cannot be restarted",
@@ -201,7 +201,7 @@ pub async fn restart(
 /// Conflict when it does not run or is frozen already.
 pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
     let _operation = container.operation.lock().await;
-    let id = &container.config.id;
+    let id = &container.id;
     match container.state().status {
         Status::Running => {}
         Status::Paused => return Err(conflict(format!("container {id} is already paused"))),
@@ -228,7 +228,7 @@ pub async fn unpause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     if container.state().status != Status::Paused {
         return Err(conflict(format!(
             "container {} is not paused",
-            container.config.id
+            container.id
         )));
     }
     engine.steps.reached("unpause.thaw");

@@ -243,7 +243,7 @@ fn register(engine: &Engine, container: Arc<Container>) {
     if container.state().status == engine_model::Status::Removing {
         engine.leaving.keep(&container);
     } else if let Err(error) = engine.containers.add(container.clone()) {
-        tracing::error!(id = %container.config.id, %error, "cannot register a container");
+        tracing::error!(id = %container.id, %error, "cannot register a container");
     }
 }
 

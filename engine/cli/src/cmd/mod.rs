@@ -31,10 +31,12 @@ mod rmi;
 mod run;
 mod save;
 mod start;
+mod stats;
 mod stop;
 mod tag;
 mod top;
 mod unpause;
+mod update;
 mod version;
 mod volume;
 mod wait;
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Pause(pause::Pause),
     /// Unpause all processes of containers
     Unpause(unpause::Unpause),
+    /// Change limits and restart policy of containers
+    Update(update::Update),
     /// Wait until containers stop, then print their exit codes
     Wait(wait::Wait),
     /// Rename a container
@@ -85,6 +89,8 @@ pub(crate) enum Command {
     Port(port::Port),
     /// Show the processes of a container
     Top(top::Top),
+    /// Show what containers use
+    Stats(stats::Stats),
     /// Download an image from a registry
     Pull(pull::Pull),
     /// List images
@@ -152,6 +158,7 @@ impl Command {
             Self::Rm(command) => command.run(context).await,
             Self::Pause(command) => command.run(context).await,
             Self::Unpause(command) => command.run(context).await,
+            Self::Update(command) => command.run(context).await,
             Self::Wait(command) => command.run(context).await,
             Self::Rename(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
@@ -159,6 +166,7 @@ impl Command {
             Self::Inspect(command) => command.run(context).await,
             Self::Port(command) => command.run(context).await,
             Self::Top(command) => command.run(context).await,
+            Self::Stats(command) => command.run(context).await,
             Self::History(command) => command.run(context).await,
             Self::Container(command) => command.run(context).await,
             Self::Image(command) => command.run(context).await,

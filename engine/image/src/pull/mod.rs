@@ -24,7 +24,7 @@ use crate::manifest::{
 };
 use crate::platform::{Platform, choose};
 use crate::reference::Reference;
-use crate::registry::{RegistryAccess, RegistryError, Repository};
+use crate::registry::{Mirror, RegistryAccess, RegistryError, Repository};
 use crate::store::{Image, ImageStore, NewImage, StoreError, diff_ids, parse_config, platform};
 
 /// What to pull.
@@ -260,8 +260,7 @@ impl ImageStore {
         reference: &Reference,
         progress: Arc<dyn Progress>,
     ) -> Result<PullOutcome, PullError> {
-        let repository = Repository::connect(reference, &request.access).await?;
-        let chosen = choose_manifest(&repository, reference, request.platform.as_ref()).await?;
+        let (repository, chosen) = find(request, reference).await?;
         let digest = chosen.top;
         progress.report(&PullEvent::Resolved { digest });
         let names = names(reference, digest);
@@ -390,6 +389,35 @@ fn check_platform(wanted: Option<&Platform>, found: &Platform) -> Result<(), Pul
         }),
         _ => Ok(()),
     }
+}
+
+/// Finds the image at a mirror or, where none has it or answers, at its registry.
+async fn find(
+    request: &PullRequest,
+    reference: &Reference,
+) -> Result<(Repository, Chosen), PullError> {
+    for mirror in &request.access.mirrors {
+        match find_at_mirror(request, reference, mirror).await {
+            Ok(found) => return Ok(found),
+            Err(error) => {
+                let error = base::failure::chain(&error);
+                tracing::info!(error, %mirror, %reference, "a mirror cannot be used");
+            }
+        }
+    }
+    let repository = Repository::connect(reference, &request.access).await?;
+    let chosen = choose_manifest(&repository, reference, request.platform.as_ref()).await?;
+    Ok((repository, chosen))
+}
+
+async fn find_at_mirror(
+    request: &PullRequest,
+    reference: &Reference,
+    mirror: &Mirror,
+) -> Result<(Repository, Chosen), PullError> {
+    let repository = Repository::connect_mirror(reference, mirror, &request.access).await?;
+    let chosen = choose_manifest(&repository, reference, request.platform.as_ref()).await?;
+    Ok((repository, chosen))
 }
 
 async fn choose_manifest(

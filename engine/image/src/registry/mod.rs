@@ -5,6 +5,7 @@
 
 mod auth;
 mod challenge;
+mod mirror;
 mod origin;
 mod tls;
 mod transport;
@@ -17,6 +18,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE};
 use serde::Deserialize;
 
 pub use auth::Credential;
+pub use mirror::Mirror;
 pub use tls::TlsError;
 pub use transport::Trust;
 
@@ -139,6 +141,8 @@ pub struct RegistryAccess {
     pub trust: Trust,
     /// A directory of `<host[:port]>/*.crt` with further authorities.
     pub certificates: Option<std::path::PathBuf>,
+    /// Asked before the registry, in this order.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// Bytes of a blob from some offset on.
@@ -171,14 +175,39 @@ impl Repository {
             }
             other => other.map(|()| secure),
         };
-        Ok(Self {
-            origin: found?,
+        Ok(Self::at(
+            found?,
+            reference,
+            access.credential.clone(),
+            transport,
+        ))
+    }
+
+    /// Finds out whether a mirror answers; it gets no credential.
+    pub(crate) async fn connect_mirror(
+        reference: &Reference,
+        mirror: &Mirror,
+        access: &RegistryAccess,
+    ) -> Result<Self, RegistryError> {
+        let transport = Transport::new(Trust::Verified, access.certificates.clone());
+        ping(&transport, &mirror.0).await?;
+        Ok(Self::at(mirror.0.clone(), reference, None, transport))
+    }
+
+    fn at(
+        origin: Origin,
+        reference: &Reference,
+        credential: Option<Credential>,
+        transport: Transport,
+    ) -> Self {
+        Self {
+            origin,
             path: reference.path().to_owned(),
-            credential: access.credential.clone(),
+            credential,
             transport,
             authorization: Mutex::new(None),
             login: tokio::sync::Mutex::new(()),
-        })
+        }
     }
 
     /// Returns the bytes of the manifest with this tag or digest.

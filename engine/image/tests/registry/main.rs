@@ -10,4 +10,5 @@
 mod archive;
 mod common;
 mod docker;
+mod mirrors;
 mod pull;

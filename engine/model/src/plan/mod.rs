@@ -2,10 +2,12 @@
 //! specification and small files out. Pure; the engine writes the results.
 
 mod files;
+mod limits;
 mod mounts;
 mod spec;
 
 pub use files::{hosts_file, resolv_conf};
+pub use limits::changed_limits;
 pub use mounts::ResolvedMount;
 pub use spec::{ResolvedUser, SpecError, StartFacts, exec_process, plan_spec};
 

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder,
-    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder,
-    PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capabilities, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
+use super::limits::resources;
 use super::mounts::{INIT_PATH, ResolvedMount, plan_mounts};
 use crate::container::{ContainerConfig, NamespaceMode, NetworkMode, ProcessConfig};
 use crate::resources::Resources;
@@ -60,7 +60,10 @@ pub enum SpecError {
     },
 }
 
-fn build<T>(part: &'static str, result: Result<T, oci_spec::OciSpecError>) -> Result<T, SpecError> {
+pub(super) fn build<T>(
+    part: &'static str,
+    result: Result<T, oci_spec::OciSpecError>,
+) -> Result<T, SpecError> {
     result.map_err(|source| SpecError::Build { part, source })
 }
 
@@ -232,7 +235,7 @@ fn linux(config: &ContainerConfig, facts: &StartFacts) -> Result<Linux, SpecErro
     let sysctls: HashMap<String, String> = config.sysctls.clone().into_iter().collect();
     let linux = LinuxBuilder::default()
         .namespaces(namespaces(config, facts)?)
-        .resources(resources(&config.resources, security)?)
+        .resources(resources(&config.resources, security.device_rules.clone())?)
         .cgroups_path(&facts.cgroup)
         .devices(security.devices.clone())
         .masked_paths(security.masked_paths.clone())
@@ -274,42 +277,4 @@ fn namespaces(
         build("namespace", builder.build())
     };
     wanted.into_iter().map(namespace).collect()
-}
-
-fn resources(limits: &Resources, security: &SecurityProfile) -> Result<LinuxResources, SpecError> {
-    let mut all = build(
-        "resources",
-        LinuxResourcesBuilder::default()
-            .devices(security.device_rules.clone())
-            .build(),
-    )?;
-    if limits.memory_bytes.is_some()
-        || limits.memory_swap_bytes.is_some()
-        || limits.memory_reservation_bytes.is_some()
-    {
-        let mut memory = build("memory limits", LinuxMemoryBuilder::default().build())?;
-        memory.set_limit(limits.memory_bytes);
-        memory.set_swap(limits.memory_swap_bytes);
-        memory.set_reservation(limits.memory_reservation_bytes);
-        memory.set_disable_oom_killer(limits.oom_kill_disable.then_some(true));
-        all.set_memory(Some(memory));
-    }
-    let (quota, period) = limits.cpu_bandwidth();
-    let any_cpu = quota.is_some() || period.is_some() || limits.cpu_shares.is_some();
-    if any_cpu || limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some() {
-        let mut cpu = build("CPU limits", LinuxCpuBuilder::default().build())?;
-        cpu.set_quota(quota);
-        cpu.set_period(period);
-        cpu.set_shares(limits.cpu_shares);
-        cpu.set_cpus(limits.cpuset_cpus.clone());
-        cpu.set_mems(limits.cpuset_mems.clone());
-        all.set_cpu(Some(cpu));
-    }
-    if let Some(pids) = limits.pids {
-        all.set_pids(Some(build(
-            "pids limit",
-            LinuxPidsBuilder::default().limit(pids).build(),
-        )?));
-    }
-    Ok(all)
 }

@@ -47,6 +47,11 @@ pub enum ControlRequest {
     Pause,
     /// Thaws it (`resume`).
     Resume,
+    /// Changes limits (`update --resources`).
+    Update {
+        /// OCI `LinuxResources` JSON below `<run>`; the engine removes it.
+        resources: PathBuf,
+    },
     /// What lives: answered by `Status`.
     Status,
     /// Ends a shim whose container never started or is cleaned up.

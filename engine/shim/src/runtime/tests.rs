@@ -41,6 +41,9 @@ fn command_lines() {
     let exec = RuntimeCommand::Exec {
         process: "/x".into(),
     };
+    let update = RuntimeCommand::Update {
+        resources: "/y".into(),
+    };
     let signal = |target| RuntimeCommand::Signal { signal: 9, target };
     let cases = [
         (
@@ -59,6 +62,7 @@ fn command_lines() {
         (line(signal(Target::All), None), "kill --all ID.3 9"),
         (line(RuntimeCommand::Pause, None), "pause ID.3"),
         (line(RuntimeCommand::Resume, None), "resume ID.3"),
+        (line(update, None), "update --resources /y ID.3"),
         (line(RuntimeCommand::Delete, None), "delete --force ID.3"),
     ];
     for (line, expected) in cases {

@@ -77,6 +77,7 @@ impl Supervisor {
             RuntimeCommand::Resume if result.is_ok() => self.paused = false,
             RuntimeCommand::Pause
             | RuntimeCommand::Resume
+            | RuntimeCommand::Update { .. }
             | RuntimeCommand::Signal { .. }
             | RuntimeCommand::Exec { .. } => {}
         }

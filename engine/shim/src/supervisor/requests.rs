@@ -52,6 +52,9 @@ impl Supervisor {
                 columns,
             } => self.resize(exec.as_deref(), window(rows, columns)),
             ControlRequest::Pause => self.queue(reply, RuntimeCommand::Pause),
+            ControlRequest::Update { resources } => {
+                self.queue(reply, RuntimeCommand::Update { resources })
+            }
             ControlRequest::Resume => self.queue(reply, RuntimeCommand::Resume),
             ControlRequest::Status => Ok(Some(self.status())),
             ControlRequest::Shutdown => self.shut_down(),

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use engine_api::container::{ContainerCreateBody, TopResponse, WaitResponse};
+use engine_api::container::{
+    ContainerCreateBody, ContainerUpdateResponse, TopResponse, WaitResponse,
+};
+use engine_api::host_config::HostConfig;
 use engine_api::prune::ContainersPruneResponse;
 use engine_model::Status;
 use engine_model::signal::Signal;
@@ -78,7 +81,7 @@ pub(in crate::api) async fn top(
     if !matches!(container.state().status, Status::Running | Status::Paused) {
         return Err(conflict(format!(
             "container {} is not running",
-            container.config.id
+            container.id
         )));
     }
     if let Some(arguments) = request
@@ -190,6 +193,22 @@ pub(in crate::api) async fn unpause(engine: &Arc<Engine>, id: &str) -> Result<Re
     response::empty(StatusCode::NO_CONTENT)
 }
 
+/// `POST /containers/{id}/update`.
+pub(in crate::api) async fn update(
+    engine: &Arc<Engine>,
+    mut request: Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    let container = engine.containers.find(id)?;
+    let wanted: HostConfig = request.json().await?;
+    let engine = engine.clone();
+    crate::uninterrupted(
+        async move { container::update::update(&engine, &container, wanted).await },
+    )
+    .await?;
+    response::json(StatusCode::OK, &ContainerUpdateResponse::default())
+}
+
 /// `POST /containers/{id}/rename`.
 pub(in crate::api) async fn rename(
     engine: &Arc<Engine>,
@@ -226,7 +245,7 @@ fn rename_now(engine: &Engine, container: &Container, name: &str) -> Result<()> 
             "Renaming a container with the same name as its current name",
         ));
     }
-    let claim = engine.containers.claim(name, &container.config.id)?;
+    let claim = engine.containers.claim(name, &container.id)?;
     let mut stored = container.stored();
     stored.name = name.to_owned();
     engine.steps.reached("rename.record");
@@ -241,7 +260,7 @@ fn rename_now(engine: &Engine, container: &Container, name: &str) -> Result<()> 
     };
     engine
         .bus
-        .publish(CONTAINER_RENAMED, container.config.id.to_string(), &fact)
+        .publish(CONTAINER_RENAMED, container.id.to_string(), &fact)
         .map(drop)
 }
 
@@ -256,7 +275,7 @@ pub(in crate::api) async fn resize(
     if container.state().status != Status::Running {
         return Err(conflict(format!(
             "container {} is not running",
-            container.config.id
+            container.id
         )));
     }
     shim::call(
@@ -325,7 +344,7 @@ pub(in crate::api) async fn attach(
         stdout: request.flag("stdout"),
         stderr: request.flag("stderr"),
     };
-    let framing = if container.config.process.terminal {
+    let framing = if container.config().process.terminal {
         Framing::Raw
     } else {
         Framing::Multiplexed
@@ -333,7 +352,7 @@ pub(in crate::api) async fn attach(
     let attachment = container::attach::attach(engine, &container, streams).await?;
     engine.bus.publish(
         CONTAINER_ATTACHED,
-        container.config.id.to_string(),
+        container.id.to_string(),
         &serde_json::json!({}),
     )?;
     stream::hijack(request, attachment, framing, std::future::ready(()))
@@ -381,13 +400,13 @@ pub(in crate::api) async fn prune(
                 container.state().status,
                 Status::Created | Status::Exited | Status::Dead
             );
-            let labels = &container.config.labels;
+            let labels = &container.config().labels;
             let is_chosen = filters.allows_labels("label", labels)
                 && (!filters.has("label!") || !filters.allows_labels("label!", labels));
             if is_over && !container.state().starting && is_chosen {
                 container::remove::remove(&engine, &container, Force::No, AnonymousVolumes::Keep)
                     .await?;
-                deleted.push(container.config.id.to_string());
+                deleted.push(container.id.to_string());
             }
         }
         Ok(ContainersPruneResponse {

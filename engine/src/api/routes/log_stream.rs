@@ -32,7 +32,7 @@ struct Options {
 
 /// Answers with the log, following it while the container runs if asked.
 pub(super) fn logs(request: &Request, container: Arc<Container>) -> Result<Response<Body>> {
-    if container.config.log == LogDriver::None {
+    if container.config().log == LogDriver::None {
         return Err(unsupported(
             "configured logging driver does not support reading",
         ));
@@ -45,7 +45,7 @@ pub(super) fn logs(request: &Request, container: Arc<Container>) -> Result<Respo
     let (feed, answer) = response::stream(content_type)?;
     tokio::task::spawn_blocking(move || {
         if let Err(error) = send(&container, &options, &feed) {
-            tracing::warn!(container = %container.config.id, %error, "cannot read the container's log");
+            tracing::warn!(container = %container.id, %error, "cannot read the container's log");
         }
     });
     Ok(answer)
@@ -62,7 +62,7 @@ fn options(request: &Request, container: &Container) -> Result<Options> {
             since: time(request, "since")?,
             tail: tail(request)?,
         },
-        framed: !container.config.process.terminal,
+        framed: !container.config().process.terminal,
     };
     if !options.stdout && !options.stderr {
         return Err(invalid(

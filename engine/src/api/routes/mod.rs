@@ -8,5 +8,6 @@ pub(super) mod exec;
 pub(super) mod images;
 mod log_stream;
 pub(super) mod networks;
+pub(super) mod stats;
 pub(super) mod system;
 pub(super) mod volumes;

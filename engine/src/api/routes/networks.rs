@@ -53,7 +53,8 @@ fn is_predefined(network: &NetworkConfig) -> bool {
 
 /// Names and ids of networks that a container uses or would when started.
 fn used_networks(engine: &Engine) -> std::collections::HashSet<String> {
-    let endpoints = |container: Arc<crate::container::Container>| match &container.config.network {
+    let endpoints = |container: Arc<crate::container::Container>| match &container.config().network
+    {
         NetworkMode::Networks(endpoints) => endpoints
             .iter()
             .map(|endpoint| endpoint.network.clone())

@@ -46,7 +46,7 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
 fn users(engine: &Engine, name: &VolumeName) -> Vec<String> {
     let uses = |container: &Arc<crate::container::Container>| {
         container
-            .config
+            .config()
             .mounts
             .iter()
             .any(|mount| match &mount.source {
@@ -59,7 +59,7 @@ fn users(engine: &Engine, name: &VolumeName) -> Vec<String> {
         .all()
         .iter()
         .filter(|c| uses(c))
-        .map(|c| c.config.id.to_string())
+        .map(|c| c.id.to_string())
         .collect()
 }
 

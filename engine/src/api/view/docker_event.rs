@@ -80,6 +80,7 @@ impl Projection {
             event::CONTAINER_RESTARTED => "restart",
             event::CONTAINER_PAUSED => "pause",
             event::CONTAINER_RESUMED => "unpause",
+            event::CONTAINER_UPDATED => "update",
             event::CONTAINER_ATTACHED => "attach",
             event::CONTAINER_RENAMED => {
                 let renamed: Renamed = record.payload()?;

@@ -22,7 +22,7 @@ pub(in crate::api) fn container(
     engine: &Engine,
     container: &Container,
 ) -> Result<ContainerInspect> {
-    let config = &container.config;
+    let config = &container.config();
     let lease = network::lease(engine, container)?;
     let state = container.state();
     let file = |name: &str| container.directory().join(name).display().to_string();
@@ -57,13 +57,13 @@ pub(in crate::api) fn container(
         driver: "overlay2".into(),
         platform: "linux".into(),
         exec_ids: Some(execs).filter(|execs| !execs.is_empty()),
-        host_config: container.requested.host_config.clone(),
+        host_config: container.requested().host_config.clone(),
         graph_driver: GraphDriver {
             name: "overlay2".into(),
             ..GraphDriver::default()
         },
         mounts: mounts(engine, container),
-        config: container.requested.config.clone(),
+        config: container.requested().config.clone(),
         network_settings: network::settings(engine, container, lease.as_ref()),
         ..ContainerInspect::default()
     })
@@ -92,7 +92,7 @@ fn wire_state(container: &Container) -> WireState {
 }
 
 fn health(container: &Container) -> Option<Health> {
-    container.config.health.as_ref()?;
+    container.config().health.as_ref()?;
     let report = lock(&container.health);
     let results = report.results.iter().map(|result| HealthResult {
         start: result.start.to_string(),
@@ -143,5 +143,5 @@ pub(super) fn mounts(engine: &Engine, container: &Container) -> Vec<MountPoint> 
         }
         point
     };
-    container.config.mounts.iter().map(point).collect()
+    container.config().mounts.iter().map(point).collect()
 }

@@ -94,7 +94,7 @@ impl Bounds {
             filters
                 .values(key)
                 .next()
-                .map(|text| Ok(engine.containers.find(text)?.config.created))
+                .map(|text| Ok(engine.containers.find(text)?.config().created))
                 .transpose()
         };
         let images = filters.has("ancestor").then(|| {
@@ -112,18 +112,18 @@ impl Bounds {
     }
 
     fn allow(&self, container: &Arc<Container>) -> bool {
-        let created = container.config.created;
+        let created = container.config().created;
         self.before.is_none_or(|before| created < before)
             && self.since.is_none_or(|since| created > since)
             && self
                 .images
                 .as_ref()
-                .is_none_or(|images| images.contains(&container.config.image_id))
+                .is_none_or(|images| images.contains(&container.config().image_id))
     }
 }
 
 fn allows(filters: &Filters, container: &Container, state: &ContainerState) -> bool {
-    let config = &container.config;
+    let config = &container.config();
     let name = container.name();
     let networks = endpoints(container, None);
     let health = container.watch().borrow().health;
@@ -145,12 +145,17 @@ fn allows(filters: &Filters, container: &Container, state: &ContainerState) -> b
             config.ports.iter().any(is)
         })
         && filters.allows("expose", |port| {
-            container.requested.config.exposed_ports.keys().any(|key| {
-                let (number, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
-                number
-                    .parse()
-                    .is_ok_and(|number| port_matches(port, number, protocol))
-            })
+            container
+                .requested()
+                .config
+                .exposed_ports
+                .keys()
+                .any(|key| {
+                    let (number, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
+                    number
+                        .parse()
+                        .is_ok_and(|number| port_matches(port, number, protocol))
+                })
         })
         && filters.allows_labels("label", &config.labels)
 }
@@ -160,7 +165,7 @@ fn health_word(health: Option<HealthState>) -> &'static str {
 }
 
 fn uses_volume(container: &Container, wanted: &str) -> bool {
-    container.config.mounts.iter().any(|mount| {
+    container.config().mounts.iter().any(|mount| {
         mount.destination == wanted
             || match &mount.source {
                 MountSource::Volume { name, .. } => name.as_str() == wanted,
@@ -185,7 +190,7 @@ fn summary(
     container: &Container,
     state: &ContainerState,
 ) -> Result<ContainerSummary> {
-    let config = &container.config;
+    let config = &container.config();
     let lease = lease(engine, container)?;
     let health = container.watch().borrow().health;
     Ok(ContainerSummary {
@@ -200,7 +205,7 @@ fn summary(
         state: state.status.as_str().into(),
         status: status::text(state, health, Timestamp::now()),
         host_config: SummaryHostConfig {
-            network_mode: container.requested.host_config.network_mode.clone(),
+            network_mode: container.requested().host_config.network_mode.clone(),
             ..SummaryHostConfig::default()
         },
         network_settings: SummaryNetworkSettings {
@@ -213,7 +218,7 @@ fn summary(
 
 /// The name the user gave, as long as it still means the same image.
 fn image_name(engine: &Engine, container: &Container) -> String {
-    let config = &container.config;
+    let config = &container.config();
     match engine.images.resolve(&config.image) {
         Ok(image) if image.id == config.image_id => config.image.clone(),
         _ => config.image_id.to_string(),
@@ -234,7 +239,7 @@ fn ports(container: &Container, attached: Option<&netd_api::Attached>) -> Vec<Po
             r#type: protocol(port.protocol).into(),
         })
         .collect();
-    for key in container.requested.config.exposed_ports.keys() {
+    for key in container.requested().config.exposed_ports.keys() {
         let (number, kind) = key.split_once('/').unwrap_or((key, "tcp"));
         let Ok(private_port) = number.parse() else {
             continue;

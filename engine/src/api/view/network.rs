@@ -115,7 +115,7 @@ pub(super) fn endpoints(
     lease: Option<&Lease>,
 ) -> BTreeMap<String, EndpointSettings> {
     let mut all = BTreeMap::new();
-    match &container.config.network {
+    match &container.config().network {
         NetworkMode::Networks(wanted) => {
             for endpoint in wanted {
                 let ipam = endpoint.ipv4.map(|address| EndpointIpamConfig {
@@ -169,9 +169,7 @@ pub(super) fn settings(
             .to_string()
     });
     NetworkSettings {
-        sandbox_id: lease
-            .map(|_| container.config.id.to_string())
-            .unwrap_or_default(),
+        sandbox_id: lease.map(|_| container.id.to_string()).unwrap_or_default(),
         sandbox_key: namespace.unwrap_or_default(),
         ports: ports(container, lease.map(|lease| &lease.attached)),
         endpoint_id: flat.endpoint_id,
@@ -190,7 +188,7 @@ fn ports(container: &Container, attached: Option<&Attached>) -> PortMap {
         return PortMap::new();
     };
     let mut all: PortMap = container
-        .requested
+        .requested()
         .config
         .exposed_ports
         .keys()

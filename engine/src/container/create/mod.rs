@@ -8,8 +8,8 @@ mod mounts;
 mod network;
 mod ports;
 mod process;
-mod refuse;
-mod resources;
+pub(super) mod refuse;
+pub(super) mod resources;
 mod security;
 
 use std::sync::Arc;
@@ -139,8 +139,8 @@ fn name_host(engine: &Engine, requested: &mut Requested, id: &ContainerId) -> Re
     let mode = requested.host_config.network_mode.as_str();
     if let Some(other) = mode.strip_prefix("container:") {
         let other = engine.containers.find(other)?;
-        config.hostname.clone_from(&other.config.hostname);
-        config.domainname.clone_from(&other.config.domainname);
+        config.hostname.clone_from(&other.config().hostname);
+        config.domainname.clone_from(&other.config().domainname);
     } else if config.hostname.is_empty() && mode == "host" {
         let name = rustix::system::uname()
             .nodename()
@@ -214,7 +214,7 @@ fn stop_timeout(seconds: Option<i64>) -> u32 {
     })
 }
 
-fn restart_policy(host: &engine_api::host_config::HostConfig) -> Result<RestartPolicy> {
+pub(super) fn restart_policy(host: &engine_api::host_config::HostConfig) -> Result<RestartPolicy> {
     let policy = &host.restart_policy;
     let retries = u32::try_from(policy.maximum_retry_count)
         .map_err(|_| invalid("invalid restart policy: maximum retry count cannot be negative"))?;
@@ -252,7 +252,7 @@ fn namespace(engine: &Engine, kind: &str, mode: &str) -> Result<NamespaceMode> {
         "host" => Ok(NamespaceMode::Host),
         other => match other.strip_prefix("container:") {
             Some(name) if kind == "pid" || kind == "ipc" => Ok(NamespaceMode::Container(
-                engine.containers.find(name)?.config.id.clone(),
+                engine.containers.find(name)?.id.clone(),
             )),
             _ => Err(invalid(format!("invalid {kind} mode: {mode}"))),
         },

@@ -24,7 +24,7 @@ pub(super) fn convert(engine: &Engine, requested: &Requested) -> Result<NetworkM
     }
     if let Some(name) = mode.strip_prefix("container:") {
         return Ok(NetworkMode::Container(
-            engine.containers.find(name)?.config.id.clone(),
+            engine.containers.find(name)?.id.clone(),
         ));
     }
     let mut endpoints = vec![endpoint(

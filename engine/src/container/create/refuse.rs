@@ -10,7 +10,14 @@ use crate::error::{Result, unsupported};
 /// # Errors
 /// Unsupported, naming the option.
 pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
-    let host = &body.host_config;
+    unsupported_host_options(&body.host_config)
+}
+
+/// The same of the host's half.
+///
+/// # Errors
+/// Unsupported, naming the option.
+pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Result<()> {
     let asked = options(host)
         .into_iter()
         .chain(limits(host))

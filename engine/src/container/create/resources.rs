@@ -16,7 +16,7 @@ const SMALLEST_NANO_CPUS: i64 = 10_000_000;
 ///
 /// # Errors
 /// Invalid for a combination Docker refuses too.
-pub(super) fn convert(host: &HostConfig) -> Result<Resources> {
+pub(in crate::container) fn convert(host: &HostConfig) -> Result<Resources> {
     check_memory(host)?;
     check_cpu(host)?;
     let some = |value: i64| Some(value).filter(|value| *value != 0);
@@ -54,7 +54,7 @@ pub(super) fn convert(host: &HostConfig) -> Result<Resources> {
 }
 
 /// With a memory limit and nothing said of swap, Docker allows as much again.
-fn swap(host: &HostConfig) -> Option<i64> {
+pub(in crate::container) fn swap(host: &HostConfig) -> Option<i64> {
     match (host.memory, host.memory_swap) {
         (0, _) => None,
         (memory, 0) => Some(memory.saturating_mul(2)),

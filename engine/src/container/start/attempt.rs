@@ -79,7 +79,7 @@ async fn begin(
 
 /// Asks netd for the namespace; `None` where the container has none of its own.
 async fn attach(engine: &Engine, container: &Container, run: &RunId) -> Result<Option<Attached>> {
-    let config = &container.config;
+    let config = &container.config();
     let endpoints = match &config.network {
         NetworkMode::Host | NetworkMode::Container(_) => return Ok(None),
         NetworkMode::None => Vec::new(),
@@ -102,7 +102,7 @@ async fn attach(engine: &Engine, container: &Container, run: &RunId) -> Result<O
 }
 
 async fn mount(engine: &Engine, container: &Container, run: &RunId) -> Result<RootfsMounted> {
-    let config = &container.config;
+    let config = &container.config();
     let body = MountRootfs {
         run: run.clone(),
         layers: config.layers.clone(),
@@ -174,7 +174,7 @@ pub(in crate::container) async fn undo(
         UnmountRootfs { run: run.clone() },
     );
     let has_network = !matches!(
-        container.config.network,
+        container.config().network,
         NetworkMode::Host | NetworkMode::Container(_)
     );
     engine.steps.reached("undo.shim");

@@ -63,10 +63,7 @@ pub async fn start_locked(
         Status::Created | Status::Exited | Status::Restarting => {}
     }
     wait_cleaned(container).await?;
-    let run = RunId::new(
-        container.config.id.clone(),
-        RunNumber(container.state().run.0 + 1),
-    );
+    let run = RunId::new(container.id.clone(), RunNumber(container.state().run.0 + 1));
     engine.steps.reached("start.begin");
     container.apply(ContainerEvent::Starting { run: run.run })?;
     match attempt::perform(engine, container, &run).await {
@@ -83,7 +80,7 @@ pub async fn start_locked(
         Err(failure) => {
             engine.steps.reached("start.failed");
             let failure = record_failure(engine, container, &run, failure);
-            if container.config.auto_remove {
+            if container.config().auto_remove {
                 super::remove::remove_after_exit(engine, container)?;
             }
             Err(failure)

@@ -45,27 +45,27 @@ pub(super) fn provide(
     container: &Container,
     attached: Option<&Attached>,
 ) -> Result<SmallFiles> {
-    if let NetworkMode::Container(_) = container.config.network {
+    if let NetworkMode::Container(_) = container.config().network {
         let owner = owner_of_network(engine, container)?;
         return Ok(SmallFiles::of(owner.directory()));
     }
     let files = SmallFiles::of(container.directory());
-    write(&container.config, &files, attached)?;
+    write(&container.config(), &files, attached)?;
     Ok(files)
 }
 
 /// Follows containers that share a network to the one whose it is.
 fn owner_of_network(engine: &Engine, container: &Container) -> Result<Arc<Container>> {
-    let mut network = container.config.network.clone();
+    let mut network = container.config().network.clone();
     for _ in 0..SHARING_LIMIT {
         let NetworkMode::Container(id) = network else {
             break;
         };
         let other = super::spec::live(engine, &id)?;
-        let NetworkMode::Container(_) = other.config.network else {
+        let NetworkMode::Container(_) = other.config().network else {
             return Ok(other);
         };
-        network = other.config.network.clone();
+        network = other.config().network.clone();
     }
     Err(conflict("too many containers share one network in a row"))
 }

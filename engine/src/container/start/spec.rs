@@ -27,7 +27,7 @@ pub(super) fn write_bundle(
     (attached, mounted): (Option<&Attached>, &RootfsMounted),
 ) -> Result<()> {
     let facts = gather(engine, container, run, (attached, mounted))?;
-    let spec = plan_spec(&container.config, &facts).or_invalid()?;
+    let spec = plan_spec(&container.config(), &facts).or_invalid()?;
     let bundle = container.directory().join("bundle");
     make_directories(&bundle, 0o700).or_internal()?;
     let content = serde_json::to_vec(&spec).or_internal()?;
@@ -40,7 +40,7 @@ fn gather(
     run: &RunId,
     (attached, mounted): (Option<&Attached>, &RootfsMounted),
 ) -> Result<StartFacts> {
-    let config = &container.config;
+    let config = &container.config();
     let user = user::resolve(
         &mounted.rootfs,
         &config.process.user,
@@ -66,7 +66,7 @@ fn gather(
 
 /// Returns the cgroup of a container, relative to each hierarchy.
 pub(crate) fn cgroup_of(instance: &Instance, container: &Container) -> String {
-    format!("{}/{}", instance.cgroup_parent(), container.config.id)
+    format!("{}/{}", instance.cgroup_parent(), container.id)
 }
 
 /// Matches volumed's two lists, each in the order of the request, to the mounts.
@@ -90,7 +90,7 @@ fn network_namespace(
     container: &Container,
     run: &RunId,
 ) -> Result<Option<PathBuf>> {
-    match &container.config.network {
+    match &container.config().network {
         NetworkMode::Host => Ok(None),
         NetworkMode::None | NetworkMode::Networks(_) => {
             Ok(Some(engine.instance.network_namespace(run)))

@@ -1,0 +1,111 @@
+//! Limits in the runtime's form.
+
+use oci_spec::runtime::{
+    LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxPids, LinuxPidsBuilder,
+    LinuxResources, LinuxResourcesBuilder,
+};
+
+use super::spec::{SpecError, build};
+use crate::resources::Resources;
+
+/// Returns the limits that a container that runs has to be given, `None` where there
+/// is none: those of `new` that `old` has otherwise, and what they depend on.
+///
+/// # Errors
+/// When one cannot be expressed.
+pub fn changed_limits(
+    old: &Resources,
+    new: &Resources,
+) -> Result<Option<LinuxResources>, SpecError> {
+    let without_pids = |limits: &Resources| Resources {
+        pids: None,
+        ..limits.clone()
+    };
+    let mut all = match without_pids(old) == without_pids(new) {
+        true => resources(&Resources::default(), Vec::new())?,
+        false => resources(&without_pids(new), Vec::new())?,
+    };
+    if old.pids != new.pids {
+        // Without one again, it is unlimited.
+        let limit = new.pids.unwrap_or(-1);
+        all.set_pids(Some(pids(limit)?));
+    }
+    Ok((old != new).then_some(all))
+}
+
+fn pids(limit: i64) -> Result<LinuxPids, SpecError> {
+    build(
+        "pids limit",
+        LinuxPidsBuilder::default().limit(limit).build(),
+    )
+}
+
+pub(super) fn resources(
+    limits: &Resources,
+    devices: Vec<LinuxDeviceCgroup>,
+) -> Result<LinuxResources, SpecError> {
+    let mut all = build(
+        "resources",
+        LinuxResourcesBuilder::default().devices(devices).build(),
+    )?;
+    if limits.memory_bytes.is_some()
+        || limits.memory_swap_bytes.is_some()
+        || limits.memory_reservation_bytes.is_some()
+    {
+        let mut memory = build("memory limits", LinuxMemoryBuilder::default().build())?;
+        memory.set_limit(limits.memory_bytes);
+        memory.set_swap(limits.memory_swap_bytes);
+        memory.set_reservation(limits.memory_reservation_bytes);
+        memory.set_disable_oom_killer(limits.oom_kill_disable.then_some(true));
+        all.set_memory(Some(memory));
+    }
+    let (quota, period) = limits.cpu_bandwidth();
+    let any_cpu = quota.is_some() || period.is_some() || limits.cpu_shares.is_some();
+    if any_cpu || limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some() {
+        let mut cpu = build("CPU limits", LinuxCpuBuilder::default().build())?;
+        cpu.set_quota(quota);
+        cpu.set_period(period);
+        cpu.set_shares(limits.cpu_shares);
+        cpu.set_cpus(limits.cpuset_cpus.clone());
+        cpu.set_mems(limits.cpuset_mems.clone());
+        all.set_cpu(Some(cpu));
+    }
+    if let Some(limit) = limits.pids {
+        all.set_pids(Some(pids(limit)?));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changes_is_said_with_what_it_depends_on() {
+        let old = Resources {
+            memory_bytes: Some(64 << 20),
+            memory_swap_bytes: Some(128 << 20),
+            pids: Some(9),
+            ..Resources::default()
+        };
+        assert_eq!(changed_limits(&old, &old).unwrap(), None);
+
+        let fewer = Resources {
+            pids: None,
+            ..old.clone()
+        };
+        let limits = changed_limits(&old, &fewer).unwrap().unwrap();
+        assert_eq!(limits.pids().as_ref().unwrap().limit(), -1);
+        assert!(limits.memory().is_none() && limits.cpu().is_none());
+
+        let more = Resources {
+            memory_bytes: Some(100 << 20),
+            ..old.clone()
+        };
+        let limits = changed_limits(&old, &more).unwrap().unwrap();
+        let memory = limits.memory().unwrap();
+        assert_eq!(memory.limit(), Some(100 << 20));
+        assert_eq!(memory.swap(), Some(128 << 20));
+        assert!(limits.pids().is_none());
+    }
+}
