@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use super::{Plan, Who};
 use crate::images;
 use crate::process::{Background, Cmd};
+use crate::workspace::write_file;
 
 /// Where the command binds dist/ and the floor program.
 pub(crate) const OURS: &str = "/ours";
@@ -23,6 +24,7 @@ pub(crate) const OLD_LIBRARIES: &str = "/old-libraries";
 pub(crate) const REGISTRY_PORT: u16 = 5000;
 const DOCKER_SOCKET: &str = "/run/docker.sock";
 const ENGINE_SOCKET: &str = "/run/engine/engine.sock";
+const CONFIG: &str = "/data/engine.toml";
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// The running daemons; dropping it ends them.
@@ -169,9 +171,18 @@ pub(crate) fn start_docker_with(options: &[&str]) -> Result<Background> {
 /// # Errors
 /// Fails when it does not answer in time.
 pub(crate) fn start_engine() -> Result<Background> {
+    start_engine_with("")
+}
+
+/// Starts our daemon with a configuration.
+///
+/// # Errors
+/// Fails when it does not answer in time.
+pub(crate) fn start_engine_with(config: &str) -> Result<Background> {
     folder("engine")?;
+    write_file(Path::new(CONFIG), config)?;
     let mut daemon = command(Who::Ours)
-        .args(["daemon", "--foreground"])
+        .args(["daemon", "--foreground", "--config", CONFIG])
         .background(Path::new("/data/engine.log"))?;
     daemon.wait_until(READY_LIMIT, || UnixStream::connect(ENGINE_SOCKET).is_ok())?;
     command(Who::Ours).arg("version").read()?;

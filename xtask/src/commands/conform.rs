@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use crate::conform::{self, docker_smoke, runc_bats, runtime_smoke};
+use crate::conform::{self, docker_py, docker_smoke, runc_bats, runtime_smoke};
 
 /// Which suite, and how.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Suite {
+    /// The integration tests of Docker's SDK for Python
+    DockerPy(docker_py::Arguments),
     /// The stock docker command line on a socket
     DockerSmoke(docker_smoke::Arguments),
     /// runc's own suite, on an OCI runtime
@@ -30,6 +32,7 @@ enum Suite {
 /// Fails when a test fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.suite {
+        Suite::DockerPy(arguments) => docker_py::run(arguments),
         Suite::DockerSmoke(arguments) => docker_smoke::run(arguments),
         Suite::RuncBats(arguments) => runc_bats::run(arguments),
         Suite::RuntimeSmoke(arguments) => runtime_smoke::run(arguments),

@@ -1,6 +1,8 @@
 //! Outside suites run against our binaries, inside trees of other software.
 
+pub(crate) mod docker_py;
 pub(crate) mod docker_smoke;
+mod results;
 pub(crate) mod runc_bats;
 pub(crate) mod runtime_smoke;
 mod smoke;
@@ -17,6 +19,7 @@ use crate::commands::dist;
 /// Fails when a test fails.
 pub(crate) fn run_inside(suite: &str, words: &[String]) -> Result<()> {
     match suite {
+        docker_py::NAME => docker_py::run_inside(words),
         docker_smoke::NAME => docker_smoke::run_inside(words),
         runtime_smoke::NAME => runtime_smoke::run_inside(words),
         runc_bats::NAME => runc_bats::run_inside(words),

@@ -1,7 +1,6 @@
 //! Running the suite's files one after another, on a terminal each, and reading
 //! what bats says of each test (TAP).
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mode::Mode;
 use crate::cgroups;
+use crate::conform::results::{Ending, Results};
 use crate::process::Cmd;
 use crate::workspace::write_file;
 
@@ -38,17 +38,6 @@ pub(super) struct Run {
     /// How many times longer than on the host everything may take.
     pub(super) patience: u32,
 }
-
-/// How a test ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Ending {
-    Passed,
-    Failed,
-    Skipped { reason: String },
-}
-
-/// How the tests ended, by `FILE: NAME`.
-pub(super) type Results = BTreeMap<String, Ending>;
 
 /// Makes the runs and writes how the tests of each ended.
 ///

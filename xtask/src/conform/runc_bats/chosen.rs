@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::bats::{Ending, Run};
+use super::bats::Run;
 use super::machine::{PATIENCE, Prepared};
 use super::mode::Mode;
 use super::prepare::Images;
 use super::release::Release;
+use crate::conform::results::Ending;
 use crate::conform::tested;
 use crate::workspace::{self, read_text};
 

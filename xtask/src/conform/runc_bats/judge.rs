@@ -1,15 +1,14 @@
-//! What a run is worth: every test that the reference passes must pass, apart
-//! from those that test the reference's identity, each with its reason.
+//! What a run of runc's suite is compared with: by version and mode, apart from
+//! tests of the reference's identity.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::bats::{Ending, Results};
 use super::mode::Mode;
-use crate::workspace::{self, read_text, write_file};
+use crate::conform::results::{Reference, Results};
+use crate::workspace::{self, read_text};
 
 const EXCEPTIONS: &str = "tests/conform/runc-bats.toml";
 
@@ -32,58 +31,16 @@ struct Exception {
     mode: Option<Mode>,
 }
 
-fn reference_file(version: &str, mode: Mode) -> PathBuf {
-    let mode = match mode {
-        Mode::Root => String::new(),
-        mode => format!("-{}", mode.name()),
-    };
-    workspace::path(&format!(
-        "tests/conform/runc-bats-{version}{mode}.reference.txt"
-    ))
-}
-
 /// Writes which tests the reference passed.
 ///
 /// # Errors
 /// Fails when the file cannot be written.
 pub(super) fn record(version: &str, mode: Mode, results: &Results) -> Result<()> {
-    let passed = passed(results);
-    let mut text = format!(
-        "# Tests of runc {version}'s suite that runc {version} passes {}: \
-         {} of {}.\n",
-        mode.place(),
-        passed.len(),
-        results.len()
+    let title = format!(
+        "Tests of runc {version}'s suite that runc {version} passes {}",
+        mode.place()
     );
-    for (test, ending) in results {
-        match ending {
-            Ending::Passed => {}
-            Ending::Failed => text += &format!("# failed: {test}\n"),
-            Ending::Skipped { reason } => text += &format!("# skipped ({reason}): {test}\n"),
-        }
-    }
-    for test in &passed {
-        text += &format!("{test}\n");
-    }
-    println!("{}", summary(results));
-    write_file(&reference_file(version, mode), text)
-}
-
-fn passed(results: &Results) -> BTreeSet<&str> {
-    let passed = results
-        .iter()
-        .filter(|(_, ending)| **ending == Ending::Passed);
-    passed.map(|(test, _)| test.as_str()).collect()
-}
-
-fn summary(results: &Results) -> String {
-    let count = |wanted: fn(&Ending) -> bool| results.values().filter(|end| wanted(end)).count();
-    format!(
-        "{} passed, {} failed, {} skipped",
-        count(|end| *end == Ending::Passed),
-        count(|end| *end == Ending::Failed),
-        count(|end| matches!(end, Ending::Skipped { .. }))
-    )
+    reference(version, mode)?.record(&title, results)
 }
 
 /// Compares a run with the reference's.
@@ -91,40 +48,20 @@ fn summary(results: &Results) -> String {
 /// # Errors
 /// Fails when a test failed, was skipped or did not run that the reference passes.
 pub(super) fn judge(version: &str, mode: Mode, results: &Results, partial: bool) -> Result<()> {
-    let reference = read_text(&reference_file(version, mode))?;
-    let mut expected: BTreeSet<&str> = reference
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .collect();
-    if partial {
-        expected.retain(|test| results.contains_key(*test));
-    }
-    let exceptions = exceptions(version, mode)?;
-    let passed = passed(results);
-    let lost: Vec<&&str> = expected
-        .iter()
-        .filter(|test| !passed.contains(**test) && !exceptions.contains_key(**test))
-        .collect();
-    for test in &lost {
-        println!("lost: {test}: {:?}", results.get(**test));
-    }
-    for (test, reason) in &exceptions {
-        if expected.contains(test.as_str()) && !passed.contains(test.as_str()) {
-            println!("excepted: {test}: {reason}");
-        }
-    }
-    let more = passed.iter().filter(|test| !expected.contains(**test));
-    println!(
-        "of the {} that runc {version} passes, {} are lost; {} others pass",
-        expected.len(),
-        lost.len(),
-        more.count()
-    );
-    println!("{}", summary(results));
-    match lost.len() {
-        0 => Ok(()),
-        count => bail!("{count} tests are lost"),
-    }
+    reference(version, mode)?.judge(results, partial)
+}
+
+fn reference(version: &str, mode: Mode) -> Result<Reference> {
+    let suffix = match mode {
+        Mode::Root => String::new(),
+        mode => format!("-{}", mode.name()),
+    };
+    let file = format!("tests/conform/runc-bats-{version}{suffix}.reference.txt");
+    Ok(Reference {
+        file: workspace::path(&file),
+        name: format!("runc {version}"),
+        exceptions: exceptions(version, mode)?,
+    })
 }
 
 fn exceptions(version: &str, mode: Mode) -> Result<BTreeMap<String, String>> {

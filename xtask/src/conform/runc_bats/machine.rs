@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::bats::{self, Results, Run};
+use super::bats::{self, Run};
 use super::mode::Mode;
 use super::prepare::Images;
 use super::release::{self, Release};
 use super::{NAME, judge, prepare};
+use crate::conform::results::Results;
 use crate::conform::tested;
 use crate::vm::{Job, Machine};
 use crate::workspace;
