@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::debian;
+use crate::host;
 use crate::process::Cmd;
 use crate::workspace;
 
@@ -103,6 +104,7 @@ impl Release {
 /// # Errors
 /// Fails when the tree has none.
 pub(super) fn unpack_source(tree: &Path, folder: &Path) -> Result<()> {
+    host::ensure_packages(&["xz-utils"])?;
     let archives = tree.join(debian::SOURCES);
     let found = std::fs::read_dir(&archives)
         .with_context(|| format!("read {}", archives.display()))?
