@@ -20,6 +20,10 @@ pub const CONTAINER_RESTARTED: &str = "container.restarted";
 pub const CONTAINER_PAUSED: &str = "container.paused";
 pub const CONTAINER_RESUMED: &str = "container.resumed";
 pub const CONTAINER_UPDATED: &str = "container.updated";
+pub const CONTAINER_ARCHIVED: &str = "container.archived";
+pub const CONTAINER_EXTRACTED: &str = "container.extracted";
+pub const CONTAINER_EXPORTED: &str = "container.exported";
+pub const CONTAINER_COMMITTED: &str = "container.committed";
 pub const CONTAINER_ATTACHED: &str = "container.attached";
 pub const CONTAINER_REMOVED: &str = "container.removed";
 pub const CONTAINER_HEALTH: &str = "container.health";
@@ -83,6 +87,10 @@ pub const EVENTS: &[EventType] = &[
     fact(CONTAINER_PAUSED, "{}"),
     fact(CONTAINER_RESUMED, "{}"),
     fact(CONTAINER_UPDATED, "{}"),
+    fact(CONTAINER_ARCHIVED, "{}"),
+    fact(CONTAINER_EXTRACTED, "{}"),
+    fact(CONTAINER_EXPORTED, "{}"),
+    fact(CONTAINER_COMMITTED, "Committed"),
     EventType {
         readers: "engine, netd",
         ..fact(CONTAINER_RENAMED, "Renamed")
@@ -120,6 +128,16 @@ pub struct StartFailed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Killed {
     pub signal: u32,
+}
+
+/// Payload of [`CONTAINER_COMMITTED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// Its id.
+    pub image: String,
+    /// Its name; empty where it has none.
+    pub reference: String,
+    pub comment: String,
 }
 
 /// Payload of [`CONTAINER_HEALTH`].

@@ -66,26 +66,7 @@ pub fn pull(
 )> {
     let reference: Reference = reference.parse().or_invalid()?;
     let platform = platform.map(str::parse).transpose().or_invalid()?;
-    let insecure = engine
-        .config
-        .insecure_registries
-        .iter()
-        .any(|registry| registry == reference.domain());
-    let access = RegistryAccess {
-        credential,
-        trust: if insecure {
-            Trust::Insecure
-        } else {
-            Trust::Verified
-        },
-        certificates: Some(CERTIFICATES.into()),
-        mirrors: engine
-            .config
-            .mirrors
-            .get(reference.domain())
-            .cloned()
-            .unwrap_or_default(),
-    };
+    let access = access(engine, &reference, credential);
     let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
     let engine = engine.clone();
     let work = async move {
@@ -108,6 +89,26 @@ pub fn pull(
         Ok(outcome)
     };
     Ok((receiver, tokio::spawn(work)))
+}
+
+/// Returns how the registry of an image is reached.
+fn access(
+    engine: &Engine,
+    reference: &Reference,
+    credential: Option<Credential>,
+) -> RegistryAccess {
+    let config = &engine.config;
+    let registry = reference.domain();
+    let is_insecure = config.insecure_registries.iter().any(|one| one == registry);
+    RegistryAccess {
+        credential,
+        trust: match is_insecure {
+            true => Trust::Insecure,
+            false => Trust::Verified,
+        },
+        certificates: Some(CERTIFICATES.into()),
+        mirrors: config.mirrors.get(registry).cloned().unwrap_or_default(),
+    }
 }
 
 /// Hands steps on; bytes are skipped while the client is behind, the rest is

@@ -320,7 +320,10 @@ const REQUESTS: &[(&str, &str, (u16, &str))] = &[
         (400, "invalid filter 'lable'"),
     ),
     ("POST /build", "", (501, "not supported")),
-    ("GET /swarm", "", (501, "swarm")),
+    ("GET /swarm", "", (503, "not a swarm manager")),
+    ("POST /swarm/init", "{}", (501, "swarm mode")),
+    ("POST /swarm/leave", "", (503, "not part of a swarm")),
+    ("GET /plugins/x/json", "", (501, "plugins")),
 ];
 
 #[test]

@@ -43,7 +43,8 @@ fn a_shell_has_a_terminal_of_the_right_size_and_can_be_interrupted() {
     shell.type_keys(&until_size("40 100"));
     shell.type_keys("echo is$((2))\r");
     shell.wait_for("is2\r\n");
-    shell.type_keys("echo asleep$((3)); sleep 1000\r");
+    // What is interrupted is never the shell that is about to start it.
+    shell.type_keys("sh -c 'echo asleep$((3)); exec sleep 1000'\r");
     shell.wait_for("asleep3\r\n");
     shell.type_keys(INTERRUPT);
     shell.type_keys("echo awake$?\r");

@@ -34,6 +34,11 @@ wire! {
         pub warnings: Option<Vec<String>>,
     }
 
+    /// The answer to `POST /commit`.
+    pub struct CommitResponse {
+        pub id: String,
+    }
+
     /// One row of `GET /containers/json`.
     pub struct ContainerSummary {
         pub id: String,

@@ -5,6 +5,7 @@
 //! to the model. One module per area of the API, the client in [`client`].
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod client;
 pub mod config;
 pub mod container;

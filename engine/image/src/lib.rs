@@ -32,7 +32,9 @@ mod reference;
 mod registry;
 mod store;
 
-pub use archive::{ChangeError, ImportError, ImportRequest, LoadError, Loaded, SaveError};
+pub use archive::{
+    ChangeError, CommitRequest, ImportError, ImportRequest, LoadError, Loaded, SaveError,
+};
 pub use layer::{LayerError, Limits, TarError};
 pub use manifest::{Descriptor, ManifestError};
 pub use platform::{Platform, PlatformError};

@@ -7,7 +7,9 @@ use hyper::{Method, Response, StatusCode};
 
 use super::request::Request;
 use super::response::{self, Body};
-use super::routes::{archives, containers, events, exec, images, networks, stats, system, volumes};
+use super::routes::{
+    archives, containers, events, exec, files, images, networks, stats, system, volumes,
+};
 use crate::Engine;
 use crate::error::{Result, not_found, unavailable, unsupported};
 
@@ -55,6 +57,7 @@ async fn system_table(
         (Method::GET | Method::HEAD, ["_ping"]) => system::ping(),
         (Method::GET, ["version"]) => system::version(),
         (Method::GET, ["info"]) => system::info(engine).await,
+        (Method::POST, ["commit"]) => archives::commit(engine, request).await,
         (Method::GET, ["events"]) => events::follow(engine, &request),
         (Method::POST, ["build" | "session" | "grpc", ..]) => Err(unsupported(
             "building images is not supported by this engine",
@@ -80,6 +83,11 @@ async fn containers_table(
         (Method::GET, [id, "json"]) => containers::inspect(engine, &request, id).await,
         (Method::GET, [id, "top"]) => containers::top(engine, &request, id).await,
         (Method::GET, [id, "stats"]) => stats::stats(engine, &request, id).await,
+        (Method::HEAD, [id, "archive"]) => files::head(engine, &request, id).await,
+        (Method::GET, [id, "archive"]) => files::get(engine, &request, id).await,
+        (Method::PUT, [id, "archive"]) => files::put(engine, request, id).await,
+        (Method::GET, [id, "changes"]) => files::changes(engine, id).await,
+        (Method::GET, [id, "export"]) => files::export(engine, id).await,
         (Method::GET, [id, "logs"]) => containers::logs(engine, &request, id).await,
         (Method::POST, [id, "start"]) => containers::start(engine, id).await,
         (Method::POST, [id, "stop"]) => containers::stop(engine, &request, id).await,
@@ -94,9 +102,9 @@ async fn containers_table(
         (Method::POST, [id, "attach"]) => containers::attach(engine, request, id).await,
         (Method::POST, [id, "exec"]) => exec::create(engine, request, id).await,
         (Method::DELETE, [id]) => containers::remove(engine, &request, id).await,
-        (_, [_, what @ ("archive" | "changes" | "export" | "checkpoints")]) => Err(unsupported(
-            format!("{what} of containers is not supported"),
-        )),
+        (_, [_, "checkpoints", ..]) => {
+            Err(unsupported("checkpoints of containers are not supported"))
+        }
         _ => Err(no_such_page()),
     }
 }

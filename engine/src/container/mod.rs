@@ -6,7 +6,9 @@
 //! whoever waits.
 
 pub mod adopt;
+pub mod archive;
 pub mod attach;
+pub mod commit;
 pub mod create;
 pub mod exec;
 pub mod exit;

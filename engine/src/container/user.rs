@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use base::PathContext as _;
+use engine_archive::root::Root;
 use engine_model::plan::ResolvedUser;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
@@ -34,6 +35,23 @@ pub fn resolve(rootfs: &Path, user: &str, groups: &[String]) -> Result<ResolvedU
     lookup(&passwd, &group, user, groups)
 }
 
+/// Returns the ids of `user[:group]` in a root that is open.
+///
+/// # Errors
+/// A message, for a name that it does not know.
+pub fn ids_in(root: &Root, user: &str) -> Result<(u32, u32), String> {
+    let read = |path: &str| {
+        let file = root.open_path(
+            path.as_ref(),
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        );
+        file.map(read_regular).unwrap_or_default()
+    };
+    let (passwd, group) = (read("etc/passwd"), read("etc/group"));
+    let found = lookup(&passwd, &group, user, &[]).map_err(|failure| failure.message)?;
+    Ok((found.uid, found.gid))
+}
+
 /// A file that is missing, or is not a regular file, names nobody.
 fn read_in_root(root: &OwnedFd, path: &str) -> String {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -41,6 +59,10 @@ fn read_in_root(root: &OwnedFd, path: &str) -> String {
     let Ok(file) = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) else {
         return String::new();
     };
+    read_regular(file)
+}
+
+fn read_regular(file: OwnedFd) -> String {
     let is_regular =
         rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
     let mut content = Vec::new();

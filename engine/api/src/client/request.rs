@@ -90,6 +90,16 @@ impl Call {
         Self::new(Method::GET, path)
     }
 
+    /// Returns a HEAD.
+    pub fn head(path: &str) -> Self {
+        Self::new(Method::HEAD, path)
+    }
+
+    /// Returns a PUT without a body.
+    pub fn put(path: &str) -> Self {
+        Self::new(Method::PUT, path)
+    }
+
     /// Returns a POST without a body.
     pub fn post(path: &str) -> Self {
         Self::new(Method::POST, path)

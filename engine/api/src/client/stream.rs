@@ -19,6 +19,7 @@ const LINE_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct BodyStream {
     body: Incoming,
+    headers: hyper::HeaderMap,
     framing: Framing,
     _connection: SendRequest<Body>,
 }
@@ -27,6 +28,7 @@ impl BodyStream {
     pub(super) fn new(response: Response<Incoming>, connection: SendRequest<Body>) -> Self {
         Self {
             framing: Framing::of(response.headers()),
+            headers: response.headers().clone(),
             body: response.into_body(),
             _connection: connection,
         }
@@ -35,6 +37,11 @@ impl BodyStream {
     /// Returns whether the answer says that it is framed.
     pub fn framing(&self) -> Framing {
         self.framing
+    }
+
+    /// Returns a header of the answer, if it is there and text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// Returns the next piece, `None` at the end.

@@ -2,12 +2,16 @@
 //! requests and prints the answers.
 
 mod attach;
+mod commit;
 mod completion;
 mod container;
+mod cp;
 mod create;
 pub(crate) mod daemon;
+mod diff;
 mod events;
 mod exec;
+mod export;
 mod history;
 mod image;
 mod images;
@@ -83,6 +87,14 @@ pub(crate) enum Command {
     Attach(attach::Attach),
     /// Execute a command in a running container
     Exec(exec::Exec),
+    /// Make an image of what a container is now
+    Commit(commit::Commit),
+    /// Copy files between a container and the host
+    Cp(cp::Cp),
+    /// Show what a container has changed of its image's files
+    Diff(diff::Diff),
+    /// Write a container's files as an archive
+    Export(export::Export),
     /// Show all about containers, images, networks and volumes
     Inspect(inspect::Inspect),
     /// List the published ports of a container
@@ -163,6 +175,10 @@ impl Command {
             Self::Rename(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
             Self::Logs(command) => command.run(context).await,
+            Self::Commit(command) => command.run(context).await,
+            Self::Cp(command) => command.run(context).await,
+            Self::Diff(command) => command.run(context).await,
+            Self::Export(command) => command.run(context).await,
             Self::Inspect(command) => command.run(context).await,
             Self::Port(command) => command.run(context).await,
             Self::Top(command) => command.run(context).await,

@@ -24,19 +24,31 @@ pub(crate) struct Save {
 
 impl Save {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
-        if self.output.is_none() && terminal::is_terminal(&context.streams.stdout) {
-            let message = "cowardly refusing to save to a terminal. Use the -o flag or redirect";
-            return Err(CliError::Usage(message.to_owned()));
-        }
         let mut call = Call::get("/images/get");
         for image in &self.images {
             call = call.query("names", image);
         }
-        let stream = context.connect().await?.stream(call).await?;
-        match &self.output {
-            None => copy(stream, &context.streams.stdout, Path::new("stdout")).await,
-            Some(path) => save(stream, path).await,
-        }
+        write(context, call, self.output.as_deref()).await
+    }
+}
+
+/// Writes the archive that a call is answered with, to stdout where no file is named.
+///
+/// # Errors
+/// When stdout is a terminal; else when the call fails, or the file cannot be written.
+pub(super) async fn write(
+    context: &Context,
+    call: Call,
+    output: Option<&Path>,
+) -> Result<(), CliError> {
+    if output.is_none() && terminal::is_terminal(&context.streams.stdout) {
+        let message = "cowardly refusing to save to a terminal. Use the -o flag or redirect";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    let stream = context.connect().await?.stream(call).await?;
+    match output {
+        None => copy(stream, &context.streams.stdout, Path::new("stdout")).await,
+        Some(path) => save(stream, path).await,
     }
 }
 
@@ -57,7 +69,15 @@ async fn save(stream: BodyStream, path: &Path) -> Result<(), CliError> {
     saved
 }
 
-async fn copy(mut stream: BodyStream, mut file: &File, path: &Path) -> Result<(), CliError> {
+/// Writes what comes to a file.
+///
+/// # Errors
+/// When the connection breaks, or the file cannot be written.
+pub(super) async fn copy(
+    mut stream: BodyStream,
+    mut file: &File,
+    path: &Path,
+) -> Result<(), CliError> {
     while let Some(piece) = stream.next().await? {
         file.write_all(&piece).at("write", path)?;
     }

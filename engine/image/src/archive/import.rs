@@ -38,6 +38,9 @@ pub enum ImportError {
     /// An image cannot be named by a digest.
     #[error("cannot import digest reference {0}")]
     Digest(Reference),
+    /// The image that a new one is to be made of is none.
+    #[error("cannot parse the configuration of the parent image")]
+    Parent(#[source] serde_json::Error),
     /// The archive cannot be unpacked.
     #[error("cannot import the root file system")]
     Layer(#[from] LayerError),
@@ -126,7 +129,7 @@ fn configuration(
 }
 
 impl Installed {
-    fn diff_id(&self) -> Digest {
+    pub(super) fn diff_id(&self) -> Digest {
         match self {
             Self::Committed(record) => record.diff_id,
             Self::Waiting(waiting) => waiting.record().diff_id,

@@ -4,12 +4,14 @@
 //! All of it blocks; callers that are async run it on a blocking thread.
 
 mod changes;
+mod commit;
 mod import;
 mod load;
 mod save;
 mod spool;
 
 pub use changes::ChangeError;
+pub use commit::CommitRequest;
 pub use import::{ImportError, ImportRequest};
 pub use load::{LoadError, Loaded};
 pub use save::SaveError;

@@ -76,6 +76,9 @@ pub enum StoreError {
         /// Its content.
         actual: Digest,
     },
+    /// A layer has gone.
+    #[error("the store has no layer {0}")]
+    NoLayer(Digest),
     /// A configuration cannot be parsed.
     #[error("cannot parse the configuration of image {id}")]
     Config {

@@ -5,33 +5,35 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
+use engine_api::container::CommitResponse;
 use engine_api::progress::ProgressMessage;
 use engine_image::{ImportRequest, Limits, Loaded, Platform, Reference};
 use http_body_util::BodyExt as _;
-use hyper::Response;
 use hyper::body::Incoming;
+use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::Engine;
 use crate::api::request::{Request, repeated};
 use crate::api::response::{self, Body, Feed};
+use crate::container::commit::CommitOptions;
 use crate::error::{OrFail as _, Result, invalid};
 use crate::event::{IMAGE_IMPORTED, IMAGE_LOADED, IMAGE_SAVED, ImageNamed};
-use crate::image;
+use crate::{container, image};
 
 /// Pieces of a body that may wait for the thread that unpacks them.
 const PIECES_AHEAD: usize = 16;
 /// Bytes of an archive that are sent as one piece.
-const PIECE_BYTES: usize = 64 << 10;
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 
 /// The body of a request as a reader for a thread that may block.
-struct BodyReader {
+pub(super) struct BodyReader {
     pieces: mpsc::Receiver<std::io::Result<Bytes>>,
     piece: Bytes,
 }
 
 impl BodyReader {
-    fn new(mut body: Incoming) -> Self {
+    pub(super) fn new(mut body: Incoming) -> Self {
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
         tokio::spawn(async move {
             while let Some(frame) = body.frame().await {
@@ -54,7 +56,7 @@ impl BodyReader {
 
     /// Takes what is left of the body, as much as an archive may have. A client
     /// that is cut off while it sends would not look at the answer.
-    fn drain(mut self) {
+    pub(super) fn drain(mut self) {
         let mut left = Limits::default().archive_bytes;
         while let Some(Ok(piece)) = self.pieces.blocking_recv() {
             left = left.saturating_sub(piece.len() as u64);
@@ -125,7 +127,7 @@ fn loaded_lines(engine: &Engine, loaded: &Loaded, quiet: bool) -> Vec<ProgressMe
 }
 
 /// Sends what is written to the client.
-struct FeedWriter(Feed);
+pub(super) struct FeedWriter(pub(super) Feed);
 
 impl Write for FeedWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -227,19 +229,50 @@ pub(in crate::api) async fn import(
     Ok(answer)
 }
 
-fn import_request(request: &Request) -> Result<ImportRequest> {
-    let reference = match (request.parameter("repo"), request.parameter("tag")) {
-        (None, _) => None,
-        (Some(name), None) => Some(name.parse::<Reference>().or_invalid()?),
-        (Some(name), Some(tag)) => Some(format!("{name}:{tag}").parse::<Reference>().or_invalid()?),
+/// `POST /commit`.
+pub(in crate::api) async fn commit(
+    engine: &Arc<Engine>,
+    mut request: Request,
+) -> Result<Response<Body>> {
+    let id = request.parameter("container").unwrap_or_default();
+    let container = engine.containers.find(id)?;
+    let text = |name: &str| request.parameter(name).unwrap_or_default().to_owned();
+    let mut options = CommitOptions {
+        reference: reference(&request)?,
+        author: text("author"),
+        comment: text("comment"),
+        changes: repeated(request.inner.uri(), "changes")?,
+        config: None,
+        pause: request.parameter("pause").is_none() || request.flag("pause"),
     };
+    options.config = request.json_or_default().await?;
+    let engine = engine.clone();
+    let work = async move { container::commit::commit(&engine, &container, options).await };
+    let image = crate::uninterrupted(work).await?;
+    let answer = CommitResponse {
+        id: image.id.to_string(),
+    };
+    response::json(StatusCode::CREATED, &answer)
+}
+
+/// Reads the parameters `repo` and `tag`.
+fn reference(request: &Request) -> Result<Option<Reference>> {
+    let text = match (request.parameter("repo"), request.parameter("tag")) {
+        (None, _) => return Ok(None),
+        (Some(name), None) => name.to_owned(),
+        (Some(name), Some(tag)) => format!("{name}:{tag}"),
+    };
+    text.parse().or_invalid().map(Some)
+}
+
+fn import_request(request: &Request) -> Result<ImportRequest> {
     let platform = request
         .parameter("platform")
         .map(str::parse::<Platform>)
         .transpose()
         .or_invalid()?;
     Ok(ImportRequest {
-        reference,
+        reference: reference(request)?,
         message: request.parameter("message").unwrap_or_default().to_owned(),
         changes: repeated(request.inner.uri(), "changes")?,
         platform,

@@ -5,6 +5,7 @@ pub(super) mod archives;
 pub(super) mod containers;
 pub(super) mod events;
 pub(super) mod exec;
+pub(super) mod files;
 pub(super) mod images;
 mod log_stream;
 pub(super) mod networks;

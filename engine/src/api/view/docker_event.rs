@@ -14,7 +14,9 @@ use netd_api::{Attached, NetworkConfig, NetworkRemoved};
 use volumed_api::{RootfsMounted, VolumeConfig};
 
 use crate::Engine;
-use crate::event::{self, ContainerNamed, ExecCreated, Health, ImageNamed, Killed, Renamed};
+use crate::event::{
+    self, Committed, ContainerNamed, ExecCreated, Health, ImageNamed, Killed, Renamed,
+};
 
 /// Containers whose names are remembered while history is read.
 const NAMES_LIMIT: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
@@ -24,6 +26,22 @@ const NAMES_LIMIT: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 pub(in crate::api) struct Projection {
     engine: Arc<Engine>,
     names: BTreeMap<String, ContainerNamed>,
+}
+
+/// Returns the action of a fact about a container that says nothing more.
+fn plain_action(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        event::CONTAINER_STOPPED => "stop",
+        event::CONTAINER_RESTARTED => "restart",
+        event::CONTAINER_PAUSED => "pause",
+        event::CONTAINER_RESUMED => "unpause",
+        event::CONTAINER_UPDATED => "update",
+        event::CONTAINER_ARCHIVED => "archive-path",
+        event::CONTAINER_EXTRACTED => "extract-to-dir",
+        event::CONTAINER_EXPORTED => "export",
+        event::CONTAINER_ATTACHED => "attach",
+        _ => return None,
+    })
 }
 
 impl Projection {
@@ -76,12 +94,13 @@ impl Projection {
                 more.insert("signal".to_owned(), killed.signal.to_string());
                 "kill"
             }
-            event::CONTAINER_STOPPED => "stop",
-            event::CONTAINER_RESTARTED => "restart",
-            event::CONTAINER_PAUSED => "pause",
-            event::CONTAINER_RESUMED => "unpause",
-            event::CONTAINER_UPDATED => "update",
-            event::CONTAINER_ATTACHED => "attach",
+            event::CONTAINER_COMMITTED => {
+                let committed: Committed = record.payload()?;
+                more.insert("comment".to_owned(), committed.comment);
+                more.insert("imageID".to_owned(), committed.image);
+                more.insert("imageRef".to_owned(), committed.reference);
+                "commit"
+            }
             event::CONTAINER_RENAMED => {
                 let renamed: Renamed = record.payload()?;
                 let mut known = self.named(&id);
@@ -99,7 +118,10 @@ impl Projection {
                 let action = format!("health_status: {}", health.status.as_str());
                 return Ok(Some(self.of_container(record, &id, &action, more)));
             }
-            _ => return Ok(None),
+            kind => match plain_action(kind) {
+                Some(action) => action,
+                None => return Ok(None),
+            },
         };
         Ok(Some(self.of_container(record, &id, action, more)))
     }

@@ -7,7 +7,7 @@ mod log;
 mod mounts;
 mod network;
 mod ports;
-mod process;
+pub(super) mod process;
 pub(super) mod refuse;
 pub(super) mod resources;
 mod security;

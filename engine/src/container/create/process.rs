@@ -8,7 +8,7 @@ use crate::error::{Result, invalid};
 
 /// Fills in from the image what the request leaves open. A request that sets
 /// the entrypoint does not inherit the image's command.
-pub(super) fn complete(config: &mut RequestedConfig, of_image: &RequestedConfig) {
+pub(in crate::container) fn complete(config: &mut RequestedConfig, of_image: &RequestedConfig) {
     let is_empty = |list: &Option<engine_api::wire::StringList>| {
         list.as_ref().is_none_or(|list| list.is_empty())
     };

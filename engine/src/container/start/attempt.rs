@@ -22,7 +22,7 @@ const ATTACH_LIMIT: Duration = Duration::from_secs(20);
 /// volume is part of it.
 const MOUNT_LIMIT: Duration = Duration::from_secs(120);
 /// How long an undo may take.
-const UNDO_LIMIT: Duration = Duration::from_secs(20);
+pub(in crate::container) const UNDO_LIMIT: Duration = Duration::from_secs(20);
 
 /// Performs every step of the start and returns the process id of init.
 ///
@@ -34,9 +34,13 @@ pub(super) async fn perform(
     container: &Arc<Container>,
     run: &RunId,
 ) -> Result<u32> {
+    let upper = match container.config().auto_remove {
+        true => Upper::Volatile,
+        false => Upper::Persistent,
+    };
     let (attached, mounted, shim) = tokio::join!(
         attach(engine, container, run),
-        mount(engine, container, run),
+        mount(engine, container, run, upper),
         spawn(engine, container, run)
     );
     let started = match (attached, mounted, shim) {
@@ -101,16 +105,21 @@ async fn attach(engine: &Engine, container: &Container, run: &RunId) -> Result<O
         .map(Some)
 }
 
-async fn mount(engine: &Engine, container: &Container, run: &RunId) -> Result<RootfsMounted> {
+/// Has the root filesystem mounted, and volumes and binds made ready.
+///
+/// # Errors
+/// What volumed says.
+pub(in crate::container) async fn mount(
+    engine: &Engine,
+    container: &Container,
+    run: &RunId,
+    upper: Upper,
+) -> Result<RootfsMounted> {
     let config = &container.config();
     let body = MountRootfs {
         run: run.clone(),
         layers: config.layers.clone(),
-        upper: if config.auto_remove {
-            Upper::Volatile
-        } else {
-            Upper::Persistent
-        },
+        upper,
         volumes: config
             .mounts
             .iter()

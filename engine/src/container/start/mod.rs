@@ -6,7 +6,7 @@ mod attempt;
 mod small_files;
 mod spec;
 
-pub(super) use attempt::undo;
+pub(super) use attempt::{UNDO_LIMIT, mount, undo};
 pub(crate) use spec::cgroup_of;
 
 use std::sync::Arc;
@@ -88,7 +88,11 @@ pub async fn start_locked(
     }
 }
 
-async fn wait_cleaned(container: &Container) -> Result<()> {
+/// Waits until nothing of the last run is left.
+///
+/// # Errors
+/// When that takes too long.
+pub(super) async fn wait_cleaned(container: &Container) -> Result<()> {
     let mut watch = container.watch();
     let cleaned = watch.wait_for(|snapshot| snapshot.state.cleaned);
     match tokio::time::timeout(CLEANED_LIMIT, cleaned).await {

@@ -1,10 +1,11 @@
 //! The images that the tests name, made of busybox.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::bench::daemons::{self, REGISTRY_PORT};
 use crate::images;
 use crate::process::Background;
+use crate::workspace::write_file;
 
 /// Each with its tag and command.
 const IMAGES: [(&str, &str, &[&str]); 4] = [
@@ -22,6 +23,10 @@ pub(super) fn serve() -> Result<Background> {
     let work = daemons::folder("image")?;
     let root = work.join("root");
     images::busybox_root(&root)?;
+    // As in the images of those names, the tests use both.
+    std::fs::create_dir_all(root.join("var/opt")).context("make var/opt")?;
+    let users = "root:x:0:0:root:/root:/bin/sh\npostgres:x:70:70::/var/lib:/bin/sh\n";
+    write_file(&root.join("etc/passwd"), users)?;
     let registry = images::start_registry(REGISTRY_PORT, &daemons::folder("registry")?)?;
     for (name, tag, command) in IMAGES {
         let layout = work.join(format!("{name}-{tag}"));

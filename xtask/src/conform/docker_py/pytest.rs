@@ -67,7 +67,10 @@ pub(super) fn run(who: Who, filter: &str) -> Result<Results> {
 }
 
 fn ignored() -> String {
-    let options = APART.iter().map(|file| format!("--ignore={FOLDER}/{file}"));
+    let options = APART.iter().map(|name| match name.contains("::") {
+        true => format!("--deselect={FOLDER}/{name}"),
+        false => format!("--ignore={FOLDER}/{name}"),
+    });
     options.collect::<Vec<_>>().join(" ")
 }
 
