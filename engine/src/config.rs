@@ -22,7 +22,10 @@ const LIMIT_BYTES: u64 = 1 << 20;
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;
 /// The runtime that is there without being configured.
-const OWN_RUNTIME: &str = "runc-rs";
+pub const OWN_RUNTIME: &str = "runc-rs";
+/// What clients of Docker call the default runtime; it is ours unless the
+/// configuration names another so.
+pub const DEFAULT_RUNTIME: &str = "runc";
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

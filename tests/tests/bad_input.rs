@@ -323,6 +323,7 @@ const REQUESTS: &[(&str, &str, (u16, &str))] = &[
     ("GET /swarm", "", (503, "not a swarm manager")),
     ("POST /swarm/init", "{}", (501, "swarm mode")),
     ("POST /swarm/leave", "", (503, "not part of a swarm")),
+    ("GET /system/df?type=x", "", (400, "unknown object type")),
     ("GET /plugins/x/json", "", (501, "plugins")),
 ];
 

@@ -332,3 +332,14 @@ fn an_installation_that_a_failed_test_drops_leaves_nothing() {
     assert!(left.is_empty(), "{left:?}");
     assert!(!runs());
 }
+
+/// Docker's `wait` ends with each run, also where a policy begins another.
+#[test]
+fn a_run_that_is_followed_by_another_ends_a_wait() {
+    let host = Installation::new();
+    let run = "run -d --name again --restart always busybox:1 sh -c";
+    host.ok(&words_and(run, "sleep 0.5; exit 3"));
+    assert_eq!(host.ok(&["wait", "again"]), "3\n");
+    host.ok(&words("rm -f again"));
+    host.finish();
+}

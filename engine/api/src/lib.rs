@@ -9,6 +9,8 @@ pub mod archive;
 pub mod client;
 pub mod config;
 pub mod container;
+pub mod detach_keys;
+pub mod disk;
 pub mod error;
 pub mod event;
 pub mod exec;

@@ -8,12 +8,14 @@
 //! - [`view`]: a mount namespace in which volumes are where the container has them.
 //! - [`root`]: the root, and what is at a path of it.
 //! - [`changes`]: what a writable layer has changed.
+//! - [`size`]: how much a directory holds.
 //! - [`pack`]: files to an archive. [`unpack`]: an archive to files.
 #![forbid(unsafe_code)]
 
 pub mod changes;
 pub mod pack;
 pub mod root;
+pub mod size;
 pub mod unpack;
 pub mod view;
 

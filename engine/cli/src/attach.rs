@@ -9,10 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use engine_api::client::{Framing, Hijacked};
+use engine_api::detach_keys::{DetachKeys, Detector, Typed};
 use engine_api::stdcopy::{Decoder, StdcopyError, Stream};
 use tokio::sync::mpsc;
-
-use crate::detach_keys::{DetachKeys, Detector, Typed};
 
 /// Bytes copied at a time.
 const BUFFER_BYTES: usize = 32 * 1024;

@@ -14,7 +14,6 @@ mod container_options;
 mod container_plan;
 mod context;
 mod daemon;
-mod detach_keys;
 mod error;
 mod human;
 mod json;

@@ -9,6 +9,9 @@ pub struct Resources {
     /// Memory and swap together; -1 for no limit on swap.
     pub memory_swap_bytes: Option<i64>,
     pub memory_reservation_bytes: Option<i64>,
+    /// How readily memory is swapped out, 0 to 100; of control groups v1.
+    #[serde(default)]
+    pub memory_swappiness: Option<u64>,
     pub cpu_shares: Option<u64>,
     pub cpu_quota_us: Option<i64>,
     pub cpu_period_us: Option<u64>,

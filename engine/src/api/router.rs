@@ -8,7 +8,7 @@ use hyper::{Method, Response, StatusCode};
 use super::request::Request;
 use super::response::{self, Body};
 use super::routes::{
-    archives, containers, events, exec, files, images, networks, stats, system, volumes,
+    archives, containers, disk, events, exec, files, images, networks, stats, system, volumes,
 };
 use crate::Engine;
 use crate::error::{Result, not_found, unavailable, unsupported};
@@ -57,6 +57,7 @@ async fn system_table(
         (Method::GET | Method::HEAD, ["_ping"]) => system::ping(),
         (Method::GET, ["version"]) => system::version(),
         (Method::GET, ["info"]) => system::info(engine).await,
+        (Method::GET, ["system", "df"]) => disk::usage(engine, &request).await,
         (Method::POST, ["commit"]) => archives::commit(engine, request).await,
         (Method::GET, ["events"]) => events::follow(engine, &request),
         (Method::POST, ["build" | "session" | "grpc", ..]) => Err(unsupported(

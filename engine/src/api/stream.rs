@@ -4,17 +4,31 @@
 
 use std::os::unix::net::UnixStream as StdStream;
 
+use engine_api::detach_keys::{DetachKeys, Detector, Typed};
 use engine_api::stdcopy::{self, MULTIPLEXED_STREAM, RAW_STREAM};
 use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::request::{ApiVersion, Request};
 use super::response::{self, Body};
-use crate::container::attach::Attachment;
 use crate::error::{OrFail as _, Result, invalid};
+
+/// Bytes of a terminal's input that are looked at in one go.
+const TYPED_BYTES: usize = 8 << 10;
+
+/// Reads the keys that leave a process running; those of Docker where none are named.
+///
+/// # Errors
+/// Invalid for what names no keys.
+pub fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
+    match text.filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().or_invalid(),
+        None => Ok(DetachKeys::default()),
+    }
+}
 
 /// Hands a blocking connection over to the async world.
 ///
@@ -66,16 +80,16 @@ pub fn check_upgrade(request: &Request) -> Result<()> {
     ))
 }
 
-/// Answers 101 and connects the client with the process. When its output is
-/// over, `over` is waited for before the client is told: what it asks for next
+/// Answers 101 and then connects the client with the process, if there is to be one.
+/// When its output is over, `over` is waited for before the client is told: what it asks for next
 /// must be known then.
 ///
 /// # Errors
 /// Never in practice.
 pub fn hijack(
     request: Request,
-    attachment: Attachment,
-    framing: Framing,
+    process: impl Future<Output = Option<StdStream>> + Send + 'static,
+    (framing, keys): (Framing, DetachKeys),
     over: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response<Body>> {
     // Before 1.42 the type did not tell the framing.
@@ -91,16 +105,14 @@ pub fn hijack(
     let upgrade = hyper::upgrade::on(request.inner);
     tokio::spawn(async move {
         let connected = async {
+            // The process may begin once the client has been answered: what comes in
+            // one piece with the answer some clients lose.
             let client = TokioIo::new(upgrade.await.or_internal()?);
-            let process = match attachment {
-                Attachment::Connected(stream) => stream,
-                // The start failed: the client is told by its own request.
-                Attachment::Waiting(stream) => match stream.await {
-                    Ok(stream) => stream,
-                    Err(_) => return Ok(()),
-                },
-            };
-            join(client, adopt(process)?, over).await;
+            if let Some(process) = process.await {
+                // Only what is typed at a terminal means to leave.
+                let detector = (framing == Framing::Raw).then(|| Detector::new(keys));
+                join(client, adopt(process)?, detector, over).await;
+            }
             Ok::<_, base::Failure>(())
         };
         if let Err(error) = connected.await {
@@ -115,14 +127,23 @@ pub fn hijack(
 async fn join(
     client: impl AsyncRead + AsyncWrite,
     process: UnixStream,
+    detector: Option<Detector>,
     over: impl Future<Output = ()>,
 ) {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_process, mut to_process) = process.into_split();
     let input = async {
-        let copied = tokio::io::copy(&mut from_client, &mut to_process).await;
+        let copied = match detector {
+            None => tokio::io::copy(&mut from_client, &mut to_process)
+                .await
+                .map(|_| Typing::Over),
+            Some(detector) => copy_typed(&mut from_client, &mut to_process, detector).await,
+        };
+        if matches!(copied, Ok(Typing::Detached)) {
+            return;
+        }
         let ended = to_process.shutdown().await;
-        if let Err(error) = copied.and(ended) {
+        if let Err(error) = copied.map(drop).and(ended) {
             tracing::debug!(%error, "input ended badly");
         }
         std::future::pending::<()>().await;
@@ -138,5 +159,33 @@ async fn join(
     tokio::select! {
         () = input => {}
         () = output => {}
+    }
+}
+
+/// How a client's input ended.
+enum Typing {
+    Over,
+    /// By the keys that leave the process running.
+    Detached,
+}
+
+async fn copy_typed(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    mut detector: Detector,
+) -> std::io::Result<Typing> {
+    let mut buffer = vec![0; TYPED_BYTES];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(Typing::Over);
+        }
+        match detector.feed(&buffer[..count]) {
+            Typed::Input(bytes) => to.write_all(&bytes).await?,
+            Typed::Detach(bytes) => {
+                to.write_all(&bytes).await?;
+                return Ok(Typing::Detached);
+            }
+        }
     }
 }

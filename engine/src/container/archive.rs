@@ -126,6 +126,15 @@ pub fn changes(engine: &Engine, container: &Container) -> Result<Vec<Change>> {
     engine_archive::changes::changes(&upper, &lowers).or_internal()
 }
 
+/// Returns the bytes of the files that the container has written.
+///
+/// # Errors
+/// When its writable layer cannot be read.
+pub async fn size(engine: &Engine, container: &Container) -> Result<u64> {
+    let upper = engine.instance.container(&container.id).join("upper");
+    crate::blocking(move || engine_archive::size::size_of(&upper).or_internal()).await
+}
+
 fn access(read_only: bool) -> Access {
     match read_only {
         true => Access::ReadOnly,

@@ -66,6 +66,17 @@ pub enum Attachment {
     Waiting(oneshot::Receiver<UnixStream>),
 }
 
+impl Attachment {
+    /// Returns the connection once it is there; none where the start failed, which is
+    /// told by its own request.
+    pub async fn connected(self) -> Option<UnixStream> {
+        match self {
+            Self::Connected(stream) => Some(stream),
+            Self::Waiting(stream) => stream.await.ok(),
+        }
+    }
+}
+
 /// Attaches to the streams of a container.
 ///
 /// # Errors

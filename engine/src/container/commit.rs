@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::FailureKind;
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_archive::ArchiveError;
 use engine_archive::pack::Packer;
@@ -44,9 +45,13 @@ pub async fn commit(
             "You cannot commit container {id} which is being removed"
         )));
     }
-    let pauses = options.pause && container.state().status == Status::Running;
+    let mut pauses = options.pause && container.state().status == Status::Running;
     if pauses {
-        stop::pause(engine, container).await?;
+        match stop::pause(engine, container).await {
+            // It has ended since, or somebody else pauses it.
+            Err(failure) if failure.kind == FailureKind::Conflict => pauses = false,
+            paused => paused?,
+        }
     }
     let made = {
         let (engine, container) = (engine.clone(), container.clone());

@@ -229,7 +229,7 @@ fn tell_created(engine: &Engine, exec: &Exec) -> Result<()> {
     engine.bus.publish(EXEC_CREATED, subject, &fact).map(drop)
 }
 
-/// Keeps the last value of each variable.
+/// Keeps the last value of each variable; a name without one takes it away.
 fn last_of_each(environment: Vec<String>) -> Vec<String> {
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     let mut last = HashMap::new();
@@ -240,7 +240,7 @@ fn last_of_each(environment: Vec<String>) -> Vec<String> {
     let mut kept = environment;
     kept.retain(|entry| {
         index += 1;
-        last.get(&name(entry)) == Some(&(index - 1))
+        last.get(&name(entry)) == Some(&(index - 1)) && entry.contains('=')
     });
     kept
 }
@@ -267,17 +267,11 @@ pub struct Streams {
     pub stderr: bool,
 }
 
-/// Starts an exec; with `streams`, returns the connection its bytes flow on,
-/// made before the process exists, so that nothing is missed.
+/// Checks that an exec can be started.
 ///
 /// # Errors
-/// Conflict when it was started before or the container has ended; else the
-/// runtime's own message.
-pub async fn start(
-    engine: &Arc<Engine>,
-    exec: &Arc<Exec>,
-    streams: Option<Streams>,
-) -> Result<Option<UnixStream>> {
+/// Conflict when it was started before or the container has ended.
+pub fn check_startable(engine: &Engine, exec: &Exec) -> Result<Arc<Container>> {
     let container = engine
         .containers
         .by_id(&exec.run.container)
@@ -289,11 +283,33 @@ pub async fn start(
             exec.run.container
         )));
     }
+    match exec.status.borrow().claimed {
+        true => Err(already_run(exec)),
+        false => Ok(container),
+    }
+}
+
+fn already_run(exec: &Exec) -> Failure {
+    conflict(format!("exec {} has already run", exec.id))
+}
+
+/// Starts an exec; with `streams`, returns the connection its bytes flow on,
+/// made before the process exists, so that nothing is missed.
+///
+/// # Errors
+/// Conflict when it was started before or the container has ended; else the
+/// runtime's own message.
+pub async fn start(
+    engine: &Arc<Engine>,
+    exec: &Arc<Exec>,
+    streams: Option<Streams>,
+) -> Result<Option<UnixStream>> {
+    let container = check_startable(engine, exec)?;
     let first = exec
         .status
         .send_if_modified(|status| !std::mem::replace(&mut status.claimed, true));
     if !first {
-        return Err(conflict(format!("exec {} has already run", exec.id)));
+        return Err(already_run(exec));
     }
     let started = perform(engine, &container, exec, streams).await;
     started.map_err(|(failure, exit_code)| {

@@ -18,7 +18,8 @@ use tokio::process::{Child, Command};
 
 use super::{Container, start};
 use crate::Engine;
-use crate::error::{OrFail as _, Result, internal};
+use crate::config::{DEFAULT_RUNTIME, OWN_RUNTIME};
+use crate::error::{OrFail as _, Result, internal, invalid};
 
 /// How long a shim may take until its sockets listen.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -122,10 +123,12 @@ fn shim_config(engine: &Engine, container: &Container, run: &RunId) -> Result<Sh
 pub fn runtime(engine: &Engine, name: Option<&str>) -> Result<RuntimeConfig> {
     let state_root = engine.instance.runtime_state();
     let path = match name {
-        None | Some("runc-rs") => engine.binaries.runtime.clone(),
-        Some(name) => engine.config.runtime(name).ok_or_else(|| {
-            crate::error::invalid(format!("unknown or invalid runtime name: {name}"))
-        })?,
+        None | Some(OWN_RUNTIME) => engine.binaries.runtime.clone(),
+        Some(name) => match engine.config.runtime(name) {
+            Some(path) => path,
+            None if name == DEFAULT_RUNTIME => engine.binaries.runtime.clone(),
+            None => return Err(invalid(format!("unknown or invalid runtime name: {name}"))),
+        },
     };
     Ok(RuntimeConfig {
         path,

@@ -45,8 +45,9 @@ pub fn wait(
     let first = watch.borrow().clone();
     async move {
         let over = |now: &Snapshot| match condition {
+            // A restart by policy is an end too, as with Docker.
             WaitCondition::NotRunning => {
-                now.removed || !(now.state.is_live() || now.state.status == Status::Restarting)
+                now.removed || !is_up(now) || now.state.finished > first.state.finished
             }
             WaitCondition::NextExit => now.removed || is_next_exit(&first, now),
             WaitCondition::Removed => now.removed,
@@ -55,6 +56,11 @@ pub fn wait(
         drop(watch.wait_for(over).await);
         watch.borrow().state.exit_code
     }
+}
+
+/// Whether it runs or is about to be restarted.
+fn is_up(now: &Snapshot) -> bool {
+    now.state.is_live() || now.state.status == Status::Restarting
 }
 
 /// The present run, if one is live at first, or any later run has ended.

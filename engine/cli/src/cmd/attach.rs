@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use engine_api::client::Call;
+use engine_api::detach_keys::{self, DetachKeys};
 use engine_api::inspect::ContainerInspect;
 
 use super::container_path;
 use super::run::{AttachTo, Watcher, attach, check_terminal, exit_code, wait};
 use crate::attach::End;
 use crate::context::Context;
-use crate::detach_keys::{self, DetachKeys};
 use crate::error::CliError;
 use crate::session::Signals;
 
@@ -25,7 +25,6 @@ pub(crate) struct Attach {
     no_stdin: bool,
     /// The keys that leave the container running
     #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
-    #[arg(value_parser = detach_keys::parse)]
     detach_keys: DetachKeys,
     /// Pass signals on to the process (without a terminal)
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
@@ -59,7 +58,7 @@ impl Attach {
             },
         };
         let (hijacked, exit) = tokio::try_join!(
-            attach(client, id, &streams),
+            attach(client, id, (&streams, &self.detach_keys)),
             wait(client, id, "not-running")
         )?;
         let keys = streams.stdin.then_some(self.detach_keys);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use base::file::read_bounded;
 use clap::Args;
 use engine_api::client::{Call, encode};
+use engine_api::detach_keys::{self, DetachKeys};
 use engine_api::exec::{ExecCreateBody, ExecCreateResponse, ExecInspect, ExecStartBody};
 use engine_api::wire::StringList;
 
@@ -14,7 +15,6 @@ use super::container_path;
 use super::run::{Watcher, check_terminal, start_error, to_code};
 use crate::attach::End;
 use crate::context::Context;
-use crate::detach_keys::{self, DetachKeys};
 use crate::error::CliError;
 use crate::parse::env;
 use crate::session::{Session, Signals, Target};
@@ -32,7 +32,6 @@ pub(crate) struct Exec {
     detach: bool,
     /// The keys that leave the command running
     #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
-    #[arg(value_parser = detach_keys::parse)]
     detach_keys: DetachKeys,
     /// Set an environment variable; without a value, the client's own
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = env::parse)]
@@ -81,10 +80,10 @@ impl Exec {
             attach_stdout: !self.detach,
             attach_stderr: !self.detach,
             detach: self.detach,
+            detach_keys: self.detach_keys.to_tell().unwrap_or_default(),
             env: Some(self.variables(context)?),
             working_dir: self.workdir.clone().unwrap_or_default(),
             cmd: StringList(command.to_vec()),
-            ..ExecCreateBody::default()
         };
         let create = Call::post(&container_path(container, "/exec")).json(&body)?;
         let exec: ExecCreateResponse = context.connect().await?.json(create).await?;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use engine_api::client::{BodyStream, Call, Client, ClientError, Hijacked};
 use engine_api::container::{ContainerCreateBody, WaitResponse};
+use engine_api::detach_keys::{self, DetachKeys};
 
 use super::container_path;
 use super::create::{body, create};
@@ -17,7 +18,6 @@ use crate::attach::{Attachment, End, Ends, Input};
 use crate::container_options::ContainerOptions;
 use crate::container_plan::Mode;
 use crate::context::Context;
-use crate::detach_keys::{self, DetachKeys};
 use crate::error::CliError;
 use crate::session::{Session, Signals, Target};
 use crate::terminal;
@@ -36,7 +36,6 @@ pub(crate) struct Run {
     detach: bool,
     /// The keys that leave the container running
     #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
-    #[arg(value_parser = detach_keys::parse)]
     detach_keys: DetachKeys,
     /// Pass signals on to the process (without a terminal)
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
@@ -106,7 +105,7 @@ impl Run {
             "next-exit"
         };
         let (hijacked, exit) = tokio::try_join!(
-            attach(&context.client, id, &streams),
+            attach(&context.client, id, (&streams, &self.detach_keys)),
             wait(&context.client, id, condition)
         )
         .map_err(|error| CliError::from(error).with_code(BAD_OPTION))?;
@@ -196,10 +195,11 @@ impl<'a> Watcher<'a> {
 pub(super) async fn attach(
     client: &Client,
     id: &str,
-    streams: &AttachTo,
+    (streams, keys): (&AttachTo, &DetachKeys),
 ) -> Result<Hijacked, ClientError> {
     let call = Call::post(&container_path(id, "/attach"))
         .query("stream", "1")
+        .query_some("detachKeys", keys.to_tell())
         .query_flag("stdin", streams.stdin)
         .query_flag("stdout", streams.stdout)
         .query_flag("stderr", streams.stderr);

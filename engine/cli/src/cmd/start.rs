@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use engine_api::client::Call;
+use engine_api::detach_keys::{self, DetachKeys};
 use engine_api::inspect::ContainerInspect;
 
 use super::container_path;
 use super::run::{AttachTo, Watcher, attach, check_terminal, exit_code, start, wait};
 use crate::attach::End;
 use crate::context::Context;
-use crate::detach_keys::{self, DetachKeys};
 use crate::error::CliError;
 use crate::session::Signals;
 
@@ -25,7 +25,6 @@ pub(crate) struct Start {
     interactive: bool,
     /// The keys that leave the container running
     #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
-    #[arg(value_parser = detach_keys::parse)]
     detach_keys: DetachKeys,
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -69,8 +68,10 @@ impl Start {
         } else {
             "next-exit"
         };
-        let (hijacked, exit) =
-            tokio::try_join!(attach(client, id, &streams), wait(client, id, condition))?;
+        let (hijacked, exit) = tokio::try_join!(
+            attach(client, id, (&streams, &self.detach_keys)),
+            wait(client, id, condition)
+        )?;
         let keys = self.detach_keys.clone();
         let mut attachment = watcher.begin(hijacked, streams.stdin.then_some(keys))?;
         let session = watcher.session(streams.stdin)?;

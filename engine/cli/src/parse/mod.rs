@@ -60,7 +60,7 @@ mod tests {
             drop((security::parse(&text), security::capability(&text), size::parse(&text)));
             drop((time::parse(&text, now), ulimit::parse(&text), volume::parse(&text)));
             drop(volume::to_bind(&text, &text, Some(&text), Path::new("/home/u")));
-            drop(crate::detach_keys::parse(&text));
+            drop(text.parse::<engine_api::detach_keys::DetachKeys>());
         }
 
         /// The same of templates, which are read and then evaluated.

@@ -51,11 +51,13 @@ pub(super) fn resources(
     if limits.memory_bytes.is_some()
         || limits.memory_swap_bytes.is_some()
         || limits.memory_reservation_bytes.is_some()
+        || limits.memory_swappiness.is_some()
     {
         let mut memory = build("memory limits", LinuxMemoryBuilder::default().build())?;
         memory.set_limit(limits.memory_bytes);
         memory.set_swap(limits.memory_swap_bytes);
         memory.set_reservation(limits.memory_reservation_bytes);
+        memory.set_swappiness(limits.memory_swappiness);
         memory.set_disable_oom_killer(limits.oom_kill_disable.then_some(true));
         all.set_memory(Some(memory));
     }

@@ -339,6 +339,7 @@ pub(in crate::api) async fn attach(
         ));
     }
     stream::check_upgrade(&request)?;
+    let keys = stream::detach_keys(request.parameter("detachKeys"))?;
     let streams = Streams {
         stdin: request.flag("stdin"),
         stdout: request.flag("stdout"),
@@ -355,7 +356,12 @@ pub(in crate::api) async fn attach(
         container.id.to_string(),
         &serde_json::json!({}),
     )?;
-    stream::hijack(request, attachment, framing, std::future::ready(()))
+    stream::hijack(
+        request,
+        attachment.connected(),
+        (framing, keys),
+        std::future::ready(()),
+    )
 }
 
 /// `DELETE /containers/{id}`.
@@ -394,7 +400,7 @@ pub(in crate::api) async fn prune(
     let filters = request.filters(&["label", "label!"])?;
     let engine = engine.clone();
     let work = async move {
-        let mut deleted = Vec::new();
+        let (mut deleted, mut space_reclaimed) = (Vec::new(), 0);
         for container in engine.containers.all() {
             let is_over = matches!(
                 container.state().status,
@@ -404,6 +410,7 @@ pub(in crate::api) async fn prune(
             let is_chosen = filters.allows_labels("label", labels)
                 && (!filters.has("label!") || !filters.allows_labels("label!", labels));
             if is_over && !container.state().starting && is_chosen {
+                space_reclaimed += container::archive::size(&engine, &container).await?;
                 container::remove::remove(&engine, &container, Force::No, AnonymousVolumes::Keep)
                     .await?;
                 deleted.push(container.id.to_string());
@@ -411,7 +418,7 @@ pub(in crate::api) async fn prune(
         }
         Ok(ContainersPruneResponse {
             containers_deleted: Some(deleted),
-            space_reclaimed: 0,
+            space_reclaimed,
         })
     };
     response::json(StatusCode::OK, &crate::uninterrupted(work).await?)

@@ -1,5 +1,6 @@
 //! `/exec` and `/containers/{id}/exec`.
 
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use crate::Engine;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::stream::{self, Framing};
-use crate::container::attach::Attachment;
 use crate::container::exec::{self, Exec, Streams};
 use crate::error::{Result, internal};
 
@@ -54,37 +54,45 @@ pub(in crate::api) async fn start(
         stdout: wanted.attach_stdout,
         stderr: wanted.attach_stderr,
     };
-    let streams = (!body.detach).then_some(streams);
-    let work = {
-        let (engine, exec) = (engine.clone(), exec.clone());
-        async move { exec::start(&engine, &exec, streams).await }
-    };
     let framing = framing_of(&exec);
-    let stream = match crate::uninterrupted(work).await {
-        // The client is told as Docker tells it: as output, with an exit code
-        // that inspecting the exec shows.
-        Err(failure) if !body.detach && exec.status().exit_code.is_some() => {
-            let said = stream::said(&format!("{}\r\n", failure.message), framing)?;
-            let said = Attachment::Connected(said);
-            return stream::hijack(request, said, framing, std::future::ready(()));
-        }
-        other => other?,
-    };
-    if let Some([rows, columns]) = body.console_size.or(wanted.console_size)
-        && exec.process.terminal
-    {
-        let clip = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
-        exec::resize(engine, &exec, clip(rows), clip(columns)).await?;
+    let size = body.console_size.or(wanted.console_size);
+    if body.detach {
+        let work = {
+            let (engine, exec) = (engine.clone(), exec.clone());
+            async move { exec::start(&engine, &exec, None).await }
+        };
+        crate::uninterrupted(work).await?;
+        return response::empty(StatusCode::OK);
     }
-    match stream {
-        None if body.detach => response::empty(StatusCode::OK),
-        None => Err(internal("the exec has no streams")),
-        Some(connection) => stream::hijack(
-            request,
-            Attachment::Connected(connection),
-            framing,
-            ended(exec),
-        ),
+    exec::check_startable(engine, &exec)?;
+    let keys = stream::detach_keys(Some(&wanted.detach_keys))?;
+    let over = ended(exec.clone());
+    let process = connected(engine.clone(), exec, streams, size);
+    stream::hijack(request, process, (framing, keys), over)
+}
+
+/// Starts an exec whose client has been answered already. Why it could not be it is
+/// told as Docker tells it: as output, with an exit code that inspecting shows.
+async fn connected(
+    engine: Arc<Engine>,
+    exec: Arc<Exec>,
+    streams: Streams,
+    size: Option<[u32; 2]>,
+) -> Option<UnixStream> {
+    let started = exec::start(&engine, &exec, Some(streams)).await;
+    if let (Ok(_), Some([rows, columns]), true) = (&started, size, exec.process.terminal) {
+        let clip = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+        let resized = exec::resize(&engine, &exec, clip(rows), clip(columns)).await;
+        if let Err(error) = resized {
+            tracing::debug!(exec = exec.id, %error, "cannot set the size of a terminal");
+        }
+    }
+    match started {
+        Ok(stream) => stream,
+        Err(failure) => {
+            let text = format!("{}\r\n", failure.message);
+            stream::said(&text, framing_of(&exec)).ok()
+        }
     }
 }
 

@@ -78,7 +78,7 @@ fn glob(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn summary(image: &Image, version: ApiVersion) -> ImageSummary {
+pub(super) fn summary(image: &Image, version: ApiVersion) -> ImageSummary {
     let size = i64::try_from(image.size_bytes).unwrap_or(i64::MAX);
     ImageSummary {
         id: image.id.to_string(),

@@ -3,6 +3,7 @@
 
 pub(super) mod archives;
 pub(super) mod containers;
+pub(super) mod disk;
 pub(super) mod events;
 pub(super) mod exec;
 pub(super) mod files;

@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode};
 use crate::Engine;
 use crate::api::request::{NEWEST, OLDEST};
 use crate::api::response::{self, Body};
+use crate::config::{DEFAULT_RUNTIME, OWN_RUNTIME};
 use crate::error::Result;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -73,7 +74,7 @@ fn collect(engine: &Engine) -> InfoResponse {
         docker_root_dir: engine.instance.root().display().to_string(),
         server_version: VERSION.into(),
         runtimes: runtimes(engine),
-        default_runtime: "runc-rs".into(),
+        default_runtime: DEFAULT_RUNTIME.into(),
         swarm: SwarmInfo {
             local_node_state: "inactive".into(),
             ..SwarmInfo::default()
@@ -154,7 +155,9 @@ fn runtimes(engine: &Engine) -> BTreeMap<String, RuntimeInfo> {
         .iter()
         .map(|(name, runtime)| (name.clone(), entry(&runtime.path)))
         .collect();
-    all.insert("runc-rs".into(), entry(&engine.binaries.runtime));
+    let own = entry(&engine.binaries.runtime);
+    all.entry(DEFAULT_RUNTIME.into()).or_insert(own.clone());
+    all.insert(OWN_RUNTIME.into(), own);
     all
 }
 

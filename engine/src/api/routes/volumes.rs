@@ -17,6 +17,8 @@ use crate::api::view;
 use crate::error::{OrFail as _, Result, conflict, invalid, not_found, unsupported};
 
 /// How long volumed may take; data may have to be deleted.
+/// The label of volumes that nobody has named.
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// `GET /volumes`.
@@ -43,7 +45,7 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
 }
 
 /// Ids of the containers that name a volume, whether they run or not.
-fn users(engine: &Engine, name: &VolumeName) -> Vec<String> {
+pub(super) fn users(engine: &Engine, name: &VolumeName) -> Vec<String> {
     let uses = |container: &Arc<crate::container::Container>| {
         container
             .config()
@@ -88,8 +90,12 @@ pub(in crate::api) async fn create(
     if body.cluster_volume_spec.is_some() {
         return Err(unsupported("cluster volumes are not supported"));
     }
+    let mut labels = body.labels;
     let name = match body.name.as_str() {
-        "" => VolumeName::random(),
+        "" => {
+            labels.insert(ANONYMOUS.to_owned(), String::new());
+            VolumeName::random()
+        }
         name => name.parse().map_err(|_| {
             invalid(format!(
                 "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
@@ -104,7 +110,7 @@ pub(in crate::api) async fn create(
     let wanted = CreateVolume {
         name,
         driver,
-        labels: body.labels,
+        labels,
         options: body.driver_opts,
     };
     let work = {
@@ -164,7 +170,7 @@ pub(in crate::api) async fn prune(
     for volume in volumed_api::query::volumes(&engine.instance).or_internal()? {
         let is_chosen = filters.allows_labels("label", &volume.labels)
             && (!filters.has("label!") || !filters.allows_labels("label!", &volume.labels));
-        let is_anonymous = volume.labels.contains_key("com.docker.volume.anonymous");
+        let is_anonymous = volume.labels.contains_key(ANONYMOUS);
         if is_chosen && (all || is_anonymous) && users(engine, &volume.name).is_empty() {
             space_reclaimed += remove_now(engine, volume.name.clone()).await?;
             deleted.push(volume.name.to_string());

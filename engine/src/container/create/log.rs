@@ -6,23 +6,16 @@ use engine_model::container::LogDriver;
 use crate::error::{OrFail as _, Result, invalid};
 
 /// The bounds that hold by default, as those of Docker's `local` driver.
-const MAX_SIZE: &str = "20m";
-const MAX_FILES: &str = "5";
+const MAX_SIZE_BYTES: u64 = 20 << 20;
+const MAX_FILES: u32 = 5;
 /// A file holds a few records at least.
 const MAX_SIZE_AT_LEAST_BYTES: u64 = 64 << 10;
 
-/// Fills in what holds where the request leaves it open, so that inspecting the
-/// container shows it.
+/// Fills in the driver where the request leaves it open. Options stay as they were
+/// given, as with Docker.
 pub(super) fn complete(config: &mut LogConfig) {
     if config.r#type.is_empty() {
         config.r#type = "json-file".into();
-    }
-    if config.r#type == "none" {
-        return;
-    }
-    for (key, default) in [("max-size", MAX_SIZE), ("max-file", MAX_FILES)] {
-        let value = config.config.entry(key.to_owned());
-        value.or_insert_with(|| default.to_owned());
     }
 }
 
@@ -40,7 +33,7 @@ pub(super) fn convert(config: &LogConfig) -> Result<LogDriver> {
             )));
         }
     }
-    let (mut max_size_bytes, mut max_files) = (0, 0);
+    let (mut max_size_bytes, mut max_files) = (MAX_SIZE_BYTES, MAX_FILES);
     for (key, value) in &config.config {
         match key.as_str() {
             "max-size" => max_size_bytes = value.parse::<base::size::ByteSize>().or_invalid()?.0,
@@ -84,10 +77,10 @@ mod tests {
     }
 
     #[test]
-    fn the_bounds_that_hold_are_shown() {
+    fn options_are_shown_as_they_were_given() {
         let config = completed("", &[("max-file", "2")]);
         assert_eq!(config.r#type, "json-file");
-        assert_eq!(config.config["max-size"], "20m");
+        assert_eq!(config.config.len(), 1);
         assert_eq!(config.config["max-file"], "2");
         let expected = LogDriver::Local {
             max_size_bytes: 20 << 20,

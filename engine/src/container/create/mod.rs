@@ -118,6 +118,9 @@ fn complete(body: ContainerCreateBody, of_image: &RequestedConfig) -> Requested 
         host.shm_size = 64 << 20;
     }
     log::complete(&mut host.log_config);
+    if host.runtime.is_empty() {
+        host.runtime = crate::config::DEFAULT_RUNTIME.into();
+    }
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".into();
     }

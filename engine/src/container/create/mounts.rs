@@ -45,6 +45,10 @@ pub(super) fn convert(
             });
         }
     }
+    let is_volume = |mount: &MountConfig| matches!(mount.source, MountSource::Volume { .. });
+    if !matches!(host.volume_driver.as_str(), "" | "local") && mounts.iter().any(is_volume) {
+        return Err(unsupported("volume drivers but local are not supported"));
+    }
     Ok(mounts)
 }
 

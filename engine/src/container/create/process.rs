@@ -47,8 +47,8 @@ pub(in crate::container) fn complete(config: &mut RequestedConfig, of_image: &Re
     super::health::complete(&mut config.healthcheck, of_image.healthcheck.as_ref());
 }
 
-/// The image's variables with the request's over them; a name without a value
-/// removes the image's.
+/// The image's variables with the request's over them. A name without a value removes
+/// the image's; it stays to be seen, and no process gets it.
 fn merged_environment(image: &[String], request: &[String]) -> Vec<String> {
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     let overridden: std::collections::HashSet<String> =
@@ -57,8 +57,13 @@ fn merged_environment(image: &[String], request: &[String]) -> Vec<String> {
         .iter()
         .filter(|entry| !overridden.contains(&name(entry)))
         .cloned();
-    kept.chain(request.iter().filter(|entry| entry.contains('=')).cloned())
-        .collect()
+    kept.chain(request.iter().cloned()).collect()
+}
+
+/// What has no value is no variable of the process's.
+fn variables(env: &[String]) -> Vec<String> {
+    let set = env.iter().filter(|entry| entry.contains('='));
+    set.cloned().collect()
 }
 
 /// Converts to the model.
@@ -99,7 +104,7 @@ pub(super) fn convert(config: &RequestedConfig, host: &HostConfig) -> Result<Pro
     };
     Ok(ProcessConfig {
         arguments,
-        environment: config.env.clone(),
+        environment: variables(&config.env),
         working_directory: config.working_dir.clone(),
         user: config.user.clone(),
         additional_groups: host.group_add.clone().unwrap_or_default(),
@@ -121,7 +126,7 @@ mod tests {
     fn the_requests_environment_goes_over_the_images() {
         let image = list(&["PATH=/bin", "A=1", "B=2"]);
         let merged = merged_environment(&image, &list(&["A=9", "B", "C="]));
-        assert_eq!(merged, list(&["PATH=/bin", "A=9", "C="]));
+        assert_eq!(merged, list(&["PATH=/bin", "A=9", "B", "C="]));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Resul
 }
 
 /// Options that say what a container is.
-fn options(host: &HostConfig) -> [(&'static str, bool); 11] {
+fn options(host: &HostConfig) -> [(&'static str, bool); 10] {
     [
         ("--link", asked(&host.links)),
         ("--volumes-from", asked(&host.volumes_from)),
@@ -44,10 +44,6 @@ fn options(host: &HostConfig) -> [(&'static str, bool); 11] {
             !matches!(host.isolation.as_str(), "" | "default"),
         ),
         ("--storage-opt", !host.storage_opt.is_empty()),
-        (
-            "--volume-driver",
-            !matches!(host.volume_driver.as_str(), "" | "local"),
-        ),
         ("--annotation", !host.annotations.is_empty()),
         ("masked paths of one's own", asked(&host.masked_paths)),
         ("read-only paths of one's own", asked(&host.readonly_paths)),
@@ -55,7 +51,7 @@ fn options(host: &HostConfig) -> [(&'static str, bool); 11] {
 }
 
 /// Options that say what it may use.
-fn limits(host: &HostConfig) -> [(&'static str, bool); 12] {
+fn limits(host: &HostConfig) -> [(&'static str, bool); 11] {
     [
         (
             "--blkio-weight",
@@ -72,10 +68,6 @@ fn limits(host: &HostConfig) -> [(&'static str, bool); 12] {
         (
             "--cpu-rt-runtime",
             host.cpu_realtime_period != 0 || host.cpu_realtime_runtime != 0,
-        ),
-        (
-            "--memory-swappiness",
-            host.memory_swappiness.is_some_and(|value| value != -1),
         ),
         ("--cpu-count", host.cpu_count != 0),
         ("--cpu-percent", host.cpu_percent != 0),

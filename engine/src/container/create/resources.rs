@@ -34,6 +34,7 @@ pub(in crate::container) fn convert(host: &HostConfig) -> Result<Resources> {
         memory_bytes: some(host.memory),
         memory_swap_bytes: swap(host),
         memory_reservation_bytes: some(host.memory_reservation),
+        memory_swappiness: swappiness(host)?,
         cpu_shares: unsigned(host.cpu_shares, "CPU shares")?,
         cpu_quota_us: some(host.cpu_quota),
         cpu_period_us: unsigned(host.cpu_period, "CPU period")?,
@@ -59,6 +60,19 @@ pub(in crate::container) fn swap(host: &HostConfig) -> Option<i64> {
         (0, _) => None,
         (memory, 0) => Some(memory.saturating_mul(2)),
         (_, swap) => Some(swap),
+    }
+}
+
+/// -1 says that the host's is meant.
+fn swappiness(host: &HostConfig) -> Result<Option<u64>> {
+    match host.memory_swappiness {
+        None | Some(-1) => Ok(None),
+        Some(value) => match u64::try_from(value) {
+            Ok(value @ 0..=100) => Ok(Some(value)),
+            _ => Err(invalid(format!(
+                "Invalid value: {value}, valid memory swappiness range is 0-100"
+            ))),
+        },
     }
 }
 

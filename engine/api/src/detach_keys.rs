@@ -1,20 +1,53 @@
 //! The keys that leave a container running, `ctrl-p,ctrl-q` by default.
 
-use crate::parse::{ParseError, refuse};
+use std::str::FromStr;
 
 /// What is used when nothing else is asked for.
-pub(crate) const DEFAULT: &str = "ctrl-p,ctrl-q";
+pub const DEFAULT: &str = "ctrl-p,ctrl-q";
 
 /// A sequence of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DetachKeys(Vec<u8>);
+pub struct DetachKeys(Vec<u8>);
+
+/// Says that a text names no keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid detach keys ({0}) provided")]
+pub struct DetachKeysError(String);
 
 /// Reads `ctrl-p,ctrl-q`: letters, or `ctrl-` and one of `a-z@[\]^_`.
-pub(crate) fn parse(text: &str) -> Result<DetachKeys, ParseError> {
-    let keys: Option<Vec<u8>> = text.split(',').map(key).collect();
-    match keys {
-        Some(keys) => Ok(DetachKeys(keys)),
-        None => refuse(format!("invalid detach keys ({text}) provided")),
+impl FromStr for DetachKeys {
+    type Err = DetachKeysError;
+    fn from_str(text: &str) -> Result<Self, DetachKeysError> {
+        let keys: Option<Vec<u8>> = text.split(',').map(key).collect();
+        keys.map(Self)
+            .ok_or_else(|| DetachKeysError(text.to_owned()))
+    }
+}
+
+impl Default for DetachKeys {
+    fn default() -> Self {
+        DEFAULT.parse().expect("the default is a sequence")
+    }
+}
+
+impl DetachKeys {
+    /// Returns what the engine is to be told; it knows its default.
+    pub fn to_tell(&self) -> Option<String> {
+        (*self != Self::default()).then(|| self.to_string())
+    }
+}
+
+impl std::fmt::Display for DetachKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, key) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match key {
+                1..=26 => write!(f, "{comma}ctrl-{}", char::from(key - 1 + b'a'))?,
+                0..=31 => write!(f, "{comma}ctrl-{}", char::from(key | 0x40))?,
+                _ => write!(f, "{comma}{}", char::from(*key))?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -31,14 +64,14 @@ fn key(text: &str) -> Option<u8> {
 
 /// Looks for the sequence in what is typed, and holds back its beginning.
 #[derive(Debug)]
-pub(crate) struct Detector {
+pub struct Detector {
     keys: Vec<u8>,
     matched: usize,
 }
 
 /// What becomes of a piece of input.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Typed {
+pub enum Typed {
     /// To be passed on.
     Input(Vec<u8>),
     /// To be passed on, before leaving.
@@ -47,7 +80,7 @@ pub(crate) enum Typed {
 
 impl Detector {
     /// Returns a detector of `keys`.
-    pub(crate) fn new(keys: DetachKeys) -> Self {
+    pub fn new(keys: DetachKeys) -> Self {
         Self {
             keys: keys.0,
             matched: 0,
@@ -56,7 +89,7 @@ impl Detector {
 
     /// Takes what was typed. A beginning of the sequence that goes on
     /// otherwise is passed on late, but whole.
-    pub(crate) fn feed(&mut self, typed: &[u8]) -> Typed {
+    pub fn feed(&mut self, typed: &[u8]) -> Typed {
         let mut out = Vec::with_capacity(typed.len());
         for &byte in typed {
             self.step(byte, &mut out);
@@ -88,13 +121,17 @@ mod tests {
     use super::*;
 
     fn detector(keys: &str) -> Detector {
-        Detector::new(parse(keys).unwrap())
+        Detector::new(keys.parse().unwrap())
     }
 
     #[test]
     fn keys_are_letters_and_control_letters() {
-        assert_eq!(parse(DEFAULT).unwrap().0, [0x10, 0x11]);
+        let parse = |text: &str| text.parse::<DetachKeys>();
+        assert_eq!(DetachKeys::default().0, [0x10, 0x11]);
         assert_eq!(parse("ctrl-@,ctrl-[,a").unwrap().0, [0, 0x1b, b'a']);
+        for text in [DEFAULT, "ctrl-@,ctrl-[,a", "x", "ctrl-_,ctrl-^"] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
         for bad in ["", "ctrl-", "ctrl-A", "ctrl-pp", "alt-x", "a,", "ä"] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

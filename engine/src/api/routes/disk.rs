@@ -1,0 +1,96 @@
+//! `GET /system/df`: what takes room on the disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::Digest;
+use engine_api::disk::DiskUsageResponse;
+use engine_api::filters::Filters;
+use engine_api::volume::VolumeUsage;
+use engine_archive::size::size_of;
+use hyper::{Response, StatusCode};
+
+use super::{images, volumes};
+use crate::Engine;
+use crate::api::request::{ApiVersion, Request, repeated};
+use crate::api::response::{self, Body};
+use crate::api::view;
+use crate::error::{OrFail as _, Result, invalid};
+
+/// What can be asked for alone.
+const TYPES: [&str; 4] = ["container", "image", "volume", "build-cache"];
+
+/// Answers with the images, containers and volumes there are, and their sizes.
+pub(in crate::api) async fn usage(
+    engine: &Arc<Engine>,
+    request: &Request,
+) -> Result<Response<Body>> {
+    let types = repeated(request.inner.uri(), "type")?;
+    if let Some(unknown) = types.iter().find(|one| !TYPES.contains(&one.as_str())) {
+        return Err(invalid(format!("unknown object type: {unknown}")));
+    }
+    let (engine, version) = (engine.clone(), request.version);
+    let answer = crate::blocking(move || collect(&engine, &types, version)).await?;
+    response::json(StatusCode::OK, &answer)
+}
+
+fn collect(engine: &Engine, types: &[String], version: ApiVersion) -> Result<DiskUsageResponse> {
+    let wants = |name: &str| types.is_empty() || types.iter().any(|one| one == name);
+    let mut answer = DiskUsageResponse::default();
+    if wants("image") {
+        let all = engine.images.list();
+        // A layer of several images is there once.
+        let layers: BTreeMap<Digest, u64> = all
+            .iter()
+            .flat_map(|image| &image.layers)
+            .map(|layer| (layer.diff_id, layer.size_bytes))
+            .collect();
+        answer.layers_size = signed(layers.values().sum());
+        let shown = all.iter().map(|image| {
+            let mut summary = images::summary(image, version);
+            let using = engine.containers.all();
+            let using = using.iter().filter(|one| one.config().image_id == image.id);
+            summary.containers = using.count() as i64;
+            summary
+        });
+        answer.images = Some(shown.collect());
+    }
+    if wants("container") {
+        let mut all = view::list::containers(engine, &Filters::default(), true, None)?;
+        for row in &mut all {
+            let container = engine.containers.find(&row.id)?;
+            let upper = engine.instance.container(&container.id).join("upper");
+            let written = size_of(&upper).or_internal()?;
+            let image = engine.images.image(&container.config().image_id);
+            let below = image.map_or(0, |image| image.size_bytes);
+            row.size_rw = Some(signed(written));
+            row.size_root_fs = Some(signed(written.saturating_add(below)));
+        }
+        answer.containers = Some(all);
+    }
+    if wants("volume") {
+        answer.volumes = Some(volume_rows(engine)?);
+    }
+    if wants("build-cache") {
+        answer.build_cache = Some(Vec::new());
+    }
+    Ok(answer)
+}
+
+fn volume_rows(engine: &Engine) -> Result<Vec<engine_api::volume::Volume>> {
+    let all = volumed_api::query::volumes(&engine.instance).or_internal()?;
+    let row = |config: &volumed_api::VolumeConfig| {
+        let data = volumed_api::query::data_directory(&engine.instance, &config.name);
+        let mut row = view::volume::volume(engine, config);
+        row.usage_data = Some(VolumeUsage {
+            size: signed(size_of(&data).or_internal()?),
+            ref_count: volumes::users(engine, &config.name).len() as i64,
+        });
+        Ok(row)
+    };
+    all.iter().map(row).collect()
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
