@@ -43,7 +43,12 @@ async fn try_adopt(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
         (true, _, true) => finish_start(engine, container, &run).await?,
         (_, true, true) => adopt_live(engine, container, &run).await?,
         (_, true, false) => finish_lost(engine, container, &run).await?,
-        (_, false, _) => super::archive::release_leftover(engine, container).await?,
+        (_, false, _) => {
+            // What stays mounted keeps nobody from being started or removed.
+            if let Err(error) = super::archive::release_leftover(engine, container).await {
+                tracing::warn!(container = %container.id, %error, "its files stay mounted");
+            }
+        }
     }
     match container.state().status {
         Status::Removing => remove::finish(engine, container, volumes_of(container)),

@@ -50,8 +50,11 @@ pub async fn with_files<T: Send + 'static>(
     start::wait_cleaned(container).await?;
     let run = next_run(container);
     engine.steps.reached("archive.mount");
-    let mounted = start::mount(engine, container, &run, Upper::Persistent).await?;
-    let done = enter(container, mounted, volumes, work).await;
+    // Also what was given up on may be mounted still.
+    let done = match start::mount(engine, container, &run, Upper::Persistent).await {
+        Ok(mounted) => enter(container, mounted, volumes, work).await,
+        Err(failure) => Err(failure),
+    };
     let released = release(engine, &run).await;
     let done = done?;
     released.map(|()| done)

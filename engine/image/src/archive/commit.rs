@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::atomic::AtomicBool;
 
 use base::{Digest, Timestamp};
 use serde_json::{Map, Value, json};
@@ -11,7 +10,7 @@ use super::changes::apply_changes;
 use super::import::ImportError;
 use super::load::manifest_for;
 use super::spool::{Spool, Spooled};
-use crate::install::{InstallRequest, finish, install};
+use crate::install::{Installed, finish};
 use crate::reference::Reference;
 use crate::store::{Image, ImageStore, NewImage, StoreError};
 
@@ -60,22 +59,14 @@ impl ImageStore {
     }
 
     fn commit_file(&self, file: &Spooled, request: CommitRequest) -> Result<Image, ImportError> {
-        let installed = install(
-            self,
-            InstallRequest {
-                blob: self.adopt(file)?,
-                expected: None,
-                cancel: &AtomicBool::new(false),
-                progress: &|_| {},
-            },
-        )?;
+        let installed = self.install_file(file)?;
         let diff_id = installed.diff_id();
         let _layer = self.lease(vec![diff_id]);
         let mut diff_ids: Vec<Digest> = request.parent.diff_ids().collect();
         let mut done = HashMap::from([(diff_id, installed)]);
         for below in &diff_ids {
             let record = self.layer(below).ok_or(StoreError::NoLayer(*below))?;
-            done.insert(*below, crate::install::Installed::Committed(record));
+            done.insert(*below, Installed::Committed(record));
         }
         diff_ids.push(diff_id);
         let layers = finish(self, &diff_ids, done)?;

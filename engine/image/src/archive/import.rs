@@ -79,21 +79,24 @@ impl ImageStore {
         imported.inspect_err(|_| self.abandon(&[file.digest]))
     }
 
+    /// Unpacks a layer that is known by its archive alone.
+    pub(super) fn install_file(&self, file: &Spooled) -> Result<Installed, ImportError> {
+        let request = InstallRequest {
+            blob: self.adopt(file)?,
+            expected: None,
+            cancel: &AtomicBool::new(false),
+            progress: &|_| {},
+        };
+        Ok(install(self, request)?)
+    }
+
     fn import_file(
         &self,
         file: &Spooled,
         request: &ImportRequest,
         run_config: serde_json::Map<String, serde_json::Value>,
     ) -> Result<Image, ImportError> {
-        let installed = install(
-            self,
-            InstallRequest {
-                blob: self.adopt(file)?,
-                expected: None,
-                cancel: &AtomicBool::new(false),
-                progress: &|_| {},
-            },
-        )?;
+        let installed = self.install_file(file)?;
         let diff_id = installed.diff_id();
         let _layer = self.lease(vec![diff_id]);
         let layers = finish(self, &[diff_id], HashMap::from([(diff_id, installed)]))?;

@@ -8,8 +8,9 @@ use oci_spec::runtime::{
 use super::spec::{SpecError, build};
 use crate::resources::Resources;
 
-/// Returns the limits that a container that runs has to be given, `None` where there
-/// is none: those of `new` that `old` has otherwise, and what they depend on.
+/// Returns the limits that a container that runs has to be given, `None` where none has
+/// changed: the number of processes apart from the others, which depend on each other
+/// and are all said where one of them has.
 ///
 /// # Errors
 /// When one cannot be expressed.
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_changes_is_said_with_what_it_depends_on() {
+    fn limits_are_said_where_one_has_changed() {
         let old = Resources {
             memory_bytes: Some(64 << 20),
             memory_swap_bytes: Some(128 << 20),

@@ -46,7 +46,8 @@ pub(super) fn site() -> PathBuf {
 pub(super) fn suite(data: &Path) -> Result<()> {
     host::ensure_packages(&["python3-pip"])?;
     let archives = workspace::path("target/docker-py-sdist");
-    if !archives.is_dir() {
+    let archive = archives.join(SDK.replace("==", "-") + ".tar.gz");
+    if !archive.is_file() {
         pip("download")
             .args(["--no-deps", "--no-binary", "docker", "--dest"])
             .arg(&archives)
@@ -55,10 +56,9 @@ pub(super) fn suite(data: &Path) -> Result<()> {
     }
     let suite = data.join(SUITE);
     std::fs::create_dir_all(&suite).context("make the folder of the suite")?;
-    let name = SDK.replace("==", "-") + ".tar.gz";
     Cmd::new("tar")
         .args(["--extract", "--strip-components=1", "--file"])
-        .arg(archives.join(name))
+        .arg(archive)
         .arg("--directory")
         .arg(&suite)
         .read()?;
