@@ -16,8 +16,7 @@ fn at_every_step(scenario: impl Fn(&mut Sandbox)) {
         if !host.has_died() {
             scenario(&mut host);
         }
-        let died = host.has_died();
-        host.kill();
+        let died = host.kill_unless_dead();
         host.start(&[]);
         check(&mut host);
         if !died {

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use base::id::RunNumber;
@@ -35,6 +36,8 @@ pub(crate) struct Sandbox {
     requester: Requester,
     reader: Reader,
     netd: Option<Child>,
+    /// Reads what netd says; returns whether it was killed at a step.
+    output: Option<JoinHandle<bool>>,
     pub(crate) outside: PathBuf,
 }
 
@@ -66,6 +69,7 @@ impl Sandbox {
             log,
             directory,
             netd: None,
+            output: None,
             outside,
         }
     }
@@ -85,14 +89,17 @@ impl Sandbox {
             .unwrap();
         let errors = BufReader::new(child.stderr.take().unwrap());
         let (sender, reconciled) = sync_channel(1);
-        std::thread::spawn(move || {
+        self.output = Some(std::thread::spawn(move || {
+            let mut killed = false;
             for line in errors.lines().map_while(Result::ok) {
                 eprintln!("netd: {line}");
                 if line.contains("reconciled counts") {
                     sender.try_send(()).ok();
                 }
+                killed |= line.contains("killed at this step");
             }
-        });
+            killed
+        }));
         reconciled.recv_timeout(LIMIT).ok();
         self.netd = Some(child);
     }
@@ -108,6 +115,13 @@ impl Sandbox {
 
     pub(crate) fn kill(&mut self) {
         self.end(rustix::process::Signal::KILL);
+    }
+
+    /// Ends netd, and returns whether it had ended at the step it was to die at.
+    pub(crate) fn kill_unless_dead(&mut self) -> bool {
+        self.kill();
+        let output = self.output.take().expect("netd was started");
+        output.join().unwrap()
     }
 
     fn end(&mut self, signal: rustix::process::Signal) -> bool {
