@@ -144,6 +144,10 @@ impl<'a> Host<'a> {
                 self.route.join_bridge(interface, index)?;
                 Ok(self.route.reflect(interface)?)
             }
+            Operation::SetDefaultRoute { namespace, gateway } => {
+                let namespace = entered(&mut self.namespace, namespace)?;
+                Ok(namespace.route.set_default_route(*gateway)?)
+            }
             Operation::AddElements(elements) => Ok(self.firewall()?.add(elements)?),
             Operation::RemoveElements(elements) => Ok(self.firewall()?.remove(elements)?),
             Operation::RemoveLink(name) => Ok(self.route.delete_link(name)?),

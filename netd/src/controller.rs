@@ -1,6 +1,7 @@
 //! Attach and release: decides under the lock, writes the intent, acts without
 //! the lock. Networks are made and removed in `networks`.
 
+mod connect;
 pub mod networks;
 mod over;
 mod rename;
@@ -76,7 +77,10 @@ impl ControlError {
                 LeaseError::NoInterfaceName | LeaseError::Address(IpamError::Exhausted { .. }) => {
                     FailureKind::Exhausted
                 }
-                LeaseError::Address(IpamError::InUse { .. }) => FailureKind::Conflict,
+                LeaseError::Address(IpamError::InUse { .. }) | LeaseError::NotAttached(_) => {
+                    FailureKind::Conflict
+                }
+                LeaseError::Joined { .. } => FailureKind::Forbidden,
                 LeaseError::Address(IpamError::Outside { .. })
                 | LeaseError::NotJoinable(_)
                 | LeaseError::Twice(_)
@@ -186,7 +190,7 @@ impl Controller {
         }
         let host_dns = self.host_dns();
         let reserved = self.reserve_ports(request)?;
-        self.wait_for_addresses(request);
+        self.wait_for_addresses(&request.endpoints);
         let (lease, networks) = self.register(request, &reserved, &host_dns)?;
         let run = &request.run;
         if let Err(error) = self.put_in_place(&lease, &networks) {
@@ -226,16 +230,11 @@ impl Controller {
     /// Ports are published on a network that reaches the outside; without one
     /// they are not, as in Docker.
     fn reserve_ports(&self, request: &Attach) -> Result<Vec<Reservation>, ControlError> {
-        let state = self.state();
-        let reaches_outside = |id: &NetworkId| {
-            let network = state.networks.get(id);
-            network.is_some_and(|network| network.interface.is_some() && !network.internal)
+        let published = {
+            let state = self.state();
+            let mut endpoints = request.endpoints.iter();
+            endpoints.any(|endpoint| state.reaches_outside(&endpoint.network))
         };
-        let published = request
-            .endpoints
-            .iter()
-            .any(|endpoint| reaches_outside(&endpoint.network));
-        drop(state);
         if !published {
             return Ok(Vec::new());
         }

@@ -8,7 +8,8 @@ use base::{ContainerId, Failure, FailureKind, RunId};
 use engine_shim_api::event::{CLEANED, EXITED};
 use events::{Record, Reply, Request, RequestBody, Service};
 use netd_api::{
-    Attach, CONTAINER_RENAMED, CreateNetwork, Detach, Detached, RemoveNetwork, Renamed, SOURCE,
+    Attach, CONTAINER_RENAMED, Connect, CreateNetwork, Detach, Detached, Disconnect, RemoveNetwork,
+    Renamed, SOURCE,
 };
 
 use crate::controller::{ControlError, Controller};
@@ -34,7 +35,12 @@ impl Service for NetworkService {
     fn is_request(&self, record: &Record) -> bool {
         matches!(
             record.kind.as_str(),
-            Attach::KIND | Detach::KIND | CreateNetwork::KIND | RemoveNetwork::KIND
+            Attach::KIND
+                | Detach::KIND
+                | Connect::KIND
+                | Disconnect::KIND
+                | CreateNetwork::KIND
+                | RemoveNetwork::KIND
         )
     }
 
@@ -53,6 +59,8 @@ impl Service for NetworkService {
             Detach::KIND => answer(record, |body: &Detach| {
                 it.detach(&body.run).map(|()| Detached {})
             }),
+            Connect::KIND => answer(record, |body: &Connect| it.connect(body)),
+            Disconnect::KIND => answer(record, |body: &Disconnect| it.disconnect(body)),
             CreateNetwork::KIND => answer(record, |body: &CreateNetwork| it.create_network(body)),
             RemoveNetwork::KIND => answer(record, |body: &RemoveNetwork| {
                 it.remove_network(&body.id, record.request.as_ref())
@@ -67,6 +75,8 @@ impl Service for NetworkService {
     fn failed_kind(&self, request_kind: &str) -> &'static str {
         match request_kind {
             Detach::KIND => Detach::FAILED,
+            Connect::KIND => Connect::FAILED,
+            Disconnect::KIND => Disconnect::FAILED,
             CreateNetwork::KIND => CreateNetwork::FAILED,
             RemoveNetwork::KIND => RemoveNetwork::FAILED,
             _ => Attach::FAILED,

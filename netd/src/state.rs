@@ -1,6 +1,8 @@
 //! What netd knows: networks, runs and what they hold. Pure; the controller
 //! keeps it behind one lock and never does I/O while holding it for long.
 
+pub mod change;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -50,6 +52,10 @@ pub enum LeaseError {
     Twice(String),
     #[error("a container may join at most {ENDPOINT_LIMIT} networks")]
     TooMany,
+    #[error("run {0} has no networks that could change")]
+    NotAttached(RunId),
+    #[error("endpoint with name {container} already exists in network {network}")]
+    Joined { container: String, network: String },
     #[error("no interface name is free")]
     NoInterfaceName,
     #[error(transparent)]

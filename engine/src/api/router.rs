@@ -157,9 +157,8 @@ async fn networks_table(
         (Method::POST, ["prune"]) => networks::prune(engine, &request).await,
         (Method::GET, [id]) => networks::inspect(engine, id),
         (Method::DELETE, [id]) => networks::remove(engine, id).await,
-        (Method::POST, [_, "connect" | "disconnect"]) => Err(unsupported(
-            "connecting a container to a network after its creation is not supported",
-        )),
+        (Method::POST, [id, "connect"]) => networks::connect(engine, request, id).await,
+        (Method::POST, [id, "disconnect"]) => networks::disconnect(engine, request, id).await,
         _ => Err(no_such_page()),
     }
 }

@@ -1,6 +1,7 @@
 //! An image of what a container is now.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::FailureKind;
 use engine_api::config::ContainerConfig as RequestedConfig;
@@ -16,6 +17,9 @@ use super::{Container, stop};
 use crate::Engine;
 use crate::error::{OrFail as _, Result, conflict, internal, invalid};
 use crate::event::{CONTAINER_COMMITTED, Committed};
+
+/// How long after its end a container may seem to run.
+const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the image is to be.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +54,7 @@ pub async fn commit(
         match stop::pause(engine, container).await {
             // It has ended since, or somebody else pauses it.
             Err(failure) if failure.kind == FailureKind::Conflict => pauses = false,
+            Err(_) if ends_now(container).await => pauses = false,
             paused => paused?,
         }
     }
@@ -61,6 +66,14 @@ pub async fn commit(
         stop::unpause(engine, container).await?;
     }
     made
+}
+
+/// Returns whether a container that could not be paused is one whose end has only
+/// not been told yet.
+async fn ends_now(container: &Container) -> bool {
+    let mut watch = container.watch();
+    let ended = watch.wait_for(|snapshot| !snapshot.state.is_live());
+    matches!(tokio::time::timeout(END_LIMIT, ended).await, Ok(Ok(_)))
 }
 
 fn make(engine: &Engine, container: &Container, options: CommitOptions) -> Result<Image> {

@@ -9,6 +9,7 @@ pub mod adopt;
 pub mod archive;
 pub mod attach;
 pub mod commit;
+pub mod connect;
 pub mod create;
 pub mod exec;
 pub mod exit;

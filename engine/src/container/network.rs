@@ -60,16 +60,19 @@ pub fn find(instance: &Instance, text: &str) -> Result<NetworkConfig> {
 /// # Errors
 /// Not found for a network that is not there.
 pub fn resolve(instance: &Instance, endpoints: &[NetworkEndpoint]) -> Result<Vec<EndpointRequest>> {
-    let request = |endpoint: &NetworkEndpoint| {
-        let network = find(instance, &endpoint.network)?;
-        Ok(EndpointRequest {
-            network: network.id,
-            aliases: endpoint.aliases.clone(),
-            ipv4: endpoint.ipv4,
-            mac: endpoint.mac.clone(),
-        })
-    };
-    endpoints.iter().map(request).collect()
+    let resolve =
+        |endpoint: &NetworkEndpoint| Ok(request(&find(instance, &endpoint.network)?, endpoint));
+    endpoints.iter().map(resolve).collect()
+}
+
+/// Returns what netd is asked of one network.
+pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointRequest {
+    EndpointRequest {
+        network: network.id.clone(),
+        aliases: endpoint.aliases.clone(),
+        ipv4: endpoint.ipv4,
+        mac: endpoint.mac.clone(),
+    }
 }
 
 /// Returns the ports netd is asked to publish.

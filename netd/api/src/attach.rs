@@ -87,6 +87,14 @@ pub struct Attached {
     pub resolver: Dns,
 }
 
+impl Attached {
+    /// Returns the interface on a network.
+    pub fn endpoint_on(&self, network: &NetworkId) -> Option<&Endpoint> {
+        let mut endpoints = self.endpoints.iter();
+        endpoints.find(|endpoint| endpoint.network == *network)
+    }
+}
+
 /// One interface of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {

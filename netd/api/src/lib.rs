@@ -7,6 +7,7 @@
 
 pub mod attach;
 pub mod config;
+pub mod connect;
 pub mod network;
 pub mod query;
 pub mod renamed;
@@ -15,6 +16,7 @@ pub use attach::{
     Attach, Attached, Detach, Detached, Dns, Endpoint, EndpointRequest, HostPorts, Lease,
     PortRequest, Protocol, PublishedPort,
 };
+pub use connect::{Connect, Disconnect, NetworksChanged};
 pub use network::{
     CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Reconciled,
     RemoveNetwork,
@@ -58,6 +60,24 @@ pub const EVENTS: &[EventType] = &[
     request("network.detach", "Detach"),
     reply("network.detached", "Detached"),
     reply("network.detach_failed", "Failure"),
+    request("network.connect", "Connect"),
+    EventType {
+        kind: "network.connected",
+        class: Class::Fact,
+        writer: "netd",
+        payload: "NetworksChanged",
+        readers: "engine",
+    },
+    reply("network.connect_failed", "Failure"),
+    request("network.disconnect", "Disconnect"),
+    EventType {
+        kind: "network.disconnected",
+        class: Class::Fact,
+        writer: "netd",
+        payload: "NetworksChanged",
+        readers: "engine",
+    },
+    reply("network.disconnect_failed", "Failure"),
     request("network.create", "CreateNetwork"),
     EventType {
         kind: "network.created",

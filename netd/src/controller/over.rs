@@ -5,7 +5,7 @@
 
 use base::RunId;
 use engine_shim_api::EXIT_FILE;
-use netd_api::{Attach, Endpoint, PortRequest, PublishedPort};
+use netd_api::{Endpoint, EndpointRequest, PortRequest, PublishedPort};
 
 use super::Controller;
 use crate::ports::{self, PortError, Reservation};
@@ -23,10 +23,10 @@ impl Controller {
         }
     }
 
-    /// Waits for the addresses of runs that are over, if `request` names any.
-    pub(super) fn wait_for_addresses(&self, request: &Attach) {
-        if request.endpoints.iter().any(|it| it.ipv4.is_some()) {
-            self.wait_for_those_over(|state| holders_of_addresses(state, request));
+    /// Waits for the addresses of runs that are over, if `endpoints` name any.
+    pub(super) fn wait_for_addresses(&self, endpoints: &[EndpointRequest]) {
+        if endpoints.iter().any(|it| it.ipv4.is_some()) {
+            self.wait_for_those_over(|state| holders_of_addresses(state, endpoints));
         }
     }
 
@@ -64,9 +64,9 @@ fn is_wanted(request: &PortRequest, held: &PublishedPort) -> bool {
     is_in && request.protocol == held.protocol
 }
 
-fn holders_of_addresses(state: &State, request: &Attach) -> Vec<RunId> {
+fn holders_of_addresses(state: &State, wanted: &[EndpointRequest]) -> Vec<RunId> {
     let is_wanted = |endpoint: &Endpoint| {
-        let mut asked = request.endpoints.iter();
+        let mut asked = wanted.iter();
         asked.any(|it| it.network == endpoint.network && it.ipv4 == Some(endpoint.ipv4.addr()))
     };
     let holders = state

@@ -1,7 +1,7 @@
 //! The plan that gives a run what its lease says, and the one that takes it away.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use base::NetworkId;
 use netd_api::{Lease, NetworkConfig, PublishedPort};
@@ -23,6 +23,44 @@ pub fn plan_attach(lease: &Lease, networks: &Networks) -> Vec<Operation> {
         plan.push(Operation::AddElements(elements));
     }
     plan
+}
+
+/// Returns the operations that lead from one lease of a run to another: what it
+/// no longer has goes first, published ports follow the endpoint they are on.
+pub fn plan_change(old: &Lease, new: &Lease, networks: &Networks) -> Vec<Operation> {
+    let (was, is) = (published(old, networks), published(new, networks));
+    let without = |some: &[Element], others: &[Element]| -> Vec<Element> {
+        let rest = some.iter().filter(|element| !others.contains(element));
+        rest.cloned().collect()
+    };
+    let mut plan = Vec::new();
+    let (stale, missing) = (without(&was, &is), without(&is, &was));
+    if !stale.is_empty() {
+        plan.push(Operation::RemoveElements(stale));
+    }
+    let left = |name: &&String| !new.interfaces.contains(name);
+    let links = old.interfaces.iter().filter(left).cloned();
+    plan.extend(links.map(Operation::RemoveLink));
+    for interface in interfaces(new, networks) {
+        if !old.interfaces.contains(&interface.host_name) {
+            plan.push(Operation::CreateInterface(Box::new(interface)));
+        } else if let Some(gateway) = interface.default_route
+            && routed(old) != Some(gateway)
+        {
+            let namespace = new.attached.namespace.clone();
+            plan.push(Operation::SetDefaultRoute { namespace, gateway });
+        }
+    }
+    if !missing.is_empty() {
+        plan.push(Operation::AddElements(missing));
+    }
+    plan
+}
+
+/// Returns the gateway of a run's default route.
+fn routed(lease: &Lease) -> Option<Ipv4Addr> {
+    let mut endpoints = lease.attached.endpoints.iter();
+    endpoints.find_map(|endpoint| endpoint.gateway)
 }
 
 /// Returns the quick part of a release: afterwards ports are free.

@@ -27,7 +27,14 @@ pub enum Operation {
     EnsureBridge(Bridge),
     CreateNamespace(PathBuf),
     CreateInterface(Box<Interface>),
-    JoinBridge { interface: String, bridge: String },
+    JoinBridge {
+        interface: String,
+        bridge: String,
+    },
+    SetDefaultRoute {
+        namespace: PathBuf,
+        gateway: Ipv4Addr,
+    },
     AddElements(Vec<Element>),
     RemoveElements(Vec<Element>),
     RemoveLink(String),
@@ -63,6 +70,7 @@ impl Operation {
             Self::CreateNamespace(_) => "create namespace",
             Self::CreateInterface(_) => "create interface",
             Self::JoinBridge { .. } => "join bridge",
+            Self::SetDefaultRoute { .. } => "set default route",
             Self::AddElements(_) => "add elements",
             Self::RemoveElements(_) => "remove elements",
             Self::RemoveLink(_) => "remove link",
@@ -79,6 +87,7 @@ impl Operation {
             Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
             Self::EnsureBridge(_)
             | Self::JoinBridge { .. }
+            | Self::SetDefaultRoute { .. }
             | Self::RemoveElements(_)
             | Self::RemoveLink(_)
             | Self::ReleaseNamespace(_) => None,
@@ -110,6 +119,9 @@ impl fmt::Display for Operation {
                 }
             }
             Self::JoinBridge { interface, bridge } => write!(f, "{interface} on {bridge}"),
+            Self::SetDefaultRoute { namespace, gateway } => {
+                write!(f, "{gateway} in {}", namespace.display())
+            }
             Self::AddElements(elements) | Self::RemoveElements(elements) => {
                 write!(f, "{elements:?}")
             }

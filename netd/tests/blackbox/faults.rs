@@ -1,7 +1,7 @@
 //! The daemon killed at every step of what it does: afterwards a new daemon
 //! leaves no trace of what was not finished, and works.
 
-use netd_api::{Detach, Protocol};
+use netd_api::{Connect, Detach, Disconnect, Protocol};
 
 use crate::support::*;
 
@@ -92,5 +92,36 @@ fn killed_at_any_step_of_a_release_after_an_exit_it_leaves_nothing() {
             host.exited(&request.run);
             host.wait_while_alive(|host| host.leases().is_empty() && host.intents().is_empty());
         }
+    });
+}
+
+#[test]
+fn killed_at_any_step_of_connect_and_disconnect_it_leaves_nothing() {
+    at_every_step(|host| {
+        let Some(bridge) = host.find_network("bridge") else {
+            return;
+        };
+        let mut request = attach(&[&bridge.id]);
+        request.ports = vec![port(Protocol::Tcp, 8080, 80)];
+        let Ok(made) = host.try_network(network("mine")) else {
+            return;
+        };
+        if host.try_attach(&request).is_err() {
+            return;
+        }
+        let (run, subject) = (&request.run, request.run.to_string());
+        let connect = Connect {
+            run: run.clone(),
+            endpoint: endpoint(&made.id),
+        };
+        let disconnect = |network: &netd_api::NetworkConfig| Disconnect {
+            run: run.clone(),
+            network: network.id.clone(),
+        };
+        // The published port and the default route move to the other network.
+        host.call(&subject, &connect)
+            .and_then(|_| host.call(&subject, &disconnect(&bridge)))
+            .and_then(|_| host.call(&subject, &disconnect(&made)))
+            .ok();
     });
 }

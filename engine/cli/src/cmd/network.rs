@@ -1,5 +1,7 @@
 //! `engine network`.
 
+mod connect;
+
 use base::Timestamp;
 use clap::{Args, Subcommand};
 use engine_api::client::{Call, encode};
@@ -37,6 +39,10 @@ const COLUMNS: Columns = Columns {
 pub(crate) enum Network {
     /// Create a network
     Create(Create),
+    /// Let a container join a network
+    Connect(connect::Connect),
+    /// Take a container out of a network
+    Disconnect(connect::Disconnect),
     /// List networks
     #[command(alias = "list")]
     Ls(Ls),
@@ -53,6 +59,8 @@ impl Network {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Create(command) => command.run(context).await,
+            Self::Connect(command) => command.run(context).await,
+            Self::Disconnect(command) => command.run(context).await,
             Self::Ls(command) => command.run(context).await,
             Self::Inspect(show) => show.run(context, &[Kind::Network], false).await,
             Self::Rm(command) => command.run(context).await,

@@ -54,7 +54,8 @@ pub(in crate::api) async fn start(
         stdout: wanted.attach_stdout,
         stderr: wanted.attach_stderr,
     };
-    let framing = framing_of(&exec);
+    // What the client says it can take, not what the exec writes to.
+    let framing = framing(body.tty);
     let size = body.console_size.or(wanted.console_size);
     if body.detach {
         let work = {
@@ -67,7 +68,7 @@ pub(in crate::api) async fn start(
     exec::check_startable(engine, &exec)?;
     let keys = stream::detach_keys(Some(&wanted.detach_keys))?;
     let over = ended(exec.clone());
-    let process = connected(engine.clone(), exec, streams, size);
+    let process = connected(engine.clone(), exec, (streams, framing), size);
     stream::hijack(request, process, (framing, keys), over)
 }
 
@@ -76,7 +77,7 @@ pub(in crate::api) async fn start(
 async fn connected(
     engine: Arc<Engine>,
     exec: Arc<Exec>,
-    streams: Streams,
+    (streams, framing): (Streams, Framing),
     size: Option<[u32; 2]>,
 ) -> Option<UnixStream> {
     let started = exec::start(&engine, &exec, Some(streams)).await;
@@ -91,13 +92,13 @@ async fn connected(
         Ok(stream) => stream,
         Err(failure) => {
             let text = format!("{}\r\n", failure.message);
-            stream::said(&text, framing_of(&exec)).ok()
+            stream::said(&text, framing).ok()
         }
     }
 }
 
-fn framing_of(exec: &Exec) -> Framing {
-    match exec.process.terminal {
+fn framing(terminal: bool) -> Framing {
+    match terminal {
         true => Framing::Raw,
         false => Framing::Multiplexed,
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::NetworkId;
-use engine_api::network::{NetworkCreateBody, NetworkCreateResponse};
+use engine_api::network::{
+    NetworkConnectBody, NetworkCreateBody, NetworkCreateResponse, NetworkDisconnectBody,
+};
 use engine_api::prune::NetworksPruneResponse;
 use engine_model::container::NetworkMode;
 use hyper::{Response, StatusCode};
@@ -14,6 +16,7 @@ use crate::Engine;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::view;
+use crate::container::connect;
 use crate::container::network::find;
 use crate::error::{OrFail as _, Result, conflict, invalid, not_found, unsupported};
 
@@ -193,6 +196,48 @@ async fn remove_now(engine: &Arc<Engine>, network: &NetworkConfig) -> Result<()>
     crate::uninterrupted(async move { engine.bus.call(body.id.as_str(), &body, LIMIT).await })
         .await
         .map(drop)
+}
+
+/// `POST /networks/{id}/connect`.
+pub(in crate::api) async fn connect(
+    engine: &Arc<Engine>,
+    mut request: Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    let body: NetworkConnectBody = request.json().await?;
+    let container = engine.containers.find(&body.container)?;
+    let network = find(&engine.instance, id)?;
+    let settings = body.endpoint_config.unwrap_or_default();
+    let engine = engine.clone();
+    let work = async move { connect::connect(&engine, &container, &network, settings).await };
+    crate::uninterrupted(work).await?;
+    response::empty(StatusCode::OK)
+}
+
+/// `POST /networks/{id}/disconnect`. With `force`, a network that is gone is left
+/// all the same.
+pub(in crate::api) async fn disconnect(
+    engine: &Arc<Engine>,
+    mut request: Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    let body: NetworkDisconnectBody = request.json().await?;
+    let container = engine.containers.find(&body.container)?;
+    let found = find(&engine.instance, id);
+    let network = match found {
+        Ok(network) => Ok(network),
+        Err(failure) if !body.force => return Err(failure),
+        Err(_) => Err(id.to_owned()),
+    };
+    let engine = engine.clone();
+    let work = async move {
+        match network {
+            Ok(network) => connect::disconnect(&engine, &container, &network).await,
+            Err(name) => connect::forget(&container, &name).await,
+        }
+    };
+    crate::uninterrupted(work).await?;
+    response::empty(StatusCode::OK)
 }
 
 /// `POST /networks/prune`.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use base::RunId;
+use base::{NetworkId, RunId};
 use engine_api::event::{EventActor, EventMessage};
 use engine_api::filters::Filters;
 use engine_shim_api::{ExecExited, ExecStarted, ExitRecord};
 use events::Record;
-use netd_api::{Attached, NetworkConfig, NetworkRemoved};
+use netd_api::{Attached, NetworkConfig, NetworkRemoved, NetworksChanged};
 use volumed_api::{RootfsMounted, VolumeConfig};
 
 use crate::Engine;
@@ -184,21 +184,20 @@ impl Projection {
             }
             "network.attached" => {
                 let attached: Attached = record.payload()?;
-                let container = container_id(&record.subject);
-                let joined = attached.endpoints.iter().map(|endpoint| {
-                    let pairs = [
-                        ("container", container.as_str()),
-                        ("name", &endpoint.network_name),
-                        ("type", "bridge"),
-                    ];
-                    message(
-                        record,
-                        "network",
-                        "connect",
-                        actor(endpoint.network.as_str(), &pairs),
-                    )
+                let endpoints = attached.endpoints.iter();
+                let joined = endpoints.map(|it| {
+                    membership(record, "connect", (&it.network, it.network_name.as_str()))
                 });
                 Ok(joined.collect())
+            }
+            kind @ ("network.connected" | "network.disconnected") => {
+                let changed: NetworksChanged = record.payload()?;
+                let action = match kind {
+                    "network.connected" => "connect",
+                    _ => "disconnect",
+                };
+                let network = (&changed.network, changed.network_name.as_str());
+                Ok(vec![membership(record, action, network)])
             }
             _ => Ok(Vec::new()),
         }
@@ -360,6 +359,17 @@ fn actor(id: &str, attributes: &[(&str, &str)]) -> EventActor {
         id: id.to_owned(),
         attributes,
     }
+}
+
+/// Tells that the container of a run has joined a network, or left it.
+fn membership(record: &Record, action: &str, (id, name): (&NetworkId, &str)) -> EventMessage {
+    let container = container_id(&record.subject);
+    let pairs = [
+        ("container", container.as_str()),
+        ("name", name),
+        ("type", "bridge"),
+    ];
+    message(record, "network", action, actor(id.as_str(), &pairs))
 }
 
 fn message(record: &Record, kind: &str, action: &str, actor: EventActor) -> EventMessage {

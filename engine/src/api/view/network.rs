@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use engine_api::host_config::{PortBinding, PortMap};
 use engine_api::inspect::NetworkSettings;
-use engine_api::network::{
-    EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,
-};
+use engine_api::network::{EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer};
 use engine_model::container::NetworkMode;
 use netd_api::{Attached, Endpoint, Lease, NetworkConfig, NetworkDriver, Protocol};
 
@@ -117,17 +115,10 @@ pub(super) fn endpoints(
     let mut all = BTreeMap::new();
     match &container.config().network {
         NetworkMode::Networks(wanted) => {
+            let asked = &container.requested().networking_config.endpoints_config;
             for endpoint in wanted {
-                let ipam = endpoint.ipv4.map(|address| EndpointIpamConfig {
-                    ipv4_address: address.to_string(),
-                    ..EndpointIpamConfig::default()
-                });
-                let settings = EndpointSettings {
-                    ipam_config: ipam,
-                    aliases: Some(endpoint.aliases.clone()).filter(|aliases| !aliases.is_empty()),
-                    ..EndpointSettings::default()
-                };
-                all.insert(endpoint.network.clone(), settings);
+                let settings = asked.get(&endpoint.network).cloned().flatten();
+                all.insert(endpoint.network.clone(), settings.unwrap_or_default());
             }
         }
         NetworkMode::None => drop(all.insert("none".to_owned(), EndpointSettings::default())),

@@ -5,7 +5,7 @@ mod conflicts;
 mod health;
 mod log;
 mod mounts;
-mod network;
+pub(super) mod network;
 mod ports;
 pub(super) mod process;
 pub(super) mod refuse;
@@ -48,6 +48,7 @@ pub async fn create(
     let id = ContainerId::random();
     let mut requested = complete(body, &crate::image::config_of(&image)?);
     name_host(engine, &mut requested, &id)?;
+    network::name(engine, &mut requested);
     let config = convert(engine, &id, &requested, &image)?;
     let name = chosen_name(engine, name)?;
     let claim = engine.containers.claim(&name, &id)?;

@@ -7,7 +7,7 @@ use engine_api::network::EndpointSettings;
 use engine_model::container::{DnsConfig, NetworkEndpoint, NetworkMode};
 
 use crate::Engine;
-use crate::container::Requested;
+use crate::container::{Requested, network};
 use crate::error::{Result, invalid, unsupported};
 
 /// Converts `NetworkMode` and the endpoints of `NetworkingConfig`.
@@ -27,17 +27,38 @@ pub(super) fn convert(engine: &Engine, requested: &Requested) -> Result<NetworkM
             engine.containers.find(name)?.id.clone(),
         ));
     }
+    let mode = &name_of(engine, mode);
     let mut endpoints = vec![endpoint(
         mode,
         settings_of(requested, mode),
         &requested.config.mac_address,
     )?];
     for (name, settings) in &requested.networking_config.endpoints_config {
-        if name != mode && !(mode == "bridge" && name == "default") {
+        if name != mode {
             endpoints.push(endpoint(name, settings.as_ref(), "")?);
         }
     }
     Ok(NetworkMode::Networks(endpoints))
+}
+
+/// Calls networks by their names, whatever the request called them by; one that is
+/// not there yet keeps what it was called.
+pub(super) fn name(engine: &Engine, requested: &mut Requested) {
+    let endpoints = &mut requested.networking_config.endpoints_config;
+    *endpoints = std::mem::take(endpoints)
+        .into_iter()
+        .map(|(text, settings)| match text.as_str() {
+            "default" => ("bridge".to_owned(), settings),
+            _ => (name_of(engine, &text), settings),
+        })
+        .collect();
+}
+
+fn name_of(engine: &Engine, text: &str) -> String {
+    match network::find(&engine.instance, text) {
+        Ok(network) => network.name,
+        Err(_) => text.to_owned(),
+    }
 }
 
 fn settings_of<'a>(requested: &'a Requested, mode: &str) -> Option<&'a EndpointSettings> {
@@ -48,7 +69,11 @@ fn settings_of<'a>(requested: &'a Requested, mode: &str) -> Option<&'a EndpointS
         .and_then(Option::as_ref)
 }
 
-fn endpoint(
+/// Converts what is asked for of one network.
+///
+/// # Errors
+/// Invalid or unsupported options.
+pub(in crate::container) fn endpoint(
     network: &str,
     settings: Option<&EndpointSettings>,
     mac: &str,

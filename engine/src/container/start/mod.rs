@@ -3,7 +3,7 @@
 //! step fails.
 
 mod attempt;
-mod small_files;
+pub(super) mod small_files;
 mod spec;
 
 pub(super) use attempt::{UNDO_LIMIT, mount, undo};

@@ -72,6 +72,46 @@ fn owner_of_network(engine: &Engine, container: &Container) -> Result<Arc<Contai
 
 /// They are bind-mounted, hence rewritten in place.
 fn write(config: &ContainerConfig, paths: &SmallFiles, attached: Option<&Attached>) -> Result<()> {
+    files::write_in_place(&paths.hosts, &hosts(config, attached)?)?;
+    files::write_in_place(&paths.hostname, &format!("{}\n", config.hostname))?;
+    files::write_in_place(&paths.resolv_conf, &resolver(config, attached)?)
+}
+
+/// Lets the files of a container that runs follow its networks; what its
+/// processes have written into them stays.
+///
+/// # Errors
+/// When an extra host has no address any more, or a file cannot be written.
+pub(in crate::container) fn follow(
+    container: &Container,
+    before: Option<&Attached>,
+    after: &Attached,
+) -> Result<()> {
+    let config = &container.config();
+    let paths = SmallFiles::of(container.directory());
+    let hosts = [hosts(config, before)?, hosts(config, Some(after))?];
+    let resolver = [resolver(config, before)?, resolver(config, Some(after))?];
+    for (path, [old, new]) in [(&paths.hosts, hosts), (&paths.resolv_conf, resolver)] {
+        let current = files::host_file(path)?;
+        files::write_in_place(path, &with_lines_changed(&current, &old, &new))?;
+    }
+    Ok(())
+}
+
+/// Returns `current` with the lines that `old` has and `new` has not replaced by
+/// those that only `new` has.
+fn with_lines_changed(current: &str, old: &str, new: &str) -> String {
+    let has = |text: &str, line: &str| text.lines().any(|known| known == line);
+    let kept = current
+        .lines()
+        .filter(|line| has(new, line) || !has(old, line));
+    let added = new
+        .lines()
+        .filter(|line| !has(old, line) && !has(current, line));
+    kept.chain(added).map(|line| format!("{line}\n")).collect()
+}
+
+fn hosts(config: &ContainerConfig, attached: Option<&Attached>) -> Result<String> {
     let own: Vec<(IpAddr, Vec<String>)> = attached
         .iter()
         .flat_map(|attached| &attached.endpoints)
@@ -83,23 +123,22 @@ fn write(config: &ContainerConfig, paths: &SmallFiles, attached: Option<&Attache
         .find_map(|endpoint| endpoint.gateway)
         .map(IpAddr::V4);
     let extra = extra_hosts(config, gateway)?;
-    let hosts = if config.network == NetworkMode::Host && extra.is_empty() {
-        files::host_file(Path::new("/etc/hosts"))?
-    } else {
-        hosts_file(&own, &extra)
-    };
-    let resolver = match attached {
-        Some(attached) => resolv_conf(&DnsConfig {
+    if config.network == NetworkMode::Host && extra.is_empty() {
+        return files::host_file(Path::new("/etc/hosts"));
+    }
+    Ok(hosts_file(&own, &extra))
+}
+
+fn resolver(config: &ContainerConfig, attached: Option<&Attached>) -> Result<String> {
+    match attached {
+        Some(attached) => Ok(resolv_conf(&DnsConfig {
             servers: attached.resolver.servers.clone(),
             search: attached.resolver.search.clone(),
             options: attached.resolver.options.clone(),
-        }),
-        None if config.dns.servers.is_empty() => files::host_file(Path::new("/etc/resolv.conf"))?,
-        None => resolv_conf(&config.dns),
-    };
-    files::write_in_place(&paths.hosts, &hosts)?;
-    files::write_in_place(&paths.hostname, &format!("{}\n", config.hostname))?;
-    files::write_in_place(&paths.resolv_conf, &resolver)
+        })),
+        None if config.dns.servers.is_empty() => files::host_file(Path::new("/etc/resolv.conf")),
+        None => Ok(resolv_conf(&config.dns)),
+    }
 }
 
 fn host_names(config: &ContainerConfig) -> Vec<String> {
@@ -122,4 +161,22 @@ fn extra_hosts(config: &ContainerConfig, gateway: Option<IpAddr>) -> Result<Vec<
         Ok((host.name.clone(), found.ok_or_else(missing)?))
     };
     config.extra_hosts.iter().map(address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_lines_changed;
+
+    #[test]
+    fn what_processes_wrote_into_a_file_stays() {
+        let old = "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n";
+        let new = "127.0.0.1\tlocalhost\n10.1.0.7\tweb\n";
+        let current = format!("{old}9.9.9.9\tquad\n");
+        let changed = with_lines_changed(&current, old, new);
+        assert_eq!(
+            changed,
+            "127.0.0.1\tlocalhost\n9.9.9.9\tquad\n10.1.0.7\tweb\n"
+        );
+        assert_eq!(with_lines_changed(&changed, new, new), changed);
+    }
 }

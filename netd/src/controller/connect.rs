@@ -1,0 +1,178 @@
+//! Networks of a living run change. The lease in the state changes first, so that
+//! address and name are taken; its file changes when an interface is there, and
+//! before one goes: what a killed daemon leaves belongs to no lease, and the next
+//! start takes it away and performs the request again.
+
+use base::RunId;
+use netd_api::{Connect, Disconnect, NetworksChanged};
+
+use super::{ControlError, Controller};
+use crate::plan::attach::{Networks, plan_change};
+use crate::ports::Reservation;
+use crate::state::change::Change;
+use crate::state::{LeaseError, Phase};
+
+impl Controller {
+    /// Gives a run an interface on one more network. Repeated with the same
+    /// endpoint it answers the same.
+    ///
+    /// # Errors
+    /// When the request makes no sense or a step fails; nothing is left then.
+    pub fn connect(&self, request: &Connect) -> Result<NetworksChanged, ControlError> {
+        let run = &request.run;
+        if let Some(changed) = self.already_connected(request) {
+            return Ok(changed);
+        }
+        let reserved = self.reserve_late_ports(request)?;
+        let ports = reserved.iter().map(|it| it.port.clone()).collect();
+        self.wait_for_addresses(std::slice::from_ref(&request.endpoint));
+        let host_dns = self.host_dns();
+        let (change, networks) = {
+            let mut state = self.state();
+            let change = state.join(run, &request.endpoint, ports, &host_dns)?;
+            (change, state.networks.clone())
+        };
+        let done = self.build(&change, &networks);
+        let done = done.and_then(|()| self.write_lease(run));
+        if let Err(error) = done {
+            self.take_back(request);
+            return Err(error);
+        }
+        self.hold(run, reserved);
+        self.publish_names_of(&change.new);
+        self.changed(&change, &request.endpoint.network)
+    }
+
+    /// Takes a run's interface on a network away; one that is not there is no
+    /// error.
+    ///
+    /// # Errors
+    /// When the run is not attached or the lease cannot be written; nothing
+    /// has changed then. Else the next start takes away what is left.
+    pub fn disconnect(&self, request: &Disconnect) -> Result<NetworksChanged, ControlError> {
+        let run = &request.run;
+        let host_dns = self.host_dns();
+        let (change, networks) = {
+            let mut state = self.state();
+            let networks = state.networks.clone();
+            match state.leave(run, &request.network, &host_dns)? {
+                Some(change) => (change, networks),
+                None => {
+                    let lease = state.runs[run].lease.clone();
+                    let change = Change {
+                        old: lease.clone(),
+                        new: lease,
+                    };
+                    drop(state);
+                    return self.changed(&change, &request.network);
+                }
+            }
+        };
+        self.steps.reached("write lease without endpoint");
+        if let Err(error) = self.write_lease(run) {
+            if let Some(known) = self.state().runs.get_mut(run) {
+                known.lease = change.old;
+            }
+            return Err(error);
+        }
+        let errors = self
+            .host()?
+            .dismantle(&plan_change(&change.old, &change.new, &networks));
+        if change.new.attached.ports.is_empty() {
+            self.let_go(run);
+        }
+        self.publish_names();
+        if !errors.is_empty() {
+            let errors = errors.join("; ");
+            return Err(ControlError::Release {
+                run: run.clone(),
+                errors,
+            });
+        }
+        self.changed(&change, &request.network)
+    }
+
+    fn already_connected(&self, request: &Connect) -> Option<NetworksChanged> {
+        let lease = {
+            let state = self.state();
+            let known = state.runs.get(&request.run)?;
+            if known.phase != Phase::Attached {
+                return None;
+            }
+            known.lease.clone()
+        };
+        if !lease.request.endpoints.contains(&request.endpoint) {
+            return None;
+        }
+        let change = Change {
+            old: lease.clone(),
+            new: lease,
+        };
+        self.changed(&change, &request.endpoint.network).ok()
+    }
+
+    /// Ports that could not be published before, because no network of the run
+    /// led out, are published on the first that does.
+    fn reserve_late_ports(&self, request: &Connect) -> Result<Vec<Reservation>, ControlError> {
+        let wanted = {
+            let state = self.state();
+            let known = state.runs.get(&request.run);
+            let lease = known.map(|known| &known.lease);
+            let unpublished = lease.filter(|lease| lease.attached.ports.is_empty());
+            match unpublished {
+                Some(lease) if state.reaches_outside(&request.endpoint.network) => {
+                    lease.request.ports.clone()
+                }
+                _ => Vec::new(),
+            }
+        };
+        Ok(self.reserve(&wanted)?)
+    }
+
+    fn build(&self, change: &Change, networks: &Networks) -> Result<(), ControlError> {
+        let mut host = self.host()?;
+        for endpoint in &change.new.attached.endpoints {
+            if let Some(network) = networks.get(&endpoint.network) {
+                self.ensure_network(&mut host, network)?;
+            }
+        }
+        host.apply(&plan_change(&change.old, &change.new, networks))?;
+        Ok(())
+    }
+
+    /// Writes the lease as the state has it: names may have changed meanwhile.
+    fn write_lease(&self, run: &RunId) -> Result<(), ControlError> {
+        self.steps.reached("write lease");
+        let state = self.state();
+        let known = state.runs.get(run);
+        let known = known.ok_or_else(|| LeaseError::NotAttached(run.clone()))?;
+        Ok(self.store.rewrite(&known.lease)?)
+    }
+
+    /// Undoes a connection that failed.
+    fn take_back(&self, request: &Connect) {
+        let undo = Disconnect {
+            run: request.run.clone(),
+            network: request.endpoint.network.clone(),
+        };
+        if let Err(error) = self.disconnect(&undo) {
+            let error = base::failure::chain(&error);
+            tracing::error!(run = %request.run, %error, "left behind");
+        }
+    }
+
+    fn changed(
+        &self,
+        change: &Change,
+        network: &base::NetworkId,
+    ) -> Result<NetworksChanged, ControlError> {
+        let state = self.state();
+        let missing = || LeaseError::NoNetwork(network.clone());
+        let named = state.networks.get(network).ok_or_else(missing)?;
+        Ok(NetworksChanged {
+            network: network.clone(),
+            network_name: named.name.clone(),
+            attached: change.new.attached.clone(),
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! Networks of containers, through the command line.
+
+use tests::{Installation, words, words_and};
+
+#[test]
+fn a_container_that_runs_joins_networks_and_leaves_them() {
+    let host = Installation::new();
+    host.ok(&words("network create front"));
+    host.ok(&words("network create back"));
+    host.ok(&words(
+        "run -d --name server --network back busybox:1 httpd -f -p 80 -h /www",
+    ));
+    host.ok(&words("run -d --name box busybox:1 sleep 1000"));
+    let resolver = || host.ok(&words("exec box cat /etc/resolv.conf"));
+    let before = resolver();
+    host.ok(&words_and(
+        "exec box sh -c",
+        "echo '192.0.2.1 mine' >>/etc/hosts",
+    ));
+    host.ok(&words("network connect --alias www --alias w2 back box"));
+    host.ok(&words("network connect front box"));
+    let ask = words("exec box nslookup server");
+    assert!(host.ok(&ask).contains("Address"), "no answer");
+    host.ok(&words("exec server nslookup w2"));
+    let links = host.ok(&words("exec box ls /sys/class/net"));
+    assert_eq!(links, "eth0\neth1\neth2\nlo\n");
+    let hosts = host.ok(&words("exec box cat /etc/hosts"));
+    assert_eq!(hosts.matches("\n172.").count(), 3, "{hosts}");
+    host.fails(
+        1,
+        "endpoint with name box already exists in network back",
+        &words("network connect back box"),
+    );
+    host.ok(&words("network disconnect back box"));
+    host.ok(&words("network disconnect front box"));
+    assert_eq!(resolver(), before);
+    let hosts = host.ok(&words("exec box cat /etc/hosts"));
+    assert_eq!(hosts.matches("\n172.").count(), 1, "{hosts}");
+    assert!(hosts.contains("192.0.2.1 mine"), "{hosts}");
+    host.fails(
+        1,
+        "is not connected to the network back",
+        &words("network disconnect back box"),
+    );
+    let format = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}";
+    assert_eq!(
+        host.ok(&words_and("inspect box --format", format)),
+        "bridge \n"
+    );
+    host.ok(&words("rm -f box server"));
+    host.ok(&words("network rm front back"));
+    host.finish();
+}
+
+#[test]
+fn one_that_does_not_run_finds_its_networks_when_it_starts() {
+    let host = Installation::new();
+    host.ok(&words("network create --subnet 10.83.0.0/24 front"));
+    host.ok(&words("create --name box busybox:1 sleep 1000"));
+    host.ok(&words("network connect --ip 10.83.0.77 front box"));
+    host.ok(&words("network disconnect bridge box"));
+    host.ok(&words("start box"));
+    let shown = host.ok(&words("exec box ip -o -4 addr show eth0"));
+    assert!(shown.contains("10.83.0.77/24"), "{shown}");
+    // Told so again after a restart.
+    host.ok(&words("restart -t 0 box"));
+    let format = "{{.NetworkSettings.Networks.front.IPAddress}}";
+    let shown = host.ok(&words_and("inspect box --format", format));
+    assert_eq!(shown, "10.83.0.77\n");
+    host.ok(&words("rm -f box"));
+    host.ok(&words("create --name alone --network none busybox:1 true"));
+    host.fails(
+        1,
+        "private (none) mode",
+        &words("network connect front alone"),
+    );
+    host.ok(&words("create --name open --network host busybox:1 true"));
+    host.fails(
+        1,
+        "cannot be connected to any other network",
+        &words("network connect front open"),
+    );
+    host.fails(1, "not found", &words("network connect nonsense alone"));
+    host.finish();
+}
