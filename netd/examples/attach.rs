@@ -109,6 +109,7 @@ fn request(network: &NetworkId, port: u16) -> Attach {
             aliases: Vec::new(),
             ipv4: None,
             mac: None,
+            links: Vec::new(),
         }],
         ports: vec![PortRequest {
             protocol: Protocol::Tcp,

@@ -160,6 +160,12 @@ pub(crate) struct FilesystemOptions {
     /// Mount a tmpfs, PATH[:OPTIONS]
     #[arg(long, value_name = "TMPFS", value_parser = mount::parse_tmpfs)]
     pub tmpfs: Vec<(String, String)>,
+    /// Mount the volumes of another container, CONTAINER[:ro]
+    #[arg(long, value_name = "CONTAINER")]
+    pub volumes_from: Vec<String>,
+    /// Driver of the volumes that are made
+    #[arg(long, value_name = "DRIVER")]
+    pub volume_driver: Option<String>,
     /// Mount the root filesystem read-only
     #[arg(long)]
     pub read_only: bool,
@@ -199,6 +205,12 @@ pub(crate) struct NetworkOptions {
     /// IPv6 address
     #[arg(long, value_name = "ADDRESS", value_parser = network::check_ip)]
     pub ip6: Option<String>,
+    /// Link-local address
+    #[arg(long, value_name = "ADDRESS", value_parser = network::check_ip)]
+    pub link_local_ip: Vec<String>,
+    /// Call another container by a name that only this one knows, NAME[:ALIAS]
+    #[arg(long, value_name = "NAME")]
+    pub link: Vec<String>,
     /// MAC address
     #[arg(long, value_name = "ADDRESS", value_parser = network::mac_address)]
     pub mac_address: Option<String>,

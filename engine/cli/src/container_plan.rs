@@ -253,6 +253,8 @@ fn apply_filesystem(host: &mut HostConfig, options: &ContainerOptions, directory
     host.mounts = filesystem.mount.clone();
     host.tmpfs = filesystem.tmpfs.iter().cloned().collect();
     host.readonly_rootfs = filesystem.read_only;
+    host.volumes_from = some(&filesystem.volumes_from);
+    host.volume_driver = filesystem.volume_driver.clone().unwrap_or_default();
     host.devices = some(&filesystem.device);
     host.device_cgroup_rules = some(&filesystem.device_cgroup_rule);
     host.shm_size = filesystem.shm_size.unwrap_or_default();
@@ -268,10 +270,19 @@ fn apply_network(host: &mut HostConfig, network: &NetworkOptions) {
         bindings.get_or_insert_default().push(binding.clone());
     }
     host.publish_all_ports = network.publish_all;
+    if !is_users_network(&host.network_mode) {
+        host.links = some(&network.link);
+    }
     host.extra_hosts = some(&network.add_host);
     host.dns = some(&network.dns);
     host.dns_search = some(&network.dns_search);
     host.dns_options = some(&network.dns_option);
+}
+
+/// Links are names on a user's network, and Docker's legacy links elsewhere.
+fn is_users_network(mode: &str) -> bool {
+    let known = matches!(mode, "default" | "bridge" | "host" | "none");
+    !known && !mode.starts_with("container:")
 }
 
 fn apply_resources(host: &mut HostConfig, options: &ContainerOptions) {
@@ -334,7 +345,8 @@ fn networking(options: &NetworkOptions) -> Result<NetworkingConfig, ParseError> 
     let is_plain = options.network_alias.is_empty()
         && options.ip.is_none()
         && options.ip6.is_none()
-        && options.mac_address.is_none();
+        && options.mac_address.is_none()
+        && options.link_local_ip.is_empty();
     if attachments.is_empty() && is_plain {
         return Ok(NetworkingConfig::default());
     }
@@ -345,6 +357,15 @@ fn networking(options: &NetworkOptions) -> Result<NetworkingConfig, ParseError> 
     if !options.network_alias.is_empty() {
         let aliases = first.aliases.get_or_insert_default();
         aliases.extend(options.network_alias.iter().cloned());
+    }
+    if is_users_network(&attachments[0].network) {
+        attachments[0].endpoint.links = some(&options.link);
+    }
+    let first = &mut attachments[0].endpoint;
+    if !options.link_local_ip.is_empty() {
+        network::ipam(first)
+            .link_local_ips
+            .clone_from(&options.link_local_ip);
     }
     if let Some(ip) = &options.ip {
         network::ipam(first).ipv4_address.clone_from(ip);

@@ -102,7 +102,10 @@ async fn containers_table(
         (Method::POST, [id, "wait"]) => containers::wait(engine, &request, id),
         (Method::POST, [id, "attach"]) => containers::attach(engine, request, id).await,
         (Method::POST, [id, "exec"]) => exec::create(engine, request, id).await,
-        (Method::DELETE, [id]) => containers::remove(engine, &request, id).await,
+        // The name of a link has two parts.
+        (Method::DELETE, id @ ([_] | [_, _])) => {
+            containers::remove(engine, &request, &id.join("/")).await
+        }
         (_, [_, "checkpoints", ..]) => {
             Err(unsupported("checkpoints of containers are not supported"))
         }

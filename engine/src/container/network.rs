@@ -72,6 +72,7 @@ pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointR
         aliases: endpoint.aliases.clone(),
         ipv4: endpoint.ipv4,
         mac: endpoint.mac.clone(),
+        links: endpoint.links.clone(),
     }
 }
 

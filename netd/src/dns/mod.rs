@@ -138,11 +138,15 @@ pub fn table(state: &State, host: &netd_api::Dns) -> Table {
             let lease = &run.lease;
             let endpoints = lease.attached.endpoints.iter();
             let here = endpoints.filter(|endpoint| endpoint.network == network.id);
-            here.map(|endpoint| Member {
+            let requests = &lease.request.endpoints;
+            let asked = requests.iter().find(|it| it.network == network.id);
+            let links = asked.map(|it| it.links.clone()).unwrap_or_default();
+            here.map(move |endpoint| Member {
                 run: lease.request.run.to_string(),
                 address: endpoint.ipv4.addr(),
                 names: endpoint.dns_names.clone(),
                 servers: lease.request.dns.servers.clone(),
+                links: links.clone(),
             })
         });
         Some(Zone {

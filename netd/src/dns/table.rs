@@ -37,6 +37,9 @@ pub struct Member {
     pub names: Vec<String>,
     /// What it asks instead of the host's name servers.
     pub servers: Vec<IpAddr>,
+    /// Names of others, each with what only this one calls it.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
 }
 
 /// What a question is answered with.
@@ -74,6 +77,7 @@ impl Table {
         };
         if question.is_internet()
             && let Some(name) = &question.name
+            && let name = asker.map_or(name.as_str(), |it| linked(&visible, &it.run, name))
             && let Some(answer) = local(&visible, name, question.kind)
         {
             return answer;
@@ -126,6 +130,16 @@ impl Zone {
     }
 }
 
+/// Returns the name that `name` is a link to for this asker, or `name`.
+fn linked<'a>(visible: &[&'a Zone], run: &str, name: &'a str) -> &'a str {
+    let members = visible.iter().flat_map(|zone| &zone.members);
+    let own = members.filter(|member| member.run == run);
+    let mut links = own.flat_map(|member| &member.links);
+    links
+        .find(|(_, alias)| alias.eq_ignore_ascii_case(name))
+        .map_or(name, |(target, _)| target)
+}
+
 /// Returns the answer if the name is ours to know.
 fn local(visible: &[&Zone], name: &str, kind: u16) -> Option<Answer> {
     let addresses: BTreeSet<Ipv4Addr> = visible
@@ -175,7 +189,22 @@ mod tests {
             address: address.parse().unwrap(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             servers: Vec::new(),
+            links: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_link_is_known_to_its_own_container_only() {
+        let mut table = table();
+        let known = table.zones[0].members[0].address;
+        table.zones[0].members[1].links = vec![("web".to_owned(), "store".to_owned())];
+        let ask = |source: &str| {
+            let gateway = Ipv4Addr::new(10, 0, 1, 1);
+            let question = question("store", TYPE_A);
+            table.answer(gateway, source.parse().unwrap(), &question)
+        };
+        assert_eq!(ask("10.0.1.3"), Answer::Addresses(vec![known]));
+        assert!(matches!(ask("10.0.1.4"), Answer::Forward(_)));
     }
 
     fn table() -> Table {
@@ -203,15 +232,19 @@ mod tests {
         }
     }
 
-    fn check(source: &str, name: &str, kind: u16) -> String {
-        let question = Question {
+    fn question(name: &str, kind: u16) -> Question {
+        Question {
             id: 1,
             recursion_desired: true,
             name: Some(name.to_owned()),
             kind,
             class: 1,
             end: 0,
-        };
+        }
+    }
+
+    fn check(source: &str, name: &str, kind: u16) -> String {
+        let question = question(name, kind);
         let source: Ipv4Addr = source.parse().unwrap();
         let [.., third, _] = source.octets();
         let gateway = Ipv4Addr::new(10, 0, third.clamp(1, 2), 1);

@@ -49,6 +49,7 @@ fn example() -> (Lease, Networks) {
         aliases: Vec::new(),
         ipv4: None,
         mac: None,
+        links: Vec::new(),
     };
     let container: ContainerId = "c".repeat(64).parse().unwrap();
     let request = Attach {

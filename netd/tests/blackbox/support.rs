@@ -438,6 +438,7 @@ pub(crate) fn endpoint(network: &NetworkId) -> EndpointRequest {
         aliases: Vec::new(),
         ipv4: None,
         mac: None,
+        links: Vec::new(),
     }
 }
 

@@ -36,6 +36,9 @@ pub struct ContainerConfig {
     pub ports: Vec<PortConfig>,
     pub dns: DnsConfig,
     pub extra_hosts: Vec<ExtraHost>,
+    /// Containers of the default network that this one knows by other names.
+    #[serde(default)]
+    pub links: Vec<Link>,
     pub pid_mode: NamespaceMode,
     pub ipc_mode: NamespaceMode,
     /// Whether there is a `/dev/shm`.
@@ -132,6 +135,9 @@ pub struct NetworkEndpoint {
     pub ipv4: Option<Ipv4Addr>,
     #[serde(default)]
     pub mac: Option<String>,
+    /// Names of other containers and what only this one calls them.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
 }
 
 /// A port to publish.
@@ -158,6 +164,13 @@ pub struct DnsConfig {
 pub struct ExtraHost {
     pub name: String,
     pub address: Option<IpAddr>,
+}
+
+/// A container that another knows by a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub target: ContainerId,
+    pub alias: String,
 }
 
 /// Where a namespace comes from.

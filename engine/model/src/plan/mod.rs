@@ -3,11 +3,13 @@
 
 mod files;
 mod limits;
+mod links;
 mod mounts;
 mod spec;
 
 pub use files::{hosts_file, resolv_conf};
 pub use limits::changed_limits;
+pub use links::{LinkedContainer, linked_environment};
 pub use mounts::ResolvedMount;
 pub use spec::{ResolvedUser, SpecError, StartFacts, exec_process, plan_spec};
 

@@ -10,6 +10,7 @@ use oci_spec::runtime::{
 };
 
 use super::limits::resources;
+use super::links::{LinkedContainer, linked_environment};
 use super::mounts::{INIT_PATH, ResolvedMount, plan_mounts};
 use crate::container::{ContainerConfig, NamespaceMode, NetworkMode, ProcessConfig};
 use crate::resources::Resources;
@@ -36,6 +37,10 @@ pub struct StartFacts {
     pub security: SecurityProfile,
     /// The init to put in front of the process.
     pub init: Option<PathBuf>,
+    /// What the container is called, without a slash.
+    pub name: String,
+    /// The other ends of its links.
+    pub links: Vec<LinkedContainer>,
 }
 
 /// The user a process runs as, looked up in the root filesystem.
@@ -79,7 +84,7 @@ pub fn plan_spec(config: &ContainerConfig, facts: &StartFacts) -> Result<Spec, S
             .readonly(config.read_only)
             .build(),
     )?;
-    let mut process = process(&config.process, &config.resources, facts)?;
+    let mut process = process(config, facts)?;
     if config.process.init {
         prepend_init(&mut process);
     }
@@ -135,12 +140,12 @@ pub fn exec_process(
     Ok(built)
 }
 
-fn process(
-    config: &ProcessConfig,
-    resources: &Resources,
-    facts: &StartFacts,
-) -> Result<Process, SpecError> {
-    exec_process(config, resources, &facts.user, &facts.security)
+fn process(config: &ContainerConfig, facts: &StartFacts) -> Result<Process, SpecError> {
+    let process = ProcessConfig {
+        environment: linked_environment(config, &facts.name, &facts.links),
+        ..config.process.clone()
+    };
+    exec_process(&process, &config.resources, &facts.user, &facts.security)
 }
 
 fn user_builder(user: &ResolvedUser) -> UserBuilder {

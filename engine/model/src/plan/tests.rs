@@ -41,6 +41,7 @@ fn config() -> ContainerConfig {
         ports: Vec::new(),
         dns: DnsConfig::default(),
         extra_hosts: Vec::new(),
+        links: Vec::new(),
         pid_mode: NamespaceMode::Private,
         ipc_mode: NamespaceMode::Private,
         shared_memory: true,
@@ -75,6 +76,8 @@ fn facts() -> StartFacts {
         resolv_conf: Some("/c/resolv.conf".into()),
         security: SecurityProfile::default(),
         init: None,
+        name: "x".into(),
+        links: Vec::new(),
     }
 }
 

@@ -370,10 +370,11 @@ pub(in crate::api) async fn remove(
     request: &Request,
     id: &str,
 ) -> Result<Response<Body>> {
-    let container = engine.containers.find(id)?;
     if request.flag("link") {
-        return Err(crate::error::unsupported("links are not supported"));
+        container::links::remove(engine, id).await?;
+        return response::empty(StatusCode::NO_CONTENT);
     }
+    let container = engine.containers.find(id)?;
     let force = if request.flag("force") {
         Force::Yes
     } else {

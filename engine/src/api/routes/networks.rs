@@ -98,9 +98,6 @@ pub(in crate::api) async fn create(
 }
 
 fn convert(body: NetworkCreateBody) -> Result<CreateNetwork> {
-    if !base::id::is_valid_name(&body.name) {
-        return Err(invalid(format!("invalid network name: {:?}", body.name)));
-    }
     refuse(&body)?;
     let driver = match body.driver.as_str() {
         "" | "bridge" | "default" => NetworkDriver::Bridge,

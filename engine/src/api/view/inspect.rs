@@ -1,6 +1,7 @@
 //! `docker inspect` of a container.
 
 use base::Timestamp;
+use engine_api::host_config::HostConfig;
 use engine_api::inspect::{
     ContainerInspect, ContainerState as WireState, GraphDriver, Health, HealthResult, NEVER,
 };
@@ -11,7 +12,7 @@ use volumed_api::query::data_directory;
 
 use super::network;
 use crate::Engine;
-use crate::container::{Container, lock, logs};
+use crate::container::{Container, links, lock, logs};
 use crate::error::Result;
 
 /// Returns everything about one container.
@@ -57,7 +58,10 @@ pub(in crate::api) fn container(
         driver: "overlay2".into(),
         platform: "linux".into(),
         exec_ids: Some(execs).filter(|execs| !execs.is_empty()),
-        host_config: container.requested().host_config.clone(),
+        host_config: HostConfig {
+            links: links::shown(engine, container),
+            ..container.requested().host_config.clone()
+        },
         graph_driver: GraphDriver {
             name: "overlay2".into(),
             ..GraphDriver::default()

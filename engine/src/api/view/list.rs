@@ -1,9 +1,9 @@
 //! `docker ps`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use base::Timestamp;
+use base::{ContainerId, Timestamp};
 use engine_api::container::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
 use engine_api::filters::Filters;
 use engine_model::{ContainerState, HealthState, MountSource};
@@ -11,7 +11,7 @@ use engine_model::{ContainerState, HealthState, MountSource};
 use super::network::{endpoints, lease, protocol};
 use super::{inspect, status};
 use crate::Engine;
-use crate::container::Container;
+use crate::container::{Container, links};
 use crate::error::{Result, invalid};
 
 /// The filters Docker knows, less those of swarm and Windows.
@@ -33,6 +33,7 @@ pub(in crate::api) fn containers(
     check(filters)?;
     let all = all || filters.has("status") || filters.has("exited");
     let bounds = Bounds::read(engine, filters)?;
+    let linked = links::names(engine);
     let mut rows = Vec::new();
     for container in engine.containers.all() {
         if limit.is_some_and(|limit| rows.len() >= limit) {
@@ -45,7 +46,7 @@ pub(in crate::api) fn containers(
         {
             continue;
         }
-        rows.push(summary(engine, &container, &state)?);
+        rows.push(summary(engine, &container, (&state, &linked))?);
     }
     Ok(rows)
 }
@@ -188,14 +189,17 @@ fn port_matches(text: &str, port: u16, protocol: &str) -> bool {
 fn summary(
     engine: &Engine,
     container: &Container,
-    state: &ContainerState,
+    (state, linked): (&ContainerState, &BTreeMap<ContainerId, Vec<String>>),
 ) -> Result<ContainerSummary> {
     let config = &container.config();
     let lease = lease(engine, container)?;
     let health = container.watch().borrow().health;
     Ok(ContainerSummary {
         id: config.id.to_string(),
-        names: vec![format!("/{}", container.name())],
+        names: std::iter::once(container.name())
+            .chain(linked.get(&container.id).into_iter().flatten().cloned())
+            .map(|name| format!("/{name}"))
+            .collect(),
         image: image_name(engine, container),
         image_id: config.image_id.to_string(),
         command: config.process.arguments.join(" "),

@@ -11,6 +11,7 @@ pub(super) mod process;
 pub(super) mod refuse;
 pub(super) mod resources;
 mod security;
+mod volumes_from;
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use engine_model::container::{ExtraHost, NamespaceMode};
 use engine_model::signal::Signal;
 use engine_model::{ContainerConfig, ContainerState, RestartPolicy};
 
-use super::{Container, Requested, remove, store};
+use super::{Container, Requested, links, remove, store};
 use crate::Engine;
 use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::CONTAINER_CREATED;
@@ -183,6 +184,7 @@ fn convert(
         network: network::convert(engine, requested)?,
         ports: ports::convert(config, host)?,
         dns: network::dns(host)?,
+        links: links::resolve(engine, requested)?,
         extra_hosts: extra_hosts(host.extra_hosts.as_deref().unwrap_or_default())?,
         pid_mode: namespace(engine, "pid", &host.pid_mode)?,
         ipc_mode: namespace(engine, "ipc", &host.ipc_mode)?,

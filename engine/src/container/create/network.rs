@@ -7,7 +7,7 @@ use engine_api::network::EndpointSettings;
 use engine_model::container::{DnsConfig, NetworkEndpoint, NetworkMode};
 
 use crate::Engine;
-use crate::container::{Requested, network};
+use crate::container::{Requested, links, network};
 use crate::error::{Result, invalid, unsupported};
 
 /// Converts `NetworkMode` and the endpoints of `NetworkingConfig`.
@@ -80,13 +80,11 @@ pub(in crate::container) fn endpoint(
 ) -> Result<NetworkEndpoint> {
     let default = EndpointSettings::default();
     let settings = settings.unwrap_or(&default);
-    if settings
-        .links
-        .as_ref()
-        .is_some_and(|links| !links.is_empty())
-    {
-        return Err(unsupported("--link is not supported"));
-    }
+    let parse = |text: &String| {
+        let (name, alias) = links::parse(text)?;
+        Ok((name.to_owned(), alias.to_owned()))
+    };
+    let links = settings.links.iter().flatten().map(parse);
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     if !ipam.ipv6_address.is_empty() {
         return Err(unsupported("--ip6 is not supported"));
@@ -115,6 +113,7 @@ pub(in crate::container) fn endpoint(
         aliases,
         ipv4,
         mac: Some(mac.to_owned()).filter(|mac| !mac.is_empty()),
+        links: links.collect::<Result<_>>()?,
     })
 }
 

@@ -29,10 +29,8 @@ pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Resul
 }
 
 /// Options that say what a container is.
-fn options(host: &HostConfig) -> [(&'static str, bool); 10] {
+fn options(host: &HostConfig) -> [(&'static str, bool); 8] {
     [
-        ("--link", asked(&host.links)),
-        ("--volumes-from", asked(&host.volumes_from)),
         (
             "--userns",
             !matches!(host.userns_mode.as_str(), "" | "host"),

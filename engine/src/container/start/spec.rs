@@ -13,7 +13,7 @@ use volumed_api::RootfsMounted;
 
 use super::small_files;
 use crate::Engine;
-use crate::container::{Container, user};
+use crate::container::{Container, links, user};
 use crate::error::{OrFail as _, Result, conflict, internal, invalid};
 
 /// Writes `bundle/config.json` and the small files it names.
@@ -46,7 +46,8 @@ fn gather(
         &config.process.user,
         &config.process.additional_groups,
     )?;
-    let files = small_files::provide(engine, container, attached)?;
+    let links = links::linked(engine, container)?;
+    let files = small_files::provide(engine, container, attached, &links)?;
     Ok(StartFacts {
         rootfs: mounted.rootfs.clone(),
         mounts: resolved_mounts(&config.mounts, mounted)?,
@@ -61,6 +62,8 @@ fn gather(
         resolv_conf: Some(files.resolv_conf),
         security: crate::container::create::security_profile(&config.security)?,
         init: config.process.init.then(|| engine.binaries.shim.clone()),
+        name: container.name(),
+        links,
     })
 }
 
