@@ -289,6 +289,13 @@ fn apply_resources(host: &mut HostConfig, options: &ContainerOptions) {
     let resources = &options.resources;
     apply_limits(host, &resources.limits);
     host.ulimits = some(&resources.ulimit);
+    host.memory_swappiness = resources.memory_swappiness;
+    host.oom_kill_disable = resources.oom_kill_disable.then_some(true);
+    host.blkio_weight_device = some(&resources.blkio_weight_device);
+    host.blkio_device_read_bps = some(&resources.device_read_bps);
+    host.blkio_device_write_bps = some(&resources.device_write_bps);
+    host.blkio_device_read_iops = some(&resources.device_read_iops);
+    host.blkio_device_write_iops = some(&resources.device_write_iops);
     host.oom_score_adj = resources.oom_score_adj.unwrap_or_default();
     host.cgroup_parent = resources.cgroup_parent.clone().unwrap_or_default();
 }
@@ -304,6 +311,9 @@ pub(crate) fn apply_limits(host: &mut HostConfig, limits: &LimitOptions) {
     host.cpu_quota = limits.cpu_quota.unwrap_or_default();
     host.cpuset_cpus = limits.cpuset_cpus.clone().unwrap_or_default();
     host.cpuset_mems = limits.cpuset_mems.clone().unwrap_or_default();
+    host.cpu_realtime_period = limits.cpu_rt_period.unwrap_or_default();
+    host.cpu_realtime_runtime = limits.cpu_rt_runtime.unwrap_or_default();
+    host.blkio_weight = limits.blkio_weight.unwrap_or_default();
     host.pids_limit = limits.pids_limit;
 }
 

@@ -27,6 +27,12 @@ pub struct ContainerConfig {
     pub hostname: String,
     pub domainname: String,
     pub labels: BTreeMap<String, String>,
+    /// What the runtime is told beside all else.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// The control group that the container's is below; the installation's if absent.
+    #[serde(default)]
+    pub cgroup_parent: Option<String>,
     pub mounts: Vec<MountConfig>,
     /// Whether the root filesystem is mounted read-only.
     pub read_only: bool,
@@ -99,6 +105,11 @@ pub struct SecurityConfig {
     pub devices: Vec<DeviceConfig>,
     /// `--device-cgroup-rule` values as given.
     pub device_rules: Vec<String>,
+    /// In place of the default ones.
+    #[serde(default)]
+    pub masked_paths: Option<Vec<String>>,
+    #[serde(default)]
+    pub readonly_paths: Option<Vec<String>>,
 }
 
 /// A host device given to the container.

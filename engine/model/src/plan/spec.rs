@@ -9,6 +9,7 @@ use oci_spec::runtime::{
     Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
+use super::block_io::BlockDevices;
 use super::limits::resources;
 use super::links::{LinkedContainer, linked_environment};
 use super::mounts::{INIT_PATH, ResolvedMount, plan_mounts};
@@ -39,6 +40,8 @@ pub struct StartFacts {
     pub init: Option<PathBuf>,
     /// What the container is called, without a slash.
     pub name: String,
+    /// The devices that limits name.
+    pub block_devices: BlockDevices,
     /// The other ends of its links.
     pub links: Vec<LinkedContainer>,
 }
@@ -58,6 +61,8 @@ pub struct ResolvedUser {
 pub enum SpecError {
     #[error("invalid ulimit type: {0}")]
     Ulimit(String),
+    #[error("no numbers of the block device {0}")]
+    BlockDevice(String),
     #[error("cannot build the {part} of the OCI specification")]
     Build {
         part: &'static str,
@@ -101,7 +106,7 @@ pub fn plan_spec(config: &ContainerConfig, facts: &StartFacts) -> Result<Spec, S
     if !config.domainname.is_empty() {
         spec.set_domainname(Some(config.domainname.clone()));
     }
-    spec.set_annotations(Some(HashMap::new()));
+    spec.set_annotations(Some(config.annotations.clone().into_iter().collect()));
     Ok(spec)
 }
 
@@ -240,7 +245,11 @@ fn linux(config: &ContainerConfig, facts: &StartFacts) -> Result<Linux, SpecErro
     let sysctls: HashMap<String, String> = config.sysctls.clone().into_iter().collect();
     let linux = LinuxBuilder::default()
         .namespaces(namespaces(config, facts)?)
-        .resources(resources(&config.resources, security.device_rules.clone())?)
+        .resources(resources(
+            &config.resources,
+            security.device_rules.clone(),
+            &facts.block_devices,
+        )?)
         .cgroups_path(&facts.cgroup)
         .devices(security.devices.clone())
         .masked_paths(security.masked_paths.clone())

@@ -32,6 +32,8 @@ fn config() -> ContainerConfig {
         },
         hostname: "web".into(),
         domainname: String::new(),
+        annotations: Default::default(),
+        cgroup_parent: None,
         labels: Default::default(),
         mounts: Vec::new(),
         read_only: false,
@@ -77,6 +79,7 @@ fn facts() -> StartFacts {
         security: SecurityProfile::default(),
         init: None,
         name: "x".into(),
+        block_devices: Default::default(),
         links: Vec::new(),
     }
 }

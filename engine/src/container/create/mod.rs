@@ -177,6 +177,8 @@ fn convert(
         hostname: config.hostname.clone(),
         domainname: config.domainname.clone(),
         labels: config.labels.clone(),
+        annotations: host.annotations.clone(),
+        cgroup_parent: cgroup_parent(&host.cgroup_parent)?,
         mounts,
         read_only: host.readonly_rootfs,
         resources: resources::convert(host)?,
@@ -203,6 +205,20 @@ fn convert(
     super::shim::runtime(engine, result.runtime.as_deref())?;
     security_profile(&result.security)?;
     Ok(result)
+}
+
+/// A path below the hierarchies' roots.
+fn cgroup_parent(text: &str) -> Result<Option<String>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_plain = |part: &str| part != ".." && part != "." && !part.contains('\0');
+    if text.ends_with(".slice") || !text.split('/').all(is_plain) {
+        return Err(invalid(format!(
+            "invalid cgroup parent {text:?}: it must be a path of control groups"
+        )));
+    }
+    Ok(Some(format!("/{}", text.trim_matches('/'))))
 }
 
 fn stop_signal(text: &str) -> Result<Signal> {
