@@ -7,7 +7,6 @@ mod over;
 mod rename;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -421,13 +420,7 @@ impl Controller {
     /// The same, and waits until it knows: a container may ask at once.
     fn publish_names_of(&self, lease: &Lease) {
         let change = self.names.changed();
-        let asks = |server: &IpAddr| {
-            let mut endpoints = lease.attached.endpoints.iter();
-            endpoints.any(|endpoint| endpoint.gateway.is_some_and(|it| IpAddr::V4(it) == *server))
-        };
-        let resolver = &lease.attached.resolver;
-        let needed = resolver.servers.iter().any(asks);
-        if needed && !self.names.wait_told(change, NAMES_LIMIT) {
+        if dns::is_asked_by(lease) && !self.names.wait_told(change, NAMES_LIMIT) {
             tracing::warn!(run = %lease.request.run, "its names are not known yet");
         }
     }

@@ -136,15 +136,27 @@ fn enter(
     work: impl FnOnce() -> Result<RouteSocket, NamespaceError> + Send,
 ) -> Result<Namespace, NamespaceError> {
     let file = File::open(path).at("open", path)?;
-    let route = in_thread(|| {
+    let route = within(path, work)?;
+    Ok(Namespace { file, route })
+}
+
+/// Does some work in the namespace bound at `path`.
+///
+/// # Errors
+/// When there is none, it cannot be entered, or the work fails.
+pub fn within<T: Send>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, NamespaceError> + Send,
+) -> Result<T, NamespaceError> {
+    let file = File::open(path).at("open", path)?;
+    in_thread(|| {
         rustix::thread::move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
             .map_err(|errno| NamespaceError::Enter {
             path: path.to_owned(),
             source: errno.into(),
         })?;
         work()
-    })?;
-    Ok(Namespace { file, route })
+    })
 }
 
 /// Lets the namespace at `path` go; none is no error. The kernel takes it apart

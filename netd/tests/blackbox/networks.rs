@@ -256,7 +256,8 @@ fn a_network_that_makes_no_sense_is_refused() {
         ..network("odd")
     };
     let cases = [
-        (network("../x"), FailureKind::Invalid),
+        (network("  "), FailureKind::Invalid),
+        (network("a\nb"), FailureKind::Invalid),
         (
             CreateNetwork {
                 driver: NetworkDriver::Host,
