@@ -5,10 +5,11 @@ mod connect;
 pub mod networks;
 mod over;
 mod rename;
+mod repair;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use base::{Failure, FailureKind, Instance, NetworkId, RunId};
@@ -18,6 +19,7 @@ use crate::apply::{ApplyError, Host};
 use crate::config::NetworkSection;
 use crate::dns::supervisor::Supervisor;
 use crate::dns::{self, Names};
+use crate::firewall::base::LoadError;
 use crate::forwarding::Forwarding;
 use crate::ipam::IpamError;
 use crate::netlink::NetlinkError;
@@ -60,6 +62,8 @@ pub enum ControlError {
     #[error("cannot take away all of run {run}: {errors}")]
     Release { run: RunId, errors: String },
     #[error(transparent)]
+    Rules(#[from] LoadError),
+    #[error(transparent)]
     Network(#[from] networks::NetworkError),
 }
 
@@ -97,9 +101,11 @@ impl ControlError {
             Self::TooManyPorts => FailureKind::Invalid,
             Self::Different(_) | Self::Busy(_) => FailureKind::Conflict,
             Self::Network(error) => error.kind(),
-            Self::Store(_) | Self::Apply(_) | Self::Netlink(_) | Self::Release { .. } => {
-                FailureKind::Internal
-            }
+            Self::Store(_)
+            | Self::Apply(_)
+            | Self::Netlink(_)
+            | Self::Rules(_)
+            | Self::Release { .. } => FailureKind::Internal,
         }
     }
 }
@@ -119,6 +125,9 @@ pub struct Controller {
     held: Mutex<BTreeMap<RunId, Vec<Reservation>>>,
     released: Condvar,
     teardown: Teardown,
+    /// Read while the host is changed, written while its rules are repaired: what is
+    /// leased and what is there agree then.
+    acting: RwLock<()>,
 }
 
 impl Controller {
@@ -143,6 +152,7 @@ impl Controller {
             held: Mutex::default(),
             released: Condvar::new(),
             teardown: Teardown::default(),
+            acting: RwLock::new(()),
             instance,
         })
     }
@@ -153,7 +163,9 @@ impl Controller {
     }
 
     pub(crate) fn host(&self) -> Result<Host<'_>, NetlinkError> {
-        Host::open(&self.table, &self.steps, &self.forwarding)
+        let acting = self.acting.read().unwrap_or_else(PoisonError::into_inner);
+        let host = Host::open(&self.table, &self.steps, &self.forwarding)?;
+        Ok(host.holding(acting))
     }
 
     /// Holds ports on behalf of a run.

@@ -23,6 +23,8 @@ const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_USERDATA: u16 = 7;
+/// What rules of ours in Docker's chain look at: one rule each.
+const DIRECTIONS: [&str; 2] = ["iifname", "oifname"];
 /// Docker's chain for the rules of others.
 const DOCKER_USER: &str = "DOCKER-USER";
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -162,6 +164,33 @@ pub fn script(own_table: &str, prefix: &str) -> Result<String, NetlinkError> {
     }
 }
 
+/// As [`script`], where the others have changed: empty where our rules are in place,
+/// or nothing has come to `last` that the administrator was not told.
+///
+/// # Errors
+/// When the kernel refuses to list them.
+pub fn script_again(
+    own_table: &str,
+    prefix: &str,
+    last: &mut Advice,
+) -> Result<String, NetlinkError> {
+    let advice = advise(&chains(own_table)?, prefix);
+    let is_new = advice != *last;
+    last.clone_from(&advice);
+    match advice {
+        Advice::Nothing => {}
+        Advice::Warn(text) if is_new => tracing::warn!("{text}"),
+        Advice::Warn(_) => {}
+        Advice::DockerUser => {
+            let handles = docker_user_handles(prefix)?;
+            if handles.len() < DIRECTIONS.len() {
+                return Ok(docker_user_rules(prefix, &handles));
+            }
+        }
+    }
+    Ok(String::new())
+}
+
 /// Takes our rules out of Docker's chain.
 ///
 /// # Errors
@@ -194,7 +223,7 @@ fn docker_user_rules(prefix: &str, handles: &[u64]) -> String {
     let removed = handles
         .iter()
         .map(|handle| format!("delete rule ip filter {DOCKER_USER} handle {handle}\n"));
-    let added = ["iifname", "oifname"].map(|direction| {
+    let added = DIRECTIONS.map(|direction| {
         format!(
             "insert rule ip filter {DOCKER_USER} {direction} \"{prefix}*\" counter accept \
              comment \"{prefix}\"\n"

@@ -135,6 +135,7 @@ fn forwarding_between_foreign_interfaces_stays_off_where_netd_turned_it_on() {
     let reached = server.reach(&host.outside, to(SECOND, 80));
     assert!(reached.is_some(), "the attempt would have succeeded");
     // The administrator's own decision is not ours to undo.
+    host.start(&[]);
     host.stop();
     drop(host);
     let mut host = Sandbox::without_netd();
