@@ -2,6 +2,7 @@
 //! the lock. Networks are made and removed in `networks`.
 
 mod connect;
+mod default_bridge;
 pub mod networks;
 mod over;
 mod rename;

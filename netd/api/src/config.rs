@@ -17,6 +17,8 @@ pub const LONGEST_PREFIX: u8 = 30;
 pub enum NetworkSectionError {
     #[error("address-pools in table network is empty: no network could get a subnet")]
     NoPool,
+    #[error("default-bridge {0} in table network is no host's address of a subnet")]
+    Bridge(Ipv4Net),
     #[error(
         "address pool {base} in table network cannot be cut into subnets of prefix length {size}"
     )]
@@ -29,6 +31,9 @@ pub enum NetworkSectionError {
 pub struct NetworkSection {
     /// What networks without a subnet of their own get one from, in this order.
     pub address_pools: Vec<AddressPool>,
+    /// The default network's gateway, with the prefix length of its subnet; the first
+    /// free subnet of the pools if absent.
+    pub default_bridge: Option<Ipv4Net>,
 }
 
 /// A block that is cut into subnets.
@@ -44,6 +49,7 @@ impl Default for NetworkSection {
     fn default() -> Self {
         Self {
             address_pools: default_pools(),
+            default_bridge: None,
         }
     }
 }
@@ -56,6 +62,13 @@ impl NetworkSection {
     pub fn check(&self) -> Result<(), NetworkSectionError> {
         if self.address_pools.is_empty() {
             return Err(NetworkSectionError::NoPool);
+        }
+        if let Some(bridge) = self.default_bridge {
+            let (address, subnet) = (bridge.addr(), bridge.trunc());
+            let is_hosts = address != subnet.network() && address != subnet.broadcast();
+            if bridge.prefix_len() > LONGEST_PREFIX || !is_hosts {
+                return Err(NetworkSectionError::Bridge(bridge));
+            }
         }
         let bad =
             |pool: &&AddressPool| pool.size < pool.base.prefix_len() || pool.size > LONGEST_PREFIX;
@@ -88,7 +101,26 @@ mod tests {
     fn check(base: &str, size: u8) -> Result<(), NetworkSectionError> {
         let base = base.parse().unwrap();
         let address_pools = vec![AddressPool { base, size }];
-        NetworkSection { address_pools }.check()
+        let section = NetworkSection {
+            address_pools,
+            ..NetworkSection::default()
+        };
+        section.check()
+    }
+
+    #[test]
+    fn the_default_bridge_is_a_hosts_address() {
+        let check = |bridge: &str| {
+            let section = NetworkSection {
+                default_bridge: Some(bridge.parse().unwrap()),
+                ..NetworkSection::default()
+            };
+            section.check().is_ok()
+        };
+        assert!(check("10.9.0.1/24") && check("10.9.0.254/24"));
+        for wrong in ["10.9.0.0/24", "10.9.0.255/24", "10.9.0.1/31", "10.9.0.1/32"] {
+            assert!(!check(wrong), "{wrong}");
+        }
     }
 
     #[test]
@@ -98,8 +130,10 @@ mod tests {
         assert_eq!(check("10.0.0.0/24", 24), Ok(()));
         assert!(check("10.0.0.0/24", 16).is_err());
         assert!(check("10.0.0.0/24", 31).is_err());
-        let address_pools = Vec::new();
-        let none = NetworkSection { address_pools }.check();
-        assert_eq!(none, Err(NetworkSectionError::NoPool));
+        let none = NetworkSection {
+            address_pools: Vec::new(),
+            ..NetworkSection::default()
+        };
+        assert_eq!(none.check(), Err(NetworkSectionError::NoPool));
     }
 }
