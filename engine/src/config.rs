@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 
 use base::PathError;
 use base::file::read_bounded;
+use engine_api::host_config::LogConfig;
 use engine_image::{Limits, Mirror};
 use netd_api::config::{NetworkSection, NetworkSectionError};
 use serde::Deserialize;
 use volumed_api::config::{StorageSection, StorageSectionError};
+
+use crate::container::log;
 
 /// Where the configuration is unless `--config` says otherwise.
 const DEFAULT_FILE: &str = "/etc/engine/config.toml";
@@ -53,19 +56,25 @@ pub enum ValueError {
     #[error("{key} in table images is 0: no layer could be unpacked")]
     NothingUnpacked { key: &'static str },
     #[error(transparent)]
+    Log(#[from] log::DefaultError),
+    #[error(transparent)]
     Network(#[from] NetworkSectionError),
     #[error(transparent)]
     Storage(#[from] StorageSectionError),
 }
 
 /// What the file may say; unknown tables and keys are errors.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct EngineConfig {
     /// Registries that may be spoken to without TLS, beside those on loopback.
     pub insecure_registries: Vec<String>,
     /// Servers that are asked for a registry's images before it is, by its name.
     pub mirrors: BTreeMap<String, Vec<Mirror>>,
+    /// The log driver of containers that name none.
+    pub log_driver: String,
+    /// Its options, where a container does not say them itself.
+    pub log_opts: BTreeMap<String, String>,
     /// Other OCI runtimes, by name.
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
@@ -77,6 +86,23 @@ pub struct EngineConfig {
     /// The file all this was read from, for the helpers to read too.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            insecure_registries: Vec::new(),
+            mirrors: BTreeMap::new(),
+            log_driver: log::DEFAULT_DRIVER.to_owned(),
+            log_opts: BTreeMap::new(),
+            runtimes: BTreeMap::new(),
+            events: EventLimits::default(),
+            images: ImageLimits::default(),
+            network: NetworkSection::default(),
+            storage: StorageSection::default(),
+            file: None,
+        }
+    }
 }
 
 /// An OCI runtime.
@@ -203,8 +229,17 @@ impl EngineConfig {
             return Err(ValueError::NothingKept { key });
         }
         self.images.check()?;
+        log::check(&self.log())?;
         self.network.check()?;
         Ok(self.storage.check()?)
+    }
+
+    /// Returns the log driver and options of containers that say nothing.
+    pub fn log(&self) -> LogConfig {
+        LogConfig {
+            r#type: self.log_driver.clone(),
+            config: self.log_opts.clone(),
+        }
     }
 
     /// Returns the program of the runtime called `name`.
@@ -271,6 +306,12 @@ mod tests {
         refused("[runtimes.x]\npath = \"crun\"", "not absolute");
         refused("[mirrors]\n\"docker.io\" = [\"m:5000\"]", "m:5000");
         refused("[runtimes.runc-rs]\npath = \"/x\"", "own runtime");
+        refused("log-driver = \"gelf\"", "plugin \"gelf\" not found");
+        refused("[log-opts]\nmax-sise = \"1m\"", "'max-sise'");
+        refused(
+            "[log-opts]\nmax-file = \"0\"",
+            "max-file cannot be less than 1",
+        );
         refused("[events]\ndays = 0", "days");
         refused("[events]\nsize-mib = 0", "size-mib");
         refused("[images]\nlayer-size-mib = 0", "layer-size-mib");
@@ -305,6 +346,8 @@ mod tests {
             "events",
             "images",
             "insecure-registries",
+            "log-driver",
+            "log-opts",
             "mirrors",
             "network",
             "runtimes",

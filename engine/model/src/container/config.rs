@@ -193,14 +193,23 @@ pub enum NamespaceMode {
     Container(ContainerId),
 }
 
-/// Where output is kept.
+/// Where output is kept to be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogDriver {
-    /// JSON lines, rotated.
+    /// Records of our own, rotated.
     Local {
         max_size_bytes: u64,
         max_files: u32,
+        #[serde(default)]
+        compress: bool,
     },
+    /// As Docker's `json-file` driver keeps it.
+    JsonFile {
+        max_size_bytes: u64,
+        max_files: u32,
+        compress: bool,
+    },
+    /// Nowhere.
     None,
 }

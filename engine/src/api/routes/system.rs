@@ -13,6 +13,7 @@ use crate::Engine;
 use crate::api::request::{NEWEST, OLDEST};
 use crate::api::response::{self, Body};
 use crate::config::{DEFAULT_RUNTIME, OWN_RUNTIME};
+use crate::container::log::DRIVERS;
 use crate::error::Result;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -70,7 +71,7 @@ fn collect(engine: &Engine) -> InfoResponse {
         images: engine.images.list().len() as i64,
         driver: "overlay2".into(),
         driver_status: vec![("Layers".into(), "directories".into())],
-        logging_driver: "json-file".into(),
+        logging_driver: engine.config.log_driver.clone(),
         docker_root_dir: engine.instance.root().display().to_string(),
         server_version: VERSION.into(),
         runtimes: runtimes(engine),
@@ -87,7 +88,7 @@ fn collect(engine: &Engine) -> InfoResponse {
         volume: vec!["local".into()],
         network: ["bridge", "host", "null"].map(str::to_owned).into(),
         authorization: None,
-        log: ["json-file", "local", "none"].map(str::to_owned).into(),
+        log: DRIVERS.map(str::to_owned).into(),
     };
     for commit in [
         &mut answer.runc_commit,

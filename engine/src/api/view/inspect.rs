@@ -35,13 +35,11 @@ pub(in crate::api) fn container(
             (path.clone(), args.to_vec())
         });
     let execs = engine.execs.running_in(&config.id);
-    let log_path = match config.log {
-        LogDriver::None => String::new(),
-        LogDriver::Local { .. } => logs::directory(container)
-            .join(engine_shim_api::log_reader::file_name(0))
-            .display()
-            .to_string(),
-    };
+    // Docker names no file of the other drivers: their format is nobody's business.
+    let is_named = matches!(config.log, LogDriver::JsonFile { .. });
+    let log_path = logs::place(container)
+        .filter(|_| is_named)
+        .map_or_else(String::new, |place| place.file(0).display().to_string());
     Ok(ContainerInspect {
         id: config.id.to_string(),
         created: config.created.to_string(),

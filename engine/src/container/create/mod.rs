@@ -3,7 +3,6 @@
 
 mod conflicts;
 mod health;
-mod log;
 mod mounts;
 pub(super) mod network;
 mod ports;
@@ -19,12 +18,13 @@ use base::file::make_directories;
 use base::{ContainerId, Timestamp};
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_api::container::{ContainerCreateBody, ContainerCreateResponse};
+use engine_api::host_config::LogConfig;
 use engine_image::Image;
 use engine_model::container::{ExtraHost, NamespaceMode};
 use engine_model::signal::Signal;
 use engine_model::{ContainerConfig, ContainerState, RestartPolicy};
 
-use super::{Container, Requested, links, remove, store};
+use super::{Container, Requested, links, log, remove, store};
 use crate::Engine;
 use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::CONTAINER_CREATED;
@@ -47,7 +47,8 @@ pub async fn create(
     let warnings = conflicts::warnings(&body);
     let image = crate::image::resolve(engine, &body.config.image)?;
     let id = ContainerId::random();
-    let mut requested = complete(body, &crate::image::config_of(&image)?);
+    let of_engine = engine.config.log();
+    let mut requested = complete(body, &crate::image::config_of(&image)?, &of_engine);
     name_host(engine, &mut requested, &id)?;
     network::name(engine, &mut requested);
     let config = convert(engine, &id, &requested, &image)?;
@@ -105,7 +106,11 @@ fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
 }
 
 /// Completes the request from the image, as inspecting the container shows it.
-fn complete(body: ContainerCreateBody, of_image: &RequestedConfig) -> Requested {
+fn complete(
+    body: ContainerCreateBody,
+    of_image: &RequestedConfig,
+    of_engine: &LogConfig,
+) -> Requested {
     let mut requested = Requested {
         config: body.config,
         host_config: body.host_config,
@@ -119,7 +124,7 @@ fn complete(body: ContainerCreateBody, of_image: &RequestedConfig) -> Requested 
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }
-    log::complete(&mut host.log_config);
+    log::complete(&mut host.log_config, of_engine);
     if host.runtime.is_empty() {
         host.runtime = crate::config::DEFAULT_RUNTIME.into();
     }
