@@ -126,6 +126,9 @@ fn check(options: &ContainerOptions, mode: Mode) -> Result<(), ParseError> {
     if general.rm && restarts {
         return refuse("conflicting options: cannot specify both --restart and --rm");
     }
+    if general.log_driver.as_deref() == Some("none") && !general.log_opt.is_empty() {
+        return refuse("invalid logging opts for driver none");
+    }
     if mode == Mode::Detached && !options.process.attach.is_empty() {
         return refuse("conflicting options: cannot specify both --attach and --detach");
     }

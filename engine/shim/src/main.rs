@@ -2,7 +2,7 @@
 //!
 //! `docker-init -- COMMAND`, a link or mount of it: the init of a container.
 //!
-//! `engine-shim --compress-log FROM TO`: its child, which compresses a log's file.
+//! `engine-shim --compress-log <FROM >TO`: its child, which compresses a log's file.
 //!
 //! The engine starts the first; it is of no use to people. It writes `ready` to its
 //! standard output once its lock is held and its sockets listen.
@@ -18,10 +18,10 @@ fn main() -> ExitCode {
         return init::run(command);
     }
     engine_shim::close_inherited();
-    if let [_, argument, from, to] = &arguments[..]
+    if let [_, argument] = &arguments[..]
         && argument == engine_shim::COMPRESS_ARGUMENT
     {
-        return told(engine_shim::compress_log(from.as_ref(), to.as_ref()));
+        return told(engine_shim::compress_log());
     }
     let mut arguments = arguments.into_iter().skip(1);
     let (Some(directory), None) = (arguments.next(), arguments.next()) else {

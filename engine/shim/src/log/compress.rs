@@ -2,16 +2,16 @@
 //!
 //! The work is that of a child, this program again under another argument, so
 //! that neither the container waits nor the shim grows for it: one at a time,
-//! at the lowest priority. Names are the shim's business alone: the child fills
-//! the unfinished file, and once it has ended the shim looks where the file it
-//! was made of is now, gives it the name beside that one, and removes the other.
+//! at the lowest priority. Names are the shim's business alone: the child has one
+//! file as its input and the unfinished one as its output. Once it has ended the
+//! shim looks where the first is now, gives the other the name beside it, and
+//! removes the first.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -65,10 +65,13 @@ impl Compressor {
         if self.is_over || self.running.is_some() {
             return Ok(());
         }
-        let Some((path, inode)) = self.next() else {
+        let Some((path, source)) = self.next() else {
             return Ok(());
         };
-        let pid = spawn(&path, &self.config.place.unfinished()).at("compress", &path)?;
+        let inode = source.metadata().at("stat", &path)?.ino();
+        let to = self.config.place.unfinished();
+        let target = create(&to).at("create", &to)?;
+        let pid = spawn(&source, &target).at("compress", &path)?;
         self.running = Some(Running { pid, inode });
         Ok(())
     }
@@ -96,12 +99,12 @@ impl Compressor {
         }
     }
 
-    fn next(&self) -> Option<(PathBuf, u64)> {
+    fn next(&self) -> Option<(PathBuf, File)> {
         let place = &self.config.place;
         (1..self.config.max_files).find_map(|number| {
             let path = place.file(number);
-            let metadata = std::fs::metadata(&path).ok()?;
-            Some((path, metadata.ino()))
+            let file = File::open(&path).ok()?;
+            Some((path, file))
         })
     }
 
@@ -141,57 +144,50 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).ok()?.modified().ok()
 }
 
-fn spawn(from: &Path, to: &Path) -> io::Result<Pid> {
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)
+}
+
+fn spawn(source: &File, target: &File) -> io::Result<Pid> {
     let program = CString::new(PROGRAM)?;
-    let words = [
-        CString::new("engine-shim")?,
-        CString::new(ARGUMENT)?,
-        CString::new(from.as_os_str().as_bytes())?,
-        CString::new(to.as_os_str().as_bytes())?,
-    ];
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    let streams = [null.as_fd(), null.as_fd(), null.as_fd()];
+    let words = [CString::new("engine-shim")?, CString::new(ARGUMENT)?];
+    let null = OpenOptions::new().write(true).open("/dev/null")?;
+    let streams = [source.as_fd(), target.as_fd(), null.as_fd()];
     crate::sys::spawn(&program, &words, &[], streams)
 }
 
-/// Compresses one file: what the child does.
+/// Compresses standard input, a file, to standard output: what the child does.
 ///
 /// # Errors
-/// When a file cannot be read or written; what was written is no use then.
-pub fn compress_log(from: &Path, to: &Path) -> Result<(), PathError> {
+/// When either cannot be read or written; what was written is no use then.
+pub fn compress_log() -> io::Result<()> {
     // Without it the work is only less polite.
     rustix::process::setpriority_process(None, LOWEST_PRIORITY).ok();
-    let mut source = File::open(from).at("open", from)?;
-    let metadata = source.metadata().at("stat", from)?;
+    let source = io::stdin().as_fd().try_clone_to_owned()?;
+    let target = io::stdout().as_fd().try_clone_to_owned()?;
+    compress(source.into(), target.into())
+}
+
+pub(super) fn compress(mut source: File, target: File) -> io::Result<()> {
+    let metadata = source.metadata()?;
     let origin = Origin {
         inode: metadata.ino(),
-        number: first_number(&source).at("read", from)?,
+        number: first_number(&source)?,
     };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(to)
-        .at("create", to)?;
-    let comment = CString::new(origin.comment()).map_err(io::Error::from);
     let mut encoder = GzBuilder::new()
-        .comment(comment.at("write", to)?)
-        .write(file, Compression::fast());
-    io::copy(&mut source, &mut encoder).at("compress", from)?;
-    let mut file = encoder.finish().at("write", to)?;
-    file.flush().at("write", to)?;
-    let modified = metadata.modified().at("stat", from)?;
-    file.set_modified(modified).at("set the time of", to)?;
+        .comment(CString::new(origin.comment())?)
+        .write(target, Compression::fast());
+    io::copy(&mut source, &mut encoder)?;
+    let mut target = encoder.finish()?;
+    target.flush()?;
+    target.set_modified(metadata.modified()?)?;
     // The other file goes once this one is in place.
-    file.sync_all().at("sync", to)
+    target.sync_all()
 }
 
 fn first_number(file: &File) -> io::Result<Option<u64>> {
-    use std::os::unix::fs::FileExt as _;
     let mut beginning = [0; HEAD_BYTES];
     let length = file.read_at(&mut beginning, 0)?;
     Ok(record::number_of(&beginning[..length]))
