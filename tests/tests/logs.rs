@@ -30,9 +30,10 @@ fn log_path(host: &Installation, name: &str) -> PathBuf {
 
 /// How many files of a log there are, compressed ones apart.
 fn files(directory: &Path) -> (usize, usize) {
-    let names: Vec<String> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    let entries = std::fs::read_dir(directory).expect("the directory is there");
+    let names: Vec<String> = entries
+        .map(|entry| entry.expect("it can be read").file_name())
+        .map(|name| name.to_string_lossy().into_owned())
         .filter(|name| name.contains(".log"))
         .collect();
     let compressed = names.iter().filter(|name| name.ends_with(".gz")).count();
@@ -46,11 +47,12 @@ fn follow(host: &Installation, name: &str) -> Vec<usize> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
-    let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
-    let lines = lines.map(Result::unwrap);
+        .expect("the program can be run");
+    let stdout = follower.stdout.take().expect("it is a pipe");
+    let lines = BufReader::new(stdout).lines();
+    let lines = lines.map(|line| line.expect("lines are text"));
     let text: Vec<String> = lines.take_while(|line| line != "end").collect();
-    follower.kill().unwrap();
+    follower.kill().expect("it follows on");
     let said = finish(follower);
     assert_eq!(said.stderr, "", "nothing was missed");
     numbers(&text.join("\n"))
@@ -227,11 +229,12 @@ fn the_configuration_has_the_default() {
 
 /// Reads messages until one ends with `end`; returns how each ends.
 fn messages(stream: &TcpStream, end: &str) -> Vec<String> {
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let limited = stream.set_read_timeout(Some(LIMIT));
+    limited.expect("a limit can be set");
     let mut seen = Vec::new();
     for line in BufReader::new(stream).lines() {
-        let line = line.unwrap();
-        let (head, message) = line.split_once("]: ").unwrap();
+        let line = line.expect("messages come");
+        let (head, message) = line.split_once("]: ").expect("a tag stands before it");
         assert!(head.contains(" box["), "{line}");
         seen.push(message.to_owned());
         if message == end {

@@ -326,19 +326,7 @@ fn compressed_files_are_read_once_and_rotate_with_the_others() {
             .filter(|number| place.compressed(*number).exists())
             .collect();
         assert_eq!(kept, [1, 2, 3, 4]);
-        let all = read(directory.path()).len();
-        for tail in 0..=all + 2 {
-            let start = LogStart {
-                tail: Some(tail as u64),
-                since: None,
-            };
-            let mut reader = LogReader::open(&place, &start).unwrap();
-            let mut next = 200 - tail.min(all);
-            while let Some(entry) = reader.next_entry().unwrap() {
-                assert_line(&entry.content, &mut next);
-            }
-            assert_eq!(next, 200, "tail {tail}");
-        }
+        assert_tails(&place, 200);
         // The next run goes on with the numbers.
         drop(log);
         std::fs::remove_file(place.file(0)).unwrap();
@@ -353,6 +341,23 @@ fn compressed_files_are_read_once_and_rotate_with_the_others() {
                 before.number.map(|number| number + 1)
             );
         }
+    }
+}
+
+/// Whatever number of the last lines is asked for, it is given.
+fn assert_tails(place: &LogPlace, end: usize) {
+    let all = read(&place.directory).len();
+    for tail in 0..=all + 2 {
+        let start = LogStart {
+            tail: Some(tail as u64),
+            since: None,
+        };
+        let mut reader = LogReader::open(place, &start).unwrap();
+        let mut next = end - tail.min(all);
+        while let Some(entry) = reader.next_entry().unwrap() {
+            assert_line(&entry.content, &mut next);
+        }
+        assert_eq!(next, end, "tail {tail}");
     }
 }
 

@@ -113,36 +113,39 @@ fn messages_of_syslog_are_those_of_docker() {
     assert_eq!(String::from_utf8(message).unwrap(), expected);
 }
 
+fn entry_of(journal: &mut Journal, content: &[u8], ordinal: u32, is_last: bool) -> Vec<u8> {
+    let mut entry = Vec::new();
+    let line = Line {
+        partial: Partial { ordinal, is_last },
+        ..line(content)
+    };
+    journal.encode(&mut entry, &line);
+    entry
+}
+
 #[test]
 fn entries_of_the_journal_are_those_of_docker() {
     let fields = [("CONTAINER_ID", "7e6870341c98"), ("L1", "two\nlines")];
     let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut journal = Journal::new(&BTreeMap::from(fields));
-    let mut encode = |content: &[u8], ordinal, is_last| {
-        let mut entry = Vec::new();
-        let partial = Partial { ordinal, is_last };
-        journal.encode(
-            &mut entry,
-            &Line {
-                partial,
-                ..line(content)
-            },
-        );
-        entry
-    };
-    let whole = encode(b"a\xff\tb\r\n", 0, false);
+    let whole = entry_of(&mut journal, b"a\xff\tb\r\n", 0, false);
     let beginning = b"PRIORITY=6\nMESSAGE=a\xff\tb\r\nCONTAINER_ID=7e6870341c98\n\
         L1\n\x09\0\0\0\0\0\0\0two\nlines\nCONTAINER_LOG_EPOCH=";
     assert!(whole.starts_with(beginning), "{whole:?}");
     let end = "\nSYSLOG_TIMESTAMP=2026-11-27T06:49:55.810502Z\nCONTAINER_LOG_ORDINAL=1\n";
     assert!(whole.ends_with(end.as_bytes()), "{whole:?}");
+}
+
+#[test]
+fn parts_of_a_line_are_told_together_in_the_journal() {
+    let mut journal = Journal::new(&BTreeMap::new());
     let text = |entry: Vec<u8>| String::from_utf8(entry).unwrap();
     let id = |entry: &str| {
         let (_, rest) = entry.split_once("CONTAINER_PARTIAL_ID=").unwrap();
         rest[..64].to_owned()
     };
-    let first = text(encode(b"one", 1, false));
-    let last = text(encode(b"two\n", 2, true));
+    let first = text(entry_of(&mut journal, b"one", 1, false));
+    let last = text(entry_of(&mut journal, b"two\n", 2, true));
     assert_eq!(id(&first), id(&last));
     let parts = |entry: &str, expected: &[&str]| {
         for part in expected {
@@ -164,7 +167,7 @@ fn entries_of_the_journal_are_those_of_docker() {
             "\nMESSAGE=two\n",
             "\nCONTAINER_PARTIAL_ORDINAL=2\n",
             "\nCONTAINER_PARTIAL_LAST=true\n",
-            "\nCONTAINER_LOG_ORDINAL=3\n",
+            "\nCONTAINER_LOG_ORDINAL=2\n",
         ],
     );
     assert!(!last.contains("CONTAINER_PARTIAL_MESSAGE"));
