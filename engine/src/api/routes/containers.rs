@@ -41,10 +41,18 @@ pub(in crate::api) async fn list(
         .number::<i64>("limit")?
         .and_then(|limit| usize::try_from(limit).ok())
         .filter(|limit| *limit > 0);
+    let wants_size = request.flag("size");
     let engine = engine.clone();
-    let answer =
-        crate::blocking(move || view::list::containers(&engine, &filters, all, limit)).await?;
-    response::json(StatusCode::OK, &answer)
+    let work = move || {
+        let mut rows = view::list::containers(&engine, &filters, all, limit)?;
+        if wants_size {
+            for row in &mut rows {
+                view::list::add_size(&engine, row)?;
+            }
+        }
+        Ok(rows)
+    };
+    response::json(StatusCode::OK, &crate::blocking(work).await?)
 }
 
 /// `POST /containers/create`.
@@ -62,13 +70,22 @@ pub(in crate::api) async fn create(
 /// `GET /containers/{id}/json`.
 pub(in crate::api) async fn inspect(
     engine: &Arc<Engine>,
-    _request: &Request,
+    request: &Request,
     id: &str,
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
+    let wants_size = request.flag("size");
     let engine = engine.clone();
-    let answer = crate::blocking(move || view::inspect::container(&engine, &container)).await?;
-    response::json(StatusCode::OK, &answer)
+    let work = move || {
+        let mut answer = view::inspect::container(&engine, &container)?;
+        if wants_size {
+            let size = view::size::measure(&engine, &container)?;
+            answer.size_rw = Some(size.written);
+            answer.size_root_fs = Some(size.total);
+        }
+        Ok(answer)
+    };
+    response::json(StatusCode::OK, &crate::blocking(work).await?)
 }
 
 /// `GET /containers/{id}/top`.

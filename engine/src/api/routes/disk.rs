@@ -15,6 +15,7 @@ use crate::Engine;
 use crate::api::request::{ApiVersion, Request, repeated};
 use crate::api::response::{self, Body};
 use crate::api::view;
+use crate::api::view::size::signed;
 use crate::error::{OrFail as _, Result, invalid};
 
 /// What can be asked for alone.
@@ -58,13 +59,7 @@ fn collect(engine: &Engine, types: &[String], version: ApiVersion) -> Result<Dis
     if wants("container") {
         let mut all = view::list::containers(engine, &Filters::default(), true, None)?;
         for row in &mut all {
-            let container = engine.containers.find(&row.id)?;
-            let upper = engine.instance.container(&container.id).join("upper");
-            let written = size_of(&upper).or_internal()?;
-            let image = engine.images.image(&container.config().image_id);
-            let below = image.map_or(0, |image| image.size_bytes);
-            row.size_rw = Some(signed(written));
-            row.size_root_fs = Some(signed(written.saturating_add(below)));
+            view::list::add_size(engine, row)?;
         }
         answer.containers = Some(all);
     }
@@ -89,8 +84,4 @@ fn volume_rows(engine: &Engine) -> Result<Vec<engine_api::volume::Volume>> {
         Ok(row)
     };
     all.iter().map(row).collect()
-}
-
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

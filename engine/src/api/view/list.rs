@@ -9,7 +9,7 @@ use engine_api::filters::Filters;
 use engine_model::{ContainerState, HealthState, MountSource};
 
 use super::network::{endpoints, lease, protocol};
-use super::{inspect, status};
+use super::{inspect, size, status};
 use crate::Engine;
 use crate::container::{Container, links};
 use crate::error::{Result, invalid};
@@ -49,6 +49,21 @@ pub(in crate::api) fn containers(
         rows.push(summary(engine, &container, (&state, &linked))?);
     }
     Ok(rows)
+}
+
+/// Adds what a listed container takes on the disk; one that is gone takes nothing.
+///
+/// # Errors
+/// When its files cannot be looked at.
+pub(in crate::api) fn add_size(engine: &Engine, row: &mut ContainerSummary) -> Result<()> {
+    let Ok(container) = engine.containers.find(&row.id) else {
+        return Ok(());
+    };
+    let size = size::measure(engine, &container)?;
+    row.size_rw = Some(size.written);
+    row.size_root_fs = Some(size.total);
+    row.size_log = Some(size.log);
+    Ok(())
 }
 
 fn check(filters: &Filters) -> Result<()> {
