@@ -1,8 +1,8 @@
 //! Log drivers: what is kept and how it is read back, and what others are sent.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -38,6 +38,17 @@ fn files(directory: &Path) -> (usize, usize) {
         .collect();
     let compressed = names.iter().filter(|name| name.ends_with(".gz")).count();
     (names.len() - compressed, compressed)
+}
+
+/// What `GET /system/df` answers.
+fn disk_usage(host: &Installation) -> String {
+    let socket = host.instance.run().join("engine.sock");
+    let mut stream = UnixStream::connect(socket).expect("the engine listens");
+    let request = b"GET /system/df HTTP/1.0\r\nHost: engine\r\n\r\n";
+    stream.write_all(request).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
 }
 
 /// Follows from the first line to the one that says `end`.
@@ -108,6 +119,9 @@ fn a_log_is_bounded_whatever_is_written() {
         .collect();
     assert_eq!(sizes.len(), 3);
     assert!(sizes.iter().all(|size| *size <= 10_000), "{sizes:?}");
+    let counted = format!("\"SizeLog\":{}", sizes.iter().sum::<u64>());
+    let usage = disk_usage(&host);
+    assert!(usage.contains(&counted), "{counted} in {usage}");
     // Neither Docker nor we count the log with what a container has written.
     assert!(
         host.ok(&["ps", "-as", "--format", "{{.Size}}"])
