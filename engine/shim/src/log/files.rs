@@ -14,7 +14,7 @@ use engine_shim_api::{LogFilesConfig, LogFormat};
 use rustix::process::Pid;
 
 use super::compress::Compressor;
-use super::record;
+use super::{Moment, record};
 use crate::stdio::Stream;
 
 /// A record that counts lost ones is not longer, but for attributes.
@@ -67,10 +67,18 @@ impl LogFiles {
     }
 
     /// Appends the record for `content` to `batch`, newline included.
-    pub(super) fn encode(&self, batch: &mut Vec<u8>, stream: Stream, content: &[u8], time: &str) {
+    pub(super) fn encode(
+        &self,
+        batch: &mut Vec<u8>,
+        stream: Stream,
+        content: &[u8],
+        time: &Moment,
+    ) {
         match self.config.format {
-            LogFormat::Local => record::encode(batch, stream, content, time),
-            LogFormat::Json => record::encode_json(batch, stream, content, time, &self.attributes),
+            LogFormat::Local => record::encode(batch, stream, content, &time.text),
+            LogFormat::Json => {
+                record::encode_json(batch, stream, content, &time.short, &self.attributes);
+            }
         }
     }
 
@@ -142,10 +150,10 @@ impl LogFiles {
         if self.dropped == 0 {
             return Ok(());
         }
-        let time = Timestamp::now().to_string();
+        let time = Moment::now();
         let mut marker = Vec::new();
         match self.config.format {
-            LogFormat::Local => marker = record::dropped(self.dropped, &time),
+            LogFormat::Local => marker = record::dropped(self.dropped, &time.text),
             LogFormat::Json => {
                 let text = dropped_text(self.dropped);
                 self.encode(&mut marker, Stream::Stderr, text.as_bytes(), &time);

@@ -217,7 +217,7 @@ impl LogWriter {
 
     fn record(&mut self, stream: Stream, content: &[u8], time: &Moment) {
         if self.files.is_some() {
-            self.record_in_files(stream, content, &time.text);
+            self.record_in_files(stream, content, time);
         }
         if let Some(destination) = &mut self.destination {
             let partial = &mut self.partials[stream as usize];
@@ -231,7 +231,7 @@ impl LogWriter {
         }
     }
 
-    fn record_in_files(&mut self, stream: Stream, content: &[u8], time: &str) {
+    fn record_in_files(&mut self, stream: Stream, content: &[u8], time: &Moment) {
         let Some(files) = &mut self.files else { return };
         let begin = self.batch.len();
         files.encode(&mut self.batch, stream, content, time);
@@ -264,13 +264,16 @@ impl LogWriter {
 struct Moment {
     time: Timestamp,
     text: String,
+    /// Without the zeros the fraction ends with.
+    short: String,
 }
 
 impl Moment {
     fn now() -> Self {
         let time = Timestamp::now();
         let text = time.to_string();
-        Self { time, text }
+        let short = record::short(&text);
+        Self { time, text, short }
     }
 }
 

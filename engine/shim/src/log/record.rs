@@ -35,7 +35,8 @@ fn name(stream: Stream) -> &'static str {
     }
 }
 
-/// The same as Docker writes it; `attributes` are from [`attributes`].
+/// The same as Docker writes it; `attributes` are from [`attributes`], `time` from
+/// [`short`].
 pub(super) fn encode_json(
     batch: &mut Vec<u8>,
     stream: Stream,
@@ -50,7 +51,7 @@ pub(super) fn encode_json(
     batch.push(b'"');
     batch.extend(attributes);
     batch.extend(b",\"time\":\"");
-    batch.extend(short(time).as_bytes());
+    batch.extend(time.as_bytes());
     batch.extend(b"\"}\n");
 }
 
@@ -85,41 +86,78 @@ pub(super) fn short(time: &str) -> String {
 /// Appends text as Docker escapes it: safe in HTML, and each byte that is not
 /// UTF-8 replaced.
 fn escape(batch: &mut Vec<u8>, content: &[u8]) {
+    if std::str::from_utf8(content).is_ok() {
+        return escape_text(batch, content);
+    }
     for chunk in content.utf8_chunks() {
-        escape_text(batch, chunk.valid());
+        escape_text(batch, chunk.valid().as_bytes());
         for _ in chunk.invalid() {
             batch.extend(b"\\ufffd");
         }
     }
 }
 
-fn escape_text(batch: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    let mut begin = 0;
-    for (position, byte) in bytes.iter().enumerate() {
-        // U+2028 and U+2029 are the only ones that begin so and are escaped.
-        let separator = *byte == 0xe2
-            && matches!(
-                bytes.get(position + 1..position + 3),
-                Some([0x80, 0xa8 | 0xa9])
-            );
-        let width = match byte {
-            b'"' | b'\\' | b'<' | b'>' | b'&' | 0..0x20 => 1,
-            _ if separator => 3,
-            _ => continue,
-        };
-        batch.extend(&bytes[begin..position]);
-        begin = position + width;
-        match byte {
-            b'"' | b'\\' => batch.extend([b'\\', *byte]),
-            b'\n' => batch.extend(b"\\n"),
-            b'\r' => batch.extend(b"\\r"),
-            0xe2 if bytes[position + 2] == 0xa8 => batch.extend(b"\\u2028"),
-            0xe2 => batch.extend(b"\\u2029"),
-            other => batch.extend(format!("\\u{other:04x}").bytes()),
-        }
+/// Bytes that may not stand as they are; of those that begin with the last one
+/// only two characters are meant.
+const ESCAPED: [bool; 256] = {
+    let mut escaped = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        escaped[control] = true;
+        control += 1;
     }
-    batch.extend(&bytes[begin..]);
+    escaped[b'"' as usize] = true;
+    escaped[b'\\' as usize] = true;
+    escaped[b'<' as usize] = true;
+    escaped[b'>' as usize] = true;
+    escaped[b'&' as usize] = true;
+    escaped[0xe2] = true;
+    escaped
+};
+
+fn escape_text(batch: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    while let Some(position) = rest.iter().position(|byte| ESCAPED[usize::from(*byte)]) {
+        let (plain, from) = rest.split_at(position);
+        batch.extend_from_slice(plain);
+        rest = escape_first(batch, from);
+    }
+    batch.extend_from_slice(rest);
+}
+
+/// Appends what stands for the first character; returns what is after it.
+fn escape_first<'a>(batch: &mut Vec<u8>, text: &'a [u8]) -> &'a [u8] {
+    match text {
+        [0xe2, 0x80, 0xa8, rest @ ..] => {
+            batch.extend(b"\\u2028");
+            rest
+        }
+        [0xe2, 0x80, 0xa9, rest @ ..] => {
+            batch.extend(b"\\u2029");
+            rest
+        }
+        [0xe2, rest @ ..] => {
+            batch.push(0xe2);
+            rest
+        }
+        [b'\n', rest @ ..] => {
+            batch.extend(b"\\n");
+            rest
+        }
+        [b'\r', rest @ ..] => {
+            batch.extend(b"\\r");
+            rest
+        }
+        [byte @ (b'"' | b'\\'), rest @ ..] => {
+            batch.extend([b'\\', *byte]);
+            rest
+        }
+        [other, rest @ ..] => {
+            batch.extend(format!("\\u{other:04x}").bytes());
+            rest
+        }
+        [] => text,
+    }
 }
 
 /// Returns the record that says that `count` records were dropped here.

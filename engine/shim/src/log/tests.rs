@@ -241,10 +241,10 @@ fn a_record_of_json_file_is_that_of_docker() {
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let attributes = record::attributes(&BTreeMap::from(attributes));
     let mut batch = Vec::new();
-    let time = "2026-11-27T06:48:14.977361670Z";
+    let time = &record::short("2026-11-27T06:48:14.977361670Z");
     let content = b"a<b>&\"\\\t\x1b\x7f\xff\xe2\x80\xa8\xe2\x82\xac\xc3\xa9\r\n";
     record::encode_json(&mut batch, Stream::Stdout, content, time, &attributes);
-    let whole = "2026-11-27T06:48:14.000000000Z";
+    let whole = &record::short("2026-11-27T06:48:14.000000000Z");
     record::encode_json(&mut batch, Stream::Stderr, b"\xff\xfe", whole, b"");
     let expected = concat!(
         r#"{"log":"a\u003cb\u003e\u0026\"\\\u0009\u001b"#,

@@ -35,8 +35,9 @@ pub(in crate::api) fn container(
             (path.clone(), args.to_vec())
         });
     let execs = engine.execs.running_in(&config.id);
-    // Docker names no file of the other drivers: their format is nobody's business.
-    let is_named = matches!(config.log, LogDriver::JsonFile { .. });
+    // Docker names no file of the other drivers, whose format is nobody's business,
+    // and none before there is one.
+    let is_named = matches!(config.log, LogDriver::JsonFile { .. }) && state.started.is_some();
     let log_path = logs::place(container)
         .filter(|_| is_named)
         .map_or_else(String::new, |place| place.file(0).display().to_string());
