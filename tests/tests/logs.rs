@@ -176,15 +176,16 @@ fn json_file_is_that_of_docker() {
 }
 
 #[test]
-fn parts_of_a_line_are_joined_but_in_json_file() {
+fn parts_of_a_line_are_one_line_of_text() {
     let host = Installation::new();
     let script = "head -c 40000 /dev/zero | tr '\\0' a; echo; printf z";
-    for (driver, times) in [("local", 2), ("json-file", 4)] {
+    for driver in ["local", "json-file"] {
         let run = format!("run --name {driver} --log-driver {driver} busybox:1 sh -c");
         let written = host.ok(&words_and(&run, script));
         assert_eq!(host.ok(&["logs", driver]), written);
         let stamped = host.ok(&["logs", "-t", driver]);
-        assert_eq!(stamped.len(), written.len() + times * 31, "{driver}");
+        // Docker stamps each of its three parts too.
+        assert_eq!(stamped.len(), written.len() + 4 * 31, "{driver}");
         assert_eq!(host.ok(&["logs", "-n", "1", driver]), "z");
         assert_eq!(host.ok(&["logs", "-n", "2", driver]), written);
         assert_eq!(host.ok(&["logs", "-n", "0", driver]), "");

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use base::Timestamp;
 use engine_api::stdcopy::{self, MULTIPLEXED_STREAM, RAW_STREAM};
-use engine_model::container::LogDriver;
 use engine_shim_api::LogPlace;
 use engine_shim_api::log_reader::{LogContent, LogEntry, LogReader, LogStart, LogStream};
 use hyper::Response;
@@ -31,8 +30,6 @@ struct Options {
     follow: bool,
     until: Option<Timestamp>,
     start: LogStart,
-    /// Whether the parts of a line bear one time and one set of details.
-    joined: bool,
     /// Whether entries are framed; a terminal's are not.
     framed: bool,
 }
@@ -64,9 +61,6 @@ fn options(request: &Request, container: &Container) -> Result<Options> {
         stderr: request.flag("stderr"),
         timestamps: request.flag("timestamps"),
         details: request.flag("details"),
-        // Docker joins the parts of a line but for this driver, whose records it
-        // hands out one by one.
-        joined: !matches!(container.config().log, LogDriver::JsonFile { .. }),
         follow: request.flag("follow"),
         until: time(request, "until")?,
         start: LogStart {
@@ -124,7 +118,6 @@ fn tail(request: &Request) -> Result<Option<u64>> {
 fn send(container: &Container, place: &LogPlace, options: &Options, feed: &Feed) -> Result<()> {
     let mut reader = LogReader::open(place, &options.start).or_internal()?;
     let mut batch = Vec::new();
-    let mut within = [false; 2];
     loop {
         // Looked at before reading: what was written before the end is read.
         let over = !options.follow || !container.state().is_live();
@@ -134,7 +127,7 @@ fn send(container: &Container, place: &LogPlace, options: &Options, feed: &Feed)
                 flush(&mut batch, feed);
                 return Ok(());
             }
-            append(&entry, options, &mut within, &mut batch);
+            append(&entry, options, &mut batch);
             if batch.len() >= BATCH_BYTES && flush(&mut batch, feed).is_none() {
                 return Ok(());
             }
@@ -154,24 +147,23 @@ fn flush(batch: &mut Vec<u8>, feed: &Feed) -> Option<()> {
     feed.send_blocking(std::mem::take(batch)).ok()
 }
 
-/// Appends what the client gets of an entry; `within` says of each stream
-/// whether its last entry was the beginning of a line.
-fn append(entry: &LogEntry, options: &Options, within: &mut [bool; 2], batch: &mut Vec<u8>) {
+/// Appends what the client gets of an entry. Each part of a line bears its time
+/// and details, as with Docker.
+fn append(entry: &LogEntry, options: &Options, batch: &mut Vec<u8>) {
     let (stream, bytes) = content(entry);
-    let (wanted, within) = match stream {
-        LogStream::Stdout => (options.stdout, &mut within[0]),
-        LogStream::Stderr => (options.stderr, &mut within[1]),
+    let wanted = match stream {
+        LogStream::Stdout => options.stdout,
+        LogStream::Stderr => options.stderr,
     };
     if !wanted {
         return;
     }
-    let continues = std::mem::replace(within, !entry.ends_line()) && options.joined;
     let mut line = Vec::new();
-    if options.timestamps && !continues {
+    if options.timestamps {
         line.extend(entry.time.to_string().bytes());
         line.push(b' ');
     }
-    if options.details && !continues {
+    if options.details {
         line.extend(details(&entry.attributes).bytes());
         line.push(b' ');
     }
