@@ -49,6 +49,8 @@ pub enum ConfigError {
 pub enum ValueError {
     #[error("the path {path:?} of runtime {name:?} is not absolute")]
     RelativeRuntime { name: String, path: PathBuf },
+    #[error("default-runtime is {0:?}, which table runtimes does not have")]
+    DefaultRuntime(String),
     #[error("the runtime name {OWN_RUNTIME:?} is taken by the engine's own runtime")]
     OwnRuntime,
     #[error("{key} in table events is 0: nothing would be kept")]
@@ -75,6 +77,8 @@ pub struct EngineConfig {
     pub log_driver: String,
     /// Its options, where a container does not say them itself.
     pub log_opts: BTreeMap<String, String>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// Other OCI runtimes, by name.
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
@@ -95,6 +99,7 @@ impl Default for EngineConfig {
             mirrors: BTreeMap::new(),
             log_driver: log::DEFAULT_DRIVER.to_owned(),
             log_opts: BTreeMap::new(),
+            default_runtime: DEFAULT_RUNTIME.to_owned(),
             runtimes: BTreeMap::new(),
             events: EventLimits::default(),
             images: ImageLimits::default(),
@@ -110,6 +115,9 @@ impl Default for EngineConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RuntimeEntry {
     pub path: PathBuf,
+    /// What it is called with before everything else.
+    #[serde(default)]
+    pub args: Vec<String>,
 }
 
 /// How much of the event log is kept.
@@ -212,7 +220,12 @@ impl EngineConfig {
     }
 
     fn check(&self) -> Result<(), ValueError> {
-        for (name, RuntimeEntry { path }) in &self.runtimes {
+        let default = &self.default_runtime;
+        let own = [OWN_RUNTIME, DEFAULT_RUNTIME];
+        if !own.contains(&default.as_str()) && !self.runtimes.contains_key(default) {
+            return Err(ValueError::DefaultRuntime(default.clone()));
+        }
+        for (name, RuntimeEntry { path, .. }) in &self.runtimes {
             if name == OWN_RUNTIME {
                 return Err(ValueError::OwnRuntime);
             }
@@ -241,11 +254,6 @@ impl EngineConfig {
             config: self.log_opts.clone(),
         }
     }
-
-    /// Returns the program of the runtime called `name`.
-    pub fn runtime(&self, name: &str) -> Option<PathBuf> {
-        self.runtimes.get(name).map(|entry| entry.path.clone())
-    }
 }
 
 #[cfg(test)]
@@ -273,12 +281,13 @@ mod tests {
 
     #[test]
     fn the_keys_of_every_daemon_are_read() {
-        let text = "insecure-registries = [\"r:5000\"]\n[mirrors]\n\"docker.io\" = [\"http://m:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\n\
+        let text = "insecure-registries = [\"r:5000\"]\n[mirrors]\n\"docker.io\" = [\"http://m:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\nargs = [\"--debug\"]\n\
             [events]\ndays = 3\n[images]\nlayer-size-mib = 5\n[[network.address-pools]]\nbase = \"10.9.0.0/16\"\nsize = 24\n\
             [storage]\nteardown-workers = 7\n";
         let config = load(text).unwrap();
         assert_eq!(config.mirrors["docker.io"][0].to_string(), "http://m:5000");
-        assert_eq!(config.runtime("crun"), Some("/usr/bin/crun".into()));
+        assert_eq!(config.runtimes["crun"].path, Path::new("/usr/bin/crun"));
+        assert_eq!(config.runtimes["crun"].args, ["--debug"]);
         assert_eq!((config.events.days, config.events.size_mib), (3, 256));
         let limits = config.images.limits();
         let default = Limits::default();
@@ -306,6 +315,7 @@ mod tests {
         refused("[runtimes.x]\npath = \"crun\"", "not absolute");
         refused("[mirrors]\n\"docker.io\" = [\"m:5000\"]", "m:5000");
         refused("[runtimes.runc-rs]\npath = \"/x\"", "own runtime");
+        refused("default-runtime = \"crun\"", "crun");
         refused("log-driver = \"gelf\"", "plugin \"gelf\" not found");
         refused("[log-opts]\nmax-sise = \"1m\"", "'max-sise'");
         refused(
@@ -343,6 +353,7 @@ mod tests {
         let table: toml::Table = toml::from_str(example).unwrap();
         let keys: Vec<_> = table.keys().map(String::as_str).collect();
         let known = [
+            "default-runtime",
             "events",
             "images",
             "insecure-registries",

@@ -135,17 +135,18 @@ fn shim_config(
 /// Invalid for a name the configuration does not know.
 pub fn runtime(engine: &Engine, name: Option<&str>) -> Result<RuntimeConfig> {
     let state_root = engine.instance.runtime_state();
-    let path = match name {
-        None | Some(OWN_RUNTIME) => engine.binaries.runtime.clone(),
-        Some(name) => match engine.config.runtime(name) {
-            Some(path) => path,
-            None if name == DEFAULT_RUNTIME => engine.binaries.runtime.clone(),
+    let own = || (engine.binaries.runtime.clone(), Vec::new());
+    let (path, arguments) = match name {
+        None | Some(OWN_RUNTIME) => own(),
+        Some(name) => match engine.config.runtimes.get(name) {
+            Some(entry) => (entry.path.clone(), entry.args.clone()),
+            None if name == DEFAULT_RUNTIME => own(),
             None => return Err(invalid(format!("unknown or invalid runtime name: {name}"))),
         },
     };
     Ok(RuntimeConfig {
         path,
-        arguments: Vec::new(),
+        arguments,
         state_root,
     })
 }

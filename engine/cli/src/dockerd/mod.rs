@@ -87,7 +87,7 @@ fn prepare(options: &Options) -> Result<Option<Launch>, LaunchError> {
     let Translation {
         mut words,
         config,
-        run,
+        root,
         pid_file,
         notes,
     } = translate(options, &file)?;
@@ -97,8 +97,9 @@ fn prepare(options: &Options) -> Result<Option<Launch>, LaunchError> {
     for note in notes {
         eprintln!("{NAME}: {note}");
     }
-    make_directories(&run, 0o711)?;
-    let path = run.join("dockerd.toml");
+    // Not in the run directory, over which the daemon may mount.
+    make_directories(&root, 0o711)?;
+    let path = root.join("dockerd.toml");
     replace(
         &path,
         toml::to_string(&config)?.as_bytes(),

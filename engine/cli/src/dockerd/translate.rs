@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use base::instance::{DEFAULT_ROOT, DEFAULT_RUN};
 use toml::{Table, Value};
 
 use super::file::DaemonJson;
@@ -12,7 +13,6 @@ use super::options::Options;
 /// Where Docker's clients look for a daemon.
 const SOCKET: &str = "unix:///var/run/docker.sock";
 const PID_FILE: &str = "/var/run/docker.pid";
-const RUN: &str = base::instance::DEFAULT_RUN;
 /// The registry whose mirrors Docker's option names.
 const DOCKER_REGISTRY: &str = "docker.io";
 
@@ -25,10 +25,6 @@ pub(crate) enum OptionError {
     Twice(String),
     #[error("invalid runtime {0:?}: expected NAME=PATH")]
     Runtime(String),
-    #[error(
-        "runtime {0:?} has arguments of its own, which is not supported: name a script that adds them"
-    )]
-    RuntimeArguments(String),
     #[error("invalid address pool {0:?}: expected base=CIDR,size=N")]
     Pool(String),
     #[error("invalid log option {0:?}: expected KEY=VALUE")]
@@ -46,7 +42,8 @@ pub(super) struct Translation {
     pub words: Vec<OsString>,
     /// The configuration file.
     pub config: Table,
-    pub run: PathBuf,
+    /// Where the daemon keeps what survives a reboot.
+    pub root: PathBuf,
     pub pid_file: Option<PathBuf>,
     /// What is to be said of options that mean nothing here.
     pub notes: Vec<String>,
@@ -58,23 +55,30 @@ pub(super) struct Translation {
 /// For a value that makes no sense, or is given in both.
 pub(super) fn translate(options: &Options, file: &DaemonJson) -> Result<Translation, OptionError> {
     refuse_twice(options, file)?;
-    let run = options.exec_root.as_ref().or(file.exec_root.as_ref());
-    let run = run.map_or_else(|| PathBuf::from(RUN), Clone::clone);
+    let or = |wanted: Option<&PathBuf>, default: &str| -> PathBuf {
+        wanted.map_or_else(|| PathBuf::from(default), Clone::clone)
+    };
+    let root = or(
+        options.data_root.as_ref().or(file.data_root.as_ref()),
+        DEFAULT_ROOT,
+    );
+    let run = or(
+        options.exec_root.as_ref().or(file.exec_root.as_ref()),
+        DEFAULT_RUN,
+    );
     let mut words: Vec<OsString> = ["engine", "daemon", "--foreground"]
         .map(OsString::from)
         .into();
-    words.extend(["--run-dir".into(), run.clone().into_os_string()]);
-    if let Some(root) = options.data_root.as_ref().or(file.data_root.as_ref()) {
-        words.extend(["--root".into(), root.clone().into_os_string()]);
-    }
+    words.extend(["--root".into(), root.clone().into_os_string()]);
+    words.extend(["--run-dir".into(), run.into_os_string()]);
     words.extend(["--host".into(), host(options, file)?.into()]);
     words.extend(["--log-level".into(), log_level(options, file)?.into()]);
     let pid_file = options.pidfile.as_ref().or(file.pidfile.as_ref());
     Ok(Translation {
         words,
         config: config(options, file)?,
-        run,
-        pid_file: Some(pid_file.map_or_else(|| PathBuf::from(PID_FILE), Clone::clone)),
+        root,
+        pid_file: Some(or(pid_file, PID_FILE)),
         notes: notes(options, file),
     })
 }
@@ -240,20 +244,21 @@ fn log_options(options: &Options, file: &DaemonJson) -> Result<Table, OptionErro
 
 fn runtimes(options: &Options, file: &DaemonJson) -> Result<Table, OptionError> {
     let mut all = Table::new();
-    let mut add = |name: &str, path: &str| {
-        let entry = Table::from_iter([("path".to_owned(), Value::String(path.to_owned()))]);
+    let mut add = |name: &str, path: &str, args: &[String]| {
+        let mut entry = Table::from_iter([("path".to_owned(), Value::String(path.to_owned()))]);
+        if !args.is_empty() {
+            let args = args.iter().cloned().map(Value::String);
+            entry.insert("args".to_owned(), Value::Array(args.collect()));
+        }
         all.insert(name.to_owned(), Value::Table(entry));
     };
     for (name, runtime) in &file.runtimes {
-        if !runtime.arguments.is_empty() {
-            return Err(OptionError::RuntimeArguments(name.clone()));
-        }
-        add(name, &runtime.path);
+        add(name, &runtime.path, &runtime.arguments);
     }
     for runtime in &options.add_runtime {
         match runtime.split_once('=') {
             Some((name, path)) if !name.is_empty() && Path::new(path).is_absolute() => {
-                add(name, path);
+                add(name, path, &[]);
             }
             _ => return Err(OptionError::Runtime(runtime.clone())),
         }
@@ -338,7 +343,10 @@ mod tests {
         let plain = translated("", "{}").unwrap();
         assert_eq!(
             words(&plain),
-            format!("engine daemon --foreground --run-dir {RUN} --host {SOCKET} --log-level info")
+            format!(
+                "engine daemon --foreground --root {DEFAULT_ROOT} --run-dir {DEFAULT_RUN} \
+                 --host {SOCKET} --log-level info"
+            )
         );
         assert_eq!(plain.pid_file.unwrap(), Path::new(PID_FILE));
         assert_eq!(plain.notes, [] as [&str; 0]);
@@ -357,7 +365,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             words(&all),
-            "engine daemon --foreground --run-dir /e --root /d --host unix:///x.sock --log-level debug"
+            "engine daemon --foreground --root /d --run-dir /e --host unix:///x.sock --log-level debug"
         );
         let expected: Table = toml::from_str(
             "default-runtime = \"crun\"\nlog-driver = \"local\"\ninsecure-registries = [\"r:5000\"]\n\
@@ -387,6 +395,9 @@ mod tests {
         assert!(words(&of_file).ends_with("--log-level warn"));
         let text = toml::to_string(&of_file.config).unwrap();
         assert!(text.contains("default-bridge = \"10.9.0.1/24\""), "{text}");
+        let args = r#"{"runtimes": {"x": {"path": "/x", "runtimeArgs": ["-v"]}}}"#;
+        let args = translated("", args).unwrap().config["runtimes"]["x"]["args"].clone();
+        assert_eq!(args, Value::Array(vec![Value::String("-v".to_owned())]));
         let twice = translated("--bip 10.8.0.1/24 -l info", file).unwrap_err();
         assert_eq!(twice, OptionError::Twice("log-level, bip".to_owned()));
     }
@@ -404,7 +415,5 @@ mod tests {
         ] {
             assert!(translated(words, "{}").is_err(), "{words}");
         }
-        let own = r#"{"runtimes": {"x": {"path": "/x", "runtimeArgs": ["-v"]}}}"#;
-        assert!(translated("", own).is_err());
     }
 }

@@ -75,7 +75,7 @@ fn collect(engine: &Engine) -> InfoResponse {
         docker_root_dir: engine.instance.root().display().to_string(),
         server_version: VERSION.into(),
         runtimes: runtimes(engine),
-        default_runtime: DEFAULT_RUNTIME.into(),
+        default_runtime: engine.config.default_runtime.clone(),
         swarm: SwarmInfo {
             local_node_state: "inactive".into(),
             ..SwarmInfo::default()
@@ -146,17 +146,17 @@ fn capabilities(answer: &mut InfoResponse) {
 }
 
 fn runtimes(engine: &Engine) -> BTreeMap<String, RuntimeInfo> {
-    let entry = |path: &std::path::Path| RuntimeInfo {
+    let entry = |path: &std::path::Path, args: &[String]| RuntimeInfo {
         path: path.display().to_string(),
-        runtime_args: Vec::new(),
+        runtime_args: args.to_vec(),
     };
     let mut all: BTreeMap<String, RuntimeInfo> = engine
         .config
         .runtimes
         .iter()
-        .map(|(name, runtime)| (name.clone(), entry(&runtime.path)))
+        .map(|(name, runtime)| (name.clone(), entry(&runtime.path, &runtime.args)))
         .collect();
-    let own = entry(&engine.binaries.runtime);
+    let own = entry(&engine.binaries.runtime, &[]);
     all.entry(DEFAULT_RUNTIME.into()).or_insert(own.clone());
     all.insert(OWN_RUNTIME.into(), own);
     all

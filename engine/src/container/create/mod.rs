@@ -18,7 +18,6 @@ use base::file::make_directories;
 use base::{ContainerId, Timestamp};
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_api::container::{ContainerCreateBody, ContainerCreateResponse};
-use engine_api::host_config::LogConfig;
 use engine_image::Image;
 use engine_model::container::{ExtraHost, NamespaceMode};
 use engine_model::signal::Signal;
@@ -26,6 +25,7 @@ use engine_model::{ContainerConfig, ContainerState, RestartPolicy};
 
 use super::{Container, Requested, links, log, remove, store};
 use crate::Engine;
+use crate::config::EngineConfig;
 use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::CONTAINER_CREATED;
 
@@ -47,8 +47,8 @@ pub async fn create(
     let warnings = conflicts::warnings(&body);
     let image = crate::image::resolve(engine, &body.config.image)?;
     let id = ContainerId::random();
-    let of_engine = engine.config.log();
-    let mut requested = complete(body, &crate::image::config_of(&image)?, &of_engine);
+    let of_image = crate::image::config_of(&image)?;
+    let mut requested = complete(body, &of_image, &engine.config);
     name_host(engine, &mut requested, &id)?;
     network::name(engine, &mut requested);
     let config = convert(engine, &id, &requested, &image)?;
@@ -109,7 +109,7 @@ fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
 fn complete(
     body: ContainerCreateBody,
     of_image: &RequestedConfig,
-    of_engine: &LogConfig,
+    of_engine: &EngineConfig,
 ) -> Requested {
     let mut requested = Requested {
         config: body.config,
@@ -124,9 +124,9 @@ fn complete(
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }
-    log::complete(&mut host.log_config, of_engine);
+    log::complete(&mut host.log_config, &of_engine.log());
     if host.runtime.is_empty() {
-        host.runtime = crate::config::DEFAULT_RUNTIME.into();
+        host.runtime.clone_from(&of_engine.default_runtime);
     }
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".into();
