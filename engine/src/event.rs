@@ -29,6 +29,7 @@ pub const CONTAINER_REMOVED: &str = "container.removed";
 pub const CONTAINER_HEALTH: &str = "container.health";
 pub const EXEC_CREATED: &str = "exec.created";
 pub const IMAGE_PULLED: &str = "image.pulled";
+pub const IMAGE_PUSHED: &str = "image.pushed";
 pub const IMAGE_TAGGED: &str = "image.tagged";
 pub const IMAGE_UNTAGGED: &str = "image.untagged";
 pub const IMAGE_DELETED: &str = "image.deleted";
@@ -100,6 +101,7 @@ pub const EVENTS: &[EventType] = &[
     fact(CONTAINER_HEALTH, "Health"),
     fact(EXEC_CREATED, "ExecCreated"),
     fact(IMAGE_PULLED, "ImageNamed"),
+    fact(IMAGE_PUSHED, "ImageNamed"),
     fact(IMAGE_TAGGED, "ImageNamed"),
     fact(IMAGE_UNTAGGED, "ImageNamed"),
     fact(IMAGE_DELETED, "ImageNamed"),

@@ -22,6 +22,7 @@ pub mod mount;
 pub mod network;
 pub mod progress;
 pub mod prune;
+pub mod registry;
 pub mod socket;
 pub mod stats;
 pub mod stdcopy;

@@ -13,6 +13,7 @@ mod cmd;
 mod container_options;
 mod container_plan;
 mod context;
+mod credentials;
 mod daemon;
 mod dockerd;
 mod error;
@@ -87,3 +88,5 @@ fn block_on(
 mod fake;
 #[cfg(test)]
 mod flows;
+#[cfg(test)]
+mod registry_flows;

@@ -8,7 +8,8 @@ use hyper::{Method, Response, StatusCode};
 use super::request::Request;
 use super::response::{self, Body};
 use super::routes::{
-    archives, containers, disk, events, exec, files, images, networks, stats, system, volumes,
+    archives, containers, disk, events, exec, files, images, networks, pull, push, registry, stats,
+    system, volumes,
 };
 use crate::Engine;
 use crate::error::{Result, not_found, unavailable, unsupported};
@@ -59,6 +60,10 @@ async fn system_table(
         (Method::GET, ["info"]) => system::info(engine).await,
         (Method::GET, ["system", "df"]) => disk::usage(engine, &request).await,
         (Method::POST, ["commit"]) => archives::commit(engine, request).await,
+        (Method::POST, ["auth"]) => registry::auth(engine, request).await,
+        (Method::GET, ["distribution", name @ .., "json"]) => {
+            registry::inspect(engine, &request, &name.join("/")).await
+        }
         (Method::GET, ["events"]) => events::follow(engine, &request),
         (Method::POST, ["build" | "session" | "grpc", ..]) => Err(unsupported(
             "building images is not supported by this engine",
@@ -133,7 +138,9 @@ async fn images_table(
 ) -> Result<Response<Body>> {
     match (request.method.clone(), parts) {
         (Method::GET, ["json"]) => images::list(engine, &request),
-        (Method::POST, ["create"]) => images::create(engine, request).await,
+        (Method::POST, ["create"]) => pull::create(engine, request).await,
+        (Method::GET, ["search"]) => registry::search(engine, &request).await,
+        (Method::POST, [name @ .., "push"]) => push::push(engine, &request, &name.join("/")),
         (Method::POST, ["load"]) => archives::load(engine, request).await,
         (Method::GET, ["get"]) => archives::save(engine, &request, None),
         (Method::GET, [name @ .., "get"]) => archives::save(engine, &request, Some(name.join("/"))),
@@ -142,9 +149,6 @@ async fn images_table(
         (Method::POST, [name @ .., "tag"]) => images::tag(engine, &request, &name.join("/")).await,
         (Method::DELETE, name) => images::remove(engine, &request, &name.join("/")).await,
         (Method::POST, ["prune"]) => images::prune(engine, &request).await,
-        (_, ["search"] | [.., "push"]) => Err(unsupported(
-            "pushing and searching images are not supported",
-        )),
         _ => Err(no_such_page()),
     }
 }

@@ -20,6 +20,8 @@ mod info;
 mod inspect;
 mod kill;
 mod load;
+mod login;
+mod logout;
 mod logs;
 mod man;
 mod network;
@@ -28,12 +30,14 @@ mod port;
 mod prune;
 mod ps;
 mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod start;
 mod stats;
 mod stop;
@@ -105,6 +109,14 @@ pub(crate) enum Command {
     Stats(stats::Stats),
     /// Download an image from a registry
     Pull(pull::Pull),
+    /// Upload an image to a registry
+    Push(push::Push),
+    /// Search a registry for images
+    Search(search::Search),
+    /// Log in to a registry
+    Login(login::Login),
+    /// Log out from a registry
+    Logout(logout::Logout),
     /// List images
     Images(images::Images),
     /// Show how an image was made
@@ -187,6 +199,10 @@ impl Command {
             Self::Container(command) => command.run(context).await,
             Self::Image(command) => command.run(context).await,
             Self::Pull(command) => command.run(context).await,
+            Self::Push(command) => command.run(context).await,
+            Self::Search(command) => command.run(context).await,
+            Self::Login(command) => command.run(context).await,
+            Self::Logout(command) => command.run(context).await,
             Self::Images(command) => command.run(context).await,
             Self::Rmi(command) => command.run(context).await,
             Self::Tag(command) => command.run(context).await,

@@ -252,6 +252,14 @@ impl Push {
         self.tags.len()
     }
 
+    /// Returns the last of the images to push.
+    ///
+    /// # Panics
+    /// Never: there is a tag to push.
+    pub fn image(&self) -> Digest {
+        self.tags.last().expect("there is a tag to push").1.id
+    }
+
     /// Pushes one of the tags, by number. Dropping the future gives it up; layers
     /// that have arrived stay at the registry.
     ///

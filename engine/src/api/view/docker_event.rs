@@ -8,6 +8,7 @@ use std::sync::Arc;
 use base::{NetworkId, RunId};
 use engine_api::event::{EventActor, EventMessage};
 use engine_api::filters::Filters;
+use engine_image::Reference;
 use engine_shim_api::{ExecExited, ExecStarted, ExitRecord};
 use events::Record;
 use netd_api::{Attached, NetworkConfig, NetworkRemoved, NetworksChanged};
@@ -323,6 +324,7 @@ impl Projection {
 fn image(record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
     let action = match record.kind.as_str() {
         event::IMAGE_PULLED => "pull",
+        event::IMAGE_PUSHED => "push",
         event::IMAGE_TAGGED => "tag",
         event::IMAGE_UNTAGGED => "untag",
         event::IMAGE_DELETED => "delete",
@@ -332,14 +334,19 @@ fn image(record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
         _ => return Ok(None),
     };
     let named: ImageNamed = record.payload()?;
-    let mut message = message(
-        record,
-        "image",
-        action,
-        actor(&record.subject, &[("name", &named.name)]),
-    );
+    let actor = match action {
+        // Those are about a name, which has a registry.
+        "pull" | "push" => {
+            let reference = named.name.parse::<Reference>();
+            let repository = reference.map_or_else(|_| named.name.clone(), |r| r.familiar_name());
+            actor(&named.name, &[("name", &repository)])
+        }
+        _ => actor(&record.subject, &[("name", &named.name)]),
+    };
+    let id = actor.id.clone();
+    let mut message = message(record, "image", action, actor);
     message.status = action.to_owned();
-    message.id.clone_from(&record.subject);
+    message.id = id;
     Ok(Some(message))
 }
 
