@@ -223,16 +223,7 @@ async fn answer(
         .lock()
         .unwrap()
         .push(format!("{} {target}", request.method()));
-    if let Some(header) = request.headers().get("x-registry-auth") {
-        let auth = AuthConfig::from_header(header.to_str().unwrap()).unwrap();
-        let auth = serde_json::to_string(&auth).unwrap();
-        shared.secrets.lock().unwrap().push(auth);
-    }
-    if path == "/auth" {
-        let body = request.body_mut().collect().await.unwrap().to_bytes();
-        let body = String::from_utf8_lossy(&body).into_owned();
-        shared.secrets.lock().unwrap().push(body);
-    }
+    shared.note_secrets(&mut request, path).await;
     if let Some((status, body)) = shared.scripted(&key) {
         let mut response = plain(status, body);
         if path.ends_with("/logs") {
@@ -265,6 +256,19 @@ fn plain(status: u16, body: String) -> Response<Body> {
 }
 
 impl Shared {
+    async fn note_secrets(&self, request: &mut Request<Incoming>, path: &str) {
+        if let Some(header) = request.headers().get("x-registry-auth") {
+            let auth = AuthConfig::from_header(header.to_str().unwrap()).unwrap();
+            let auth = serde_json::to_string(&auth).unwrap();
+            self.secrets.lock().unwrap().push(auth);
+        }
+        if path == "/auth" {
+            let body = request.body_mut().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8_lossy(&body).into_owned();
+            self.secrets.lock().unwrap().push(body);
+        }
+    }
+
     fn scripted(&self, key: &str) -> Option<(u16, String)> {
         let mut behaviour = self.behaviour.lock().unwrap();
         let answers = behaviour.answers.get_mut(key)?;

@@ -171,10 +171,19 @@ impl Command {
     /// Runs the command.
     pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
-            Self::Run(command) => return command.run(context).await,
-            Self::Start(command) => return command.run(context).await,
-            Self::Attach(command) => return command.run(context).await,
-            Self::Exec(command) => return command.run(context).await,
+            Self::Run(command) => command.run(context).await,
+            Self::Start(command) => command.run(context).await,
+            Self::Attach(command) => command.run(context).await,
+            Self::Exec(command) => command.run(context).await,
+            plain => plain.run_plain(context).await.map(|()| ExitCode::SUCCESS),
+        }
+    }
+
+    /// Runs a command that has no exit code of its own.
+    async fn run_plain(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            // Those are run above.
+            Self::Run(_) | Self::Start(_) | Self::Attach(_) | Self::Exec(_) => Ok(()),
             Self::Create(command) => command.run(context).await,
             Self::Stop(command) => command.run(context).await,
             Self::Restart(command) => command.run(context).await,
@@ -217,8 +226,7 @@ impl Command {
             Self::Daemon(command) => command.run(context).await,
             Self::Completion(command) => command.run(context),
             Self::Man(command) => command.run(),
-        }?;
-        Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -185,6 +186,25 @@ fn request_for(url: &Url, ask: &Ask, body: Outgoing) -> Result<Request<Outgoing>
     Ok(request)
 }
 
+/// Begins to speak HTTP; the connection ends with the second value.
+async fn handshake<S>(stream: S) -> hyper::Result<(SendRequest<Outgoing>, Connection)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let task = tokio::spawn(async move {
+        // The request or its body reports the same failure.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "registry connection ended");
+        }
+    });
+    Ok((sender, Connection(task.abort_handle())))
+}
+
 async fn exchange<S>(
     stream: S,
     url: &Url,
@@ -199,21 +219,7 @@ where
         origin: origin.to_string(),
         source,
     };
-    let mut builder = hyper::client::conn::http1::Builder::new();
-    builder
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES);
-    let (mut sender, connection) = builder
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(failed)?;
-    let task = tokio::spawn(async move {
-        // The request or its body reports the same failure.
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "registry connection ended");
-        }
-    });
-    let connection = Connection(task.abort_handle());
+    let (mut sender, connection) = handshake(stream).await.map_err(failed)?;
     let watch = body.watch();
     let request = request_for(url, ask, body)?;
     let response = match watch {
