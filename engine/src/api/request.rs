@@ -121,6 +121,15 @@ impl Request {
         serde_json::from_slice(&content).map_err(|error| invalid(format!("invalid JSON: {error}")))
     }
 
+    /// Reads a body that says nothing: a client that is answered while it still
+    /// sends finds its connection closed.
+    ///
+    /// # Errors
+    /// Invalid when it is too large for nothing.
+    pub async fn skip_body(&mut self) -> Result<()> {
+        self.body().await.map(drop)
+    }
+
     async fn body(&mut self) -> Result<bytes::Bytes> {
         let too_large = || {
             invalid(format!(

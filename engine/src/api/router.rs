@@ -140,7 +140,7 @@ async fn images_table(
         (Method::GET, ["json"]) => images::list(engine, &request),
         (Method::POST, ["create"]) => pull::create(engine, request).await,
         (Method::GET, ["search"]) => registry::search(engine, &request).await,
-        (Method::POST, [name @ .., "push"]) => push::push(engine, &request, &name.join("/")),
+        (Method::POST, [name @ .., "push"]) => push::push(engine, request, &name.join("/")).await,
         (Method::POST, ["load"]) => archives::load(engine, request).await,
         (Method::GET, ["get"]) => archives::save(engine, &request, None),
         (Method::GET, [name @ .., "get"]) => archives::save(engine, &request, Some(name.join("/"))),

@@ -19,15 +19,17 @@ use crate::error::Result;
 
 /// `POST /images/{name}/push`: one tag, or without `tag` all of them. As with
 /// Docker, everything but a name that is none is told in the stream.
-pub(in crate::api) fn push(
+pub(in crate::api) async fn push(
     engine: &Arc<Engine>,
-    request: &Request,
+    mut request: Request,
     name: &str,
 ) -> Result<Response<Body>> {
+    // Docker's command line sends an empty object.
+    request.skip_body().await?;
     let reference = with_tag(name, request.parameter("tag"))?;
     let (feed, answer) = response::stream("application/json")?;
     let refers = format!("The push refers to repository [{}]", reference.name());
-    let (mut news, outcome) = begin(engine, reference, registry::credential(request));
+    let (mut news, outcome) = begin(engine, reference, registry::credential(&request));
     let abort = outcome.abort_handle();
     tokio::spawn(async move {
         let told = tell(&feed, refers, &mut news, outcome);
