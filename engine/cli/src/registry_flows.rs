@@ -403,3 +403,15 @@ async fn all_tags_are_pulled_by_asking_for_none() {
     let expected = "Status: Image is up to date for x\ndocker.io/library/x\n";
     assert_eq!(home.fake.stdout(), expected);
 }
+
+#[tokio::test]
+async fn the_environment_comes_before_the_file() {
+    let answer = "{\"status\":\"Done\"}\r\n";
+    let mut home = Home::new(Behaviour::idle().answer("POST /images/create", 200, answer));
+    home.write(&json!({"auths": {"r.test:5000": {"auth": "b3RoZXI6eA=="}}}));
+    let variable = json!({"auths": {"r.test:5000": {"auth": "dXNlcjpwYXNz"}}});
+    let variables = &mut home.fake.context.environment.variables;
+    variables.insert("DOCKER_AUTH_CONFIG".to_owned(), variable.to_string());
+    home.run("pull r.test:5000/x:1").await.unwrap();
+    assert_eq!(home.fake.secrets(), [USER]);
+}

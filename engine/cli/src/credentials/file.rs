@@ -43,9 +43,17 @@ impl ConfigFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             other => other?,
         };
+        Self::parse(path, &bytes)
+    }
+
+    /// Reads what a file is to hold.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub(crate) fn parse(path: PathBuf, bytes: &[u8]) -> Result<Self, CredentialError> {
         let content = match bytes.iter().all(u8::is_ascii_whitespace) {
             true => Map::new(),
-            false => serde_json::from_slice(&bytes).map_err(|source| {
+            false => serde_json::from_slice(bytes).map_err(|source| {
                 let path = path.clone();
                 CredentialError::Parse { path, source }
             })?,

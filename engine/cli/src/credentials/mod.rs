@@ -20,6 +20,8 @@ use crate::context::Context;
 pub(crate) const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 /// What Docker Hub is called in names of images.
 const DOCKER_HUB_DOMAIN: &str = "docker.io";
+/// Holds credentials too, as the file has them; they come before the file's.
+const VARIABLE: &str = "DOCKER_AUTH_CONFIG";
 /// The user name that says that the secret is a token.
 const TOKEN_USER: &str = "<token>";
 
@@ -112,6 +114,11 @@ async fn find(
     path: PathBuf,
     key: &str,
 ) -> Result<Option<AuthConfig>, CredentialError> {
+    if let Some(text) = context.environment.variables.get(VARIABLE)
+        && let Some(auth) = ConfigFile::parse(VARIABLE.into(), text.as_bytes())?.get(key)?
+    {
+        return Ok(Some(auth));
+    }
     let file = ConfigFile::load(path)?;
     get(context, &file, key).await
 }

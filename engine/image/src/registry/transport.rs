@@ -31,6 +31,8 @@ use super::tls::{self, TlsError};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
+/// A registry may take so long over what it was given, to check and to move it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 /// A body may pause so long.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const MAX_HEADERS: usize = 100;
@@ -224,8 +226,12 @@ where
     let request = request_for(url, ask, body)?;
     let response = match watch {
         None => {
+            let limit = match ask.method {
+                Method::PUT => ANSWER_LIMIT,
+                _ => HEADER_LIMIT,
+            };
             let answer = sender.send_request(request);
-            limited(HEADER_LIMIT, "get an answer from", origin, answer).await?
+            limited(limit, "get an answer from", origin, answer).await?
         }
         Some(watch) => {
             let answer = watch.answer(sender.send_request(request)).await;

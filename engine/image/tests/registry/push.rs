@@ -396,3 +396,56 @@ async fn a_name_is_looked_up_without_a_pull() {
     assert_eq!(several.platforms, single.platforms);
     assert!(of("app:nope").await.is_err());
 }
+
+#[tokio::test]
+async fn five_layers_go_at_once_and_the_others_wait() {
+    let mut content = Content::default();
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let layers = names.map(|name| tar_of(&[(name, b"x")]));
+    content.image("1", &layers, gzip);
+    let (source, target) = (Server::registry(content), Taking::start(Auth::Open));
+    let place = Place::new();
+    let name = target.server.reference("app:1");
+    pull(&place.store, &source.reference("app:1"))
+        .await
+        .unwrap();
+    place.store.tag(&source.reference("app:1"), &name).unwrap();
+    let said = steps(&place.store, &name).await;
+    let count = |step: &PushStep| said.iter().filter(|one| *one == step).count();
+    assert_eq!(count(&PushStep::Pushed), names.len());
+    assert!(count(&PushStep::Waiting) >= names.len() - 5, "{said:?}");
+    let most = target.most.load(Ordering::SeqCst);
+    assert!((2..=5).contains(&most), "{most} at once");
+}
+
+#[tokio::test]
+async fn a_push_that_is_given_up_leaves_nothing_running() {
+    let target = Taking::start(Auth::Open);
+    let place = Place::new();
+    let name = target.server.reference("app:1");
+    place.import(&name, &noise(8 << 20, 3));
+    let progress = Arc::new(Steps(Mutex::default()));
+    let pushing = push_with(
+        &place.store,
+        &name,
+        RegistryAccess::default(),
+        Arc::clone(&progress) as _,
+    );
+    let begun = async {
+        while progress.0.lock().unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = pushing => panic!("it was to be given up"),
+        () = begun => {}
+    }
+    // The thread that read the layer holds the last of the others.
+    let limit = std::time::Instant::now() + Duration::from_secs(10);
+    while Arc::strong_count(&progress) > 1 {
+        assert!(std::time::Instant::now() < limit, "it goes on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(target.count("PUT", "/manifests/"), 0);
+    push(&place.store, &name).await.unwrap();
+}

@@ -2,7 +2,9 @@
 //! was asked for what.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base::Digest;
 
@@ -33,6 +35,8 @@ pub(crate) struct State {
 pub(crate) struct Taking {
     pub(crate) server: Server,
     pub(crate) state: Arc<Mutex<State>>,
+    /// As many bodies of uploads have been taken at the same time.
+    pub(crate) most: Arc<AtomicUsize>,
 }
 
 impl Taking {
@@ -40,13 +44,24 @@ impl Taking {
         let state = Arc::<Mutex<State>>::default();
         let address = Arc::new(Mutex::new(String::new()));
         let (known, there) = (Arc::clone(&state), Arc::clone(&address));
+        let (now, most) = (AtomicUsize::new(0), Arc::<AtomicUsize>::default());
+        let highest = Arc::clone(&most);
         let server = Server::start(move |request| {
             let address = there.lock().unwrap().clone();
+            if request.path.contains("/uploads/") && !request.bytes.is_empty() {
+                highest.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(20));
+                now.fetch_sub(1, Ordering::SeqCst);
+            }
             refused(auth, &address, request)
                 .unwrap_or_else(|| take(&mut known.lock().unwrap(), &address, request))
         });
         *address.lock().unwrap() = server.address.to_string();
-        Self { server, state }
+        Self {
+            server,
+            state,
+            most,
+        }
     }
 
     /// Returns a request's count by method and a part of its path.

@@ -5,17 +5,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// A body may pause so long.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// A registry may take so long over a blob it has, to check and to move it.
-const ANSWER_LIMIT: Duration = Duration::from_secs(300);
+use super::{ANSWER_LIMIT, IDLE_LIMIT};
 
 /// The body of a request.
 #[derive(Debug)]
