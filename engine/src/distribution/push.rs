@@ -79,10 +79,6 @@ impl PushProgress for Reporter {
 fn push_failure(error: PushError) -> Failure {
     match &error {
         PushError::NoImage(_) | PushError::NoTag(_) | PushError::NoTags(_) => not_found(error),
-        // In Docker's words, which name no registry here.
-        PushError::Registry(RegistryError::Denied(detail)) => {
-            Failure::new(FailureKind::Forbidden, format!("denied: {detail}"))
-        }
         PushError::Registry(RegistryError::NotFound(detail)) => {
             not_found(detail.trim_start_matches(": "))
         }

@@ -10,6 +10,9 @@ use super::{MAX_REDIRECTS, TlsError};
 
 pub(super) const MAX_ERROR_BODY: u64 = 64 << 10;
 
+/// What Docker says of a proof that does not reach far enough.
+const NO_RIGHTS: &str = "denied: requested access to the resource is denied";
+
 /// Says which step of talking to a registry failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,7 +55,7 @@ pub enum RegistryError {
     },
     #[error("not found{0}")]
     NotFound(String),
-    #[error("access denied: {0}")]
+    #[error("{0}")]
     Denied(String),
     /// What was given to log in is wrong, or not enough.
     #[error("unauthorized: {0}")]
@@ -136,11 +139,12 @@ pub(super) async fn check(answer: Answer) -> Result<Answer, RegistryError> {
     let detail = explain(&body);
     Err(match status.as_u16() {
         404 => RegistryError::NotFound(detail),
-        401 if lacks_rights => {
-            RegistryError::Denied("requested access to the resource is denied".to_owned())
-        }
+        401 if lacks_rights => RegistryError::Denied(NO_RIGHTS.to_owned()),
         401 => unauthorized(&detail),
-        403 => RegistryError::Denied(format!("{origin} answered {status}{detail}")),
+        403 => RegistryError::Denied(match detail.strip_prefix(": ") {
+            Some(said) => said.to_owned(),
+            None => format!("{origin} answered {status}"),
+        }),
         _ => RegistryError::Status {
             origin,
             status,

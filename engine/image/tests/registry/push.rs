@@ -7,9 +7,10 @@ use std::time::Duration;
 use engine_image::{
     Credential, ImageStore, ImportRequest, NoPushProgress, PullRequest, PushError, PushEvent,
     PushProgress, PushRequest, PushStep, Pushed, RegistryAccess, RegistryError, inspect, log_in,
+    search,
 };
 
-use crate::common::{Content, Server, gzip, noise, pull, pull_with, tar_of};
+use crate::common::{Content, Reply, Server, gzip, noise, pull, pull_with, tar_of};
 use crate::taking::{Auth, Taking};
 
 /// Of which no time passes between attempts.
@@ -283,12 +284,24 @@ async fn credentials_are_asked_for_and_refused() {
             .await
             .unwrap();
     }
-    let target = Taking::start(Auth::Basic);
-    let place = Place::new();
-    let name = target.server.reference("app:1");
-    place.import(&name, b"x");
-    let none = push(&place.store, &name).await.unwrap_err();
-    assert_eq!(none.to_string(), "no basic auth credentials");
+    let denied = "denied: requested access to the resource is denied";
+    for (auth, expected) in [
+        (Auth::Basic, "no basic auth credentials"),
+        (Auth::Token, denied),
+    ] {
+        let target = Taking::start(auth);
+        let place = Place::new();
+        let name = target.server.reference("app:1");
+        place.import(&name, b"x");
+        let none = push(&place.store, &name).await.unwrap_err();
+        assert_eq!(none.to_string(), expected);
+        let none = pull(&place.store, &name).await.unwrap_err();
+        assert_eq!(
+            none.to_string().contains(denied),
+            auth == Auth::Token,
+            "{none}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -448,4 +461,31 @@ async fn a_push_that_is_given_up_leaves_nothing_running() {
     }
     assert_eq!(target.count("PUT", "/manifests/"), 0);
     push(&place.store, &name).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_search_goes_to_the_older_interface() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/v1/search?q=a%2Fb%26c&n=2" => Reply::body(
+            r#"{"num_results":3,"results":[{"name":"a","star_count":3,"is_official":true},
+            {"name":"b","description":"x"},{"name":"too many"}]}"#,
+        ),
+        _ => Reply::status(404),
+    });
+    let domain = server.address.to_string();
+    let of = async |term: &str| search(Some(&domain), term, 2, &user("pass")).await;
+    let found = of("a/b&c").await.unwrap();
+    let names: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!((found[0].star_count, found[0].is_official), (3, true));
+    let asked = server.requests("/v1/search").pop().unwrap();
+    assert_eq!(asked.header("authorization"), Some("Basic dXNlcjpwYXNz"));
+    let none = of("other").await.unwrap_err();
+    assert_eq!(none.to_string(), "Unexpected status code 404");
+    drop(server);
+    let gone = search(Some("127.0.0.1:1"), "x", 2, &RegistryAccess::default()).await;
+    let gone = gone.unwrap_err().to_string();
+    let begin =
+        "invalid registry endpoint \"http://127.0.0.1:1/v1/\". HTTPS attempt: cannot connect";
+    assert!(gone.starts_with(begin), "{gone}");
 }

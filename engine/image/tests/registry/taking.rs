@@ -92,15 +92,24 @@ fn refused(auth: Auth, address: &str, request: &Seen) -> Option<Reply> {
             };
             Some(reply.header("WWW-Authenticate", "Basic realm=\"x\""))
         }
-        Auth::Token if request.path.starts_with("/token") => Some(token(is_user, request)),
+        Auth::Token if request.path.starts_with("/token") => Some(match proof {
+            // For everybody, and good for nothing.
+            "" => Reply::body(r#"{"token":"nobody|"}"#),
+            _ => token(is_user, request),
+        }),
         Auth::Token => {
             let needed = needed_scopes(request);
+            // `/v2/` itself is for those who have shown who they are.
+            let is_known = !needed.is_empty() || proof != "Bearer nobody|";
             let granted = proof.strip_prefix("Bearer ").unwrap_or_default();
             let has = |scope: &String| granted.split('|').any(|one| one.starts_with(scope));
-            if !granted.is_empty() && needed.iter().all(has) {
+            if is_known && !granted.is_empty() && needed.iter().all(has) {
                 return None;
             }
-            let challenge = format!(r#"Bearer realm="http://{address}/token",service="reg""#);
+            let mut challenge = format!(r#"Bearer realm="http://{address}/token",service="reg""#);
+            if !granted.is_empty() {
+                challenge += r#",error="insufficient_scope""#;
+            }
             Some(Reply::status(401).header("WWW-Authenticate", challenge))
         }
     }
