@@ -12,6 +12,9 @@ use crate::process::{Background, Cmd};
 /// Where the tree has the runtime that dockerd is to use, if there is one.
 pub(super) const RUNTIME: &str = "/tested/runc-rs";
 
+/// Where the rows' logins are kept, for as long as the suite runs.
+const CONFIG: &str = "--config=/tmp/docker-config";
+
 /// Starts the engine under test and runs every row whose name has the filter in it.
 ///
 /// # Errors
@@ -75,7 +78,9 @@ struct Docker {
 
 impl Client for Docker {
     fn program(&self) -> Cmd {
-        Cmd::new("/usr/bin/docker").arg(format!("--host=unix://{}", self.socket))
+        Cmd::new("/usr/bin/docker")
+            .arg(format!("--host=unix://{}", self.socket))
+            .arg(CONFIG)
     }
 
     fn clean_up(&self) -> Result<()> {
