@@ -96,10 +96,8 @@ pub(crate) fn hostname(address: &str) -> &str {
 /// registry that the user has not logged in to. What cannot be read is warned of:
 /// the image may be had without.
 pub(crate) async fn header(context: &Context, domain: Option<&str>) -> Option<String> {
-    // Without a home there is nothing to read.
-    let path = path(context).ok()?;
     let key = key(domain.unwrap_or_default());
-    match find(context, path, &key).await {
+    match find(context, &key).await {
         Ok(auth) => auth.map(|auth| auth.to_header()),
         Err(error) => {
             let error = base::failure::chain(&error);
@@ -109,18 +107,17 @@ pub(crate) async fn header(context: &Context, domain: Option<&str>) -> Option<St
     }
 }
 
-async fn find(
-    context: &Context,
-    path: PathBuf,
-    key: &str,
-) -> Result<Option<AuthConfig>, CredentialError> {
+async fn find(context: &Context, key: &str) -> Result<Option<AuthConfig>, CredentialError> {
     if let Some(text) = context.environment.variables.get(VARIABLE)
         && let Some(auth) = ConfigFile::parse(VARIABLE.into(), text.as_bytes())?.get(key)?
     {
         return Ok(Some(auth));
     }
-    let file = ConfigFile::load(path)?;
-    get(context, &file, key).await
+    // Without a home there is nothing to read.
+    let Ok(path) = path(context) else {
+        return Ok(None);
+    };
+    get(context, &ConfigFile::load(path)?, key).await
 }
 
 /// Returns what is kept for a registry.

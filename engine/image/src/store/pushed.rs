@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use base::file::{FileMode, replace};
+use base::file::{FileMode, write_durable};
 use base::{Digest, PathError};
 
 use super::ImageStore;
@@ -74,7 +74,7 @@ impl ImageStore {
         record.packed = Some(Box::new(packed.clone()));
         let bytes = serde_json::to_vec(&record).expect("a record has no map");
         let path = self.layout().layer_record(diff_id);
-        replace(&path, &bytes, FileMode::Private)
+        write_durable(&path, &bytes, FileMode::Private)
     }
 
     /// Gives an image that was pushed its name by digest, if it is still here.
