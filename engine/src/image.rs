@@ -45,9 +45,7 @@ pub fn config_of(image: &Image) -> Result<ImageConfig> {
 /// Not found, or an invalid name.
 pub fn tag(engine: &Engine, source: &str, target: &str) -> Result<()> {
     let image = engine.images.tag(source, target).map_err(store_failure)?;
-    let named = ImageNamed {
-        name: target.to_owned(),
-    };
+    let named = ImageNamed::new(target, &image);
     engine
         .bus
         .publish(IMAGE_TAGGED, image.id.to_string(), &named)
@@ -77,17 +75,15 @@ pub fn remove(engine: &Engine, text: &str, force: Force) -> Result<Vec<Removed>>
             RemoveError::File(_) => Failure::from_error(FailureKind::Internal, &error),
         })?;
     for step in &removed {
-        let (kind, name) = match step {
-            Removed::Untagged(name) => (IMAGE_UNTAGGED, name.clone()),
+        let (kind, named) = match step {
+            Removed::Untagged(name) => (IMAGE_UNTAGGED, ImageNamed::new(name, &image)),
             Removed::Deleted(digest) if *digest == image.id => {
-                (IMAGE_DELETED, image.id.to_string())
+                (IMAGE_DELETED, ImageNamed::gone(digest.to_string()))
             }
             // A layer is no image.
             Removed::Deleted(_) => continue,
         };
-        engine
-            .bus
-            .publish(kind, image.id.to_string(), &ImageNamed { name })?;
+        engine.bus.publish(kind, image.id.to_string(), &named)?;
     }
     Ok(removed)
 }

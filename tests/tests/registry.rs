@@ -207,6 +207,29 @@ fn names_that_do_not_exist_are_refused_with_dockers_sentences() {
 }
 
 #[test]
+fn a_push_is_an_event_about_a_name_with_the_images_labels() {
+    let host = Installation::new();
+    let registry = Registry::start(host.scratch());
+    let user = User::new(&host);
+    let archive = host.scratch().join("small.tar");
+    let said = run(Command::new("tar")
+        .arg("-cf")
+        .arg(&archive)
+        .args(["-T", "/dev/null"]));
+    assert_eq!(said.code, 0, "{said:?}");
+    let archive = archive.display().to_string();
+    user.ok(&["import", "-c", "LABEL team=x", &archive, TAGGED]);
+    user.ok(&["push", "-q", TAGGED]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let until = now.expect("it is after 1970").as_secs() + 1;
+    let told = user.ask(&format!("GET /v1.44/events?since=1&until={until}"));
+    let expected = r#""Action":"push","Actor":{"ID":"localhost:5000/box:1","Attributes":{"name":"localhost:5000/box","team":"x"}}"#;
+    assert!(told.contains(expected), "{told}");
+    host.finish();
+    drop(registry);
+}
+
+#[test]
 fn all_tags_go_and_come_back() {
     let host = Installation::new();
     let registry = Registry::start(host.scratch());

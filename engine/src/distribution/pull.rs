@@ -76,12 +76,13 @@ async fn pull_each(
         if pulled.status == PullStatus::Newer {
             status = PullStatus::Newer;
         }
-        last = Some(pulled.image.id);
+        last = Some(pulled.image);
     }
     let name = request.reference.to_string();
-    let id = last.ok_or_else(|| not_found(format!("repository {name} has no tags")))?;
-    let named = ImageNamed { name: name.clone() };
-    engine.bus.publish(IMAGE_PULLED, id.to_string(), &named)?;
+    let image = last.ok_or_else(|| not_found(format!("repository {name} has no tags")))?;
+    let named = ImageNamed::new(&name, &image);
+    let id = image.id.to_string();
+    engine.bus.publish(IMAGE_PULLED, id, &named)?;
     Ok(match status {
         PullStatus::UpToDate => format!("Status: Image is up to date for {name}"),
         PullStatus::Newer => format!("Status: Downloaded newer image for {name}"),

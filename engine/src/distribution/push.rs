@@ -56,10 +56,10 @@ async fn push_each(
         // A client that has gone is told nothing.
         drop(sender.send(PushNews::Pushed(pushed)).await);
     }
-    let name = request.reference.to_string();
-    let id = push.image();
-    let named = ImageNamed { name };
-    engine.bus.publish(IMAGE_PUSHED, id.to_string(), &named)?;
+    let image = push.image();
+    let named = ImageNamed::new(request.reference.to_string(), image);
+    let id = image.id.to_string();
+    engine.bus.publish(IMAGE_PUSHED, id, &named)?;
     Ok(())
 }
 

@@ -256,8 +256,8 @@ impl Push {
     ///
     /// # Panics
     /// Never: there is a tag to push.
-    pub fn image(&self) -> Digest {
-        self.tags.last().expect("there is a tag to push").1.id
+    pub fn image(&self) -> &Image {
+        &self.tags.last().expect("there is a tag to push").1
     }
 
     /// Pushes one of the tags, by number. Dropping the future gives it up; layers

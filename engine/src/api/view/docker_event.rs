@@ -334,7 +334,7 @@ fn image(record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
         _ => return Ok(None),
     };
     let named: ImageNamed = record.payload()?;
-    let actor = match action {
+    let mut actor = match action {
         // Those are about a name, which has a registry.
         "pull" | "push" => {
             let reference = named.name.parse::<Reference>();
@@ -343,6 +343,10 @@ fn image(record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
         }
         _ => actor(&record.subject, &[("name", &named.name)]),
     };
+    for (label, value) in named.labels {
+        // The name is ours to say.
+        actor.attributes.entry(label).or_insert(value);
+    }
     let id = actor.id.clone();
     let mut message = message(record, "image", action, actor);
     message.status = action.to_owned();
