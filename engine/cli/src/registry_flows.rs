@@ -415,3 +415,23 @@ async fn the_environment_comes_before_the_file() {
     home.run("pull r.test:5000/x:1").await.unwrap();
     assert_eq!(home.fake.secrets(), [USER]);
 }
+
+#[tokio::test]
+async fn without_a_server_docker_hub_is_meant() {
+    let behaviour = Behaviour::idle()
+        .answer("POST /auth", 200, ACCEPTED)
+        .answer("POST /images/create", 200, "{\"status\":\"Done\"}\r\n");
+    let home = Home::new(behaviour);
+    home.run("login -u user -p pass").await.unwrap();
+    let hub = "https://index.docker.io/v1/";
+    assert_eq!(home.read()["auths"][hub]["auth"], "dXNlcjpwYXNz");
+    for name in ["x", "docker.io/a/x", "index.docker.io/x"] {
+        home.run(&format!("pull {name}")).await.unwrap();
+    }
+    let expected = USER.replace("r.test:5000", hub);
+    assert_eq!(home.fake.secrets(), [&*expected; 4]);
+    home.run("logout").await.unwrap();
+    let said = format!("Removing login credentials for {hub}\n");
+    assert!(home.fake.stdout().ends_with(&said));
+    assert_eq!(home.read()["auths"], json!({}));
+}

@@ -108,8 +108,8 @@ impl From<PathError> for PushError {
 impl PushError {
     fn is_transient(&self) -> bool {
         match self {
-            // The upload was forgotten; a repository that does not exist stays so.
-            Self::Registry(RegistryError::NotFound(detail)) => !detail.contains("name unknown"),
+            // The upload was forgotten; what else does not exist stays so.
+            Self::Registry(RegistryError::NotFound(detail)) => detail.contains("upload unknown"),
             Self::Registry(RegistryError::NotTaken { .. }) => true,
             Self::Registry(error) => error.is_transient(),
             _ => false,
@@ -375,4 +375,58 @@ fn new_manifest(image: &Image, layers: &[Descriptor], is_zstd: &[bool]) -> (Stri
     };
     let bytes = serde_json::to_vec(&document).expect("a manifest has no map");
     (manifest.to_owned(), bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn not_found(detail: &str) -> PushError {
+        RegistryError::NotFound(detail.to_owned()).into()
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        assert!(not_found(": blob upload unknown: x").is_transient());
+        assert!(!not_found(": name unknown: x").is_transient());
+        assert!(!not_found("").is_transient());
+        for error in [
+            RegistryError::Unauthorized(String::new()),
+            RegistryError::Denied(String::new()),
+            RegistryError::NoCredentials {
+                request: String::new(),
+            },
+        ] {
+            assert!(!PushError::from(error).is_transient());
+        }
+    }
+
+    #[test]
+    fn a_new_manifest_has_the_kind_that_names_its_layers() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(directory.path()).unwrap();
+        let request = crate::ImportRequest::default();
+        let image = store.import(&[0; 1024][..], &request).unwrap();
+        let layers = [1, 2].map(|size| Descriptor::new("", Digest::of(b"x"), size));
+        for (is_zstd, kind, types) in [
+            (
+                [false, false],
+                DOCKER_MANIFEST,
+                [DOCKER_LAYER, DOCKER_LAYER],
+            ),
+            ([false, true], OCI_MANIFEST, [OCI_GZIP, OCI_ZSTD]),
+        ] {
+            let (media_type, bytes) = new_manifest(&image, &layers, &is_zstd);
+            let document: ImageManifest = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!((&*media_type, &*document.media_type), (kind, kind));
+            let found: Vec<&str> = document
+                .layers
+                .iter()
+                .map(|layer| layer.media_type.as_str())
+                .collect();
+            assert_eq!(found, types);
+            assert_eq!(document.config.digest, image.id);
+            assert_eq!(document.layers[1].size, 2);
+        }
+    }
 }
