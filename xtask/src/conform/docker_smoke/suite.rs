@@ -60,6 +60,14 @@ fn has_runtime() -> bool {
 /// # Errors
 /// Fails when it cannot be made or pushed.
 pub(in crate::conform) fn start_registry() -> Result<Background> {
+    start_registry_with("smoke:1")
+}
+
+/// Starts a registry that has one image of busybox by that name.
+///
+/// # Errors
+/// Fails when it cannot be made or pushed.
+pub(in crate::conform) fn start_registry_with(name: &str) -> Result<Background> {
     let work = daemons::folder("image")?;
     images::busybox_root(&work.join("root"))?;
     images::write_layout(&work.join("layout"), "1", &[work.join("root")], &["sh"])?;
@@ -67,7 +75,7 @@ pub(in crate::conform) fn start_registry() -> Result<Background> {
     images::push(
         &work.join("layout"),
         "1",
-        &format!("localhost:{REGISTRY_PORT}/smoke:1"),
+        &format!("localhost:{REGISTRY_PORT}/{name}"),
     )?;
     Ok(registry)
 }
