@@ -16,9 +16,6 @@ wire! {
         pub size: i64,
         /// `-1` is not counted.
         pub shared_size: i64,
-        /// Until API 1.43.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub virtual_size: Option<i64>,
         pub labels: Option<StringMap>,
         /// `-1` is not counted.
         pub containers: i64,
@@ -42,9 +39,6 @@ wire! {
         #[serde(skip_serializing_if = "is_zero")]
         pub os_version: String,
         pub size: i64,
-        /// Until API 1.43.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub virtual_size: Option<i64>,
         pub graph_driver: GraphDriver,
         #[serde(rename = "RootFS")]
         pub root_fs: RootFs,

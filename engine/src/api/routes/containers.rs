@@ -7,6 +7,7 @@ use engine_api::container::{
 };
 use engine_api::host_config::HostConfig;
 use engine_api::prune::ContainersPruneResponse;
+use engine_api::versions::{Answer, Body as RequestBody};
 use engine_model::Status;
 use engine_model::signal::Signal;
 use engine_shim_api::ControlRequest;
@@ -52,7 +53,8 @@ pub(in crate::api) async fn list(
         }
         Ok(rows)
     };
-    response::json(StatusCode::OK, &crate::blocking(work).await?)
+    let answer = crate::blocking(work).await?;
+    response::versioned((Answer::ContainerList, request.version), &answer)
 }
 
 /// `POST /containers/create`.
@@ -61,7 +63,7 @@ pub(in crate::api) async fn create(
     mut request: Request,
 ) -> Result<Response<Body>> {
     let name = request.parameter("name").map(str::to_owned);
-    let body: ContainerCreateBody = request.json().await?;
+    let body: ContainerCreateBody = request.versioned_json(RequestBody::ContainerCreate).await?;
     let engine = engine.clone();
     let work = async move { creation::create(&engine, name.as_deref(), body).await };
     response::json(StatusCode::CREATED, &crate::uninterrupted(work).await?)
@@ -85,7 +87,8 @@ pub(in crate::api) async fn inspect(
         }
         Ok(answer)
     };
-    response::json(StatusCode::OK, &crate::blocking(work).await?)
+    let answer = crate::blocking(work).await?;
+    response::versioned((Answer::ContainerInspect, request.version), &answer)
 }
 
 /// `GET /containers/{id}/top`.
@@ -217,7 +220,7 @@ pub(in crate::api) async fn update(
     id: &str,
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
-    let wanted: HostConfig = request.json().await?;
+    let wanted: HostConfig = request.versioned_json(RequestBody::ContainerUpdate).await?;
     let engine = engine.clone();
     crate::uninterrupted(
         async move { container::update::update(&engine, &container, wanted).await },

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use base::Digest;
 use engine_api::disk::DiskUsageResponse;
 use engine_api::filters::Filters;
+use engine_api::versions::Answer;
 use engine_api::volume::VolumeUsage;
 use engine_archive::size::size_of;
-use hyper::{Response, StatusCode};
+use hyper::Response;
 
 use super::{images, volumes};
 use crate::Engine;
-use crate::api::request::{ApiVersion, Request, repeated};
+use crate::api::request::{Request, repeated};
 use crate::api::response::{self, Body};
 use crate::api::view;
 use crate::api::view::size::signed;
@@ -26,16 +27,19 @@ pub(in crate::api) async fn usage(
     engine: &Arc<Engine>,
     request: &Request,
 ) -> Result<Response<Body>> {
-    let types = repeated(request.inner.uri(), "type")?;
+    let types = match request.query.contains_key("type") {
+        true => repeated(request.inner.uri(), "type")?,
+        false => Vec::new(),
+    };
     if let Some(unknown) = types.iter().find(|one| !TYPES.contains(&one.as_str())) {
         return Err(invalid(format!("unknown object type: {unknown}")));
     }
-    let (engine, version) = (engine.clone(), request.version);
-    let answer = crate::blocking(move || collect(&engine, &types, version)).await?;
-    response::json(StatusCode::OK, &answer)
+    let engine = engine.clone();
+    let answer = crate::blocking(move || collect(&engine, &types)).await?;
+    response::versioned((Answer::DiskUsage, request.version), &answer)
 }
 
-fn collect(engine: &Engine, types: &[String], version: ApiVersion) -> Result<DiskUsageResponse> {
+fn collect(engine: &Engine, types: &[String]) -> Result<DiskUsageResponse> {
     let wants = |name: &str| types.is_empty() || types.iter().any(|one| one == name);
     let mut answer = DiskUsageResponse::default();
     if wants("image") {
@@ -48,7 +52,7 @@ fn collect(engine: &Engine, types: &[String], version: ApiVersion) -> Result<Dis
             .collect();
         answer.layers_size = signed(layers.values().sum());
         let shown = all.iter().map(|image| {
-            let mut summary = images::summary(image, version);
+            let mut summary = images::summary(image);
             let using = engine.containers.all();
             let using = using.iter().filter(|one| one.config().image_id == image.id);
             summary.containers = using.count() as i64;

@@ -8,11 +8,12 @@ use engine_api::image::{
 };
 use engine_api::inspect::{GraphDriver, NEVER};
 use engine_api::prune::ImagesPruneResponse;
+use engine_api::versions::Answer;
 use engine_image::{Force, Image, ImageUse, Removed};
 use hyper::{Response, StatusCode};
 
 use crate::Engine;
-use crate::api::request::{ApiVersion, Request};
+use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::error::{OrFail as _, Result, invalid};
 use crate::image;
@@ -48,10 +49,8 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
         let is_nameless = image.repo_tags.is_empty() && image.repo_digests.is_empty();
         (is_chosen && !(filters.has("reference") && is_nameless)).then_some(image)
     });
-    let answer: Vec<_> = chosen
-        .map(|image| summary(&image, request.version))
-        .collect();
-    response::json(StatusCode::OK, &answer)
+    let answer: Vec<_> = chosen.map(|image| summary(&image)).collect();
+    response::versioned((Answer::ImageList, request.version), &answer)
 }
 
 /// A pattern with `*` against a name with its tag, or without.
@@ -75,7 +74,7 @@ fn glob(pattern: &str, text: &str) -> bool {
     }
 }
 
-pub(super) fn summary(image: &Image, version: ApiVersion) -> ImageSummary {
+pub(super) fn summary(image: &Image) -> ImageSummary {
     let size = i64::try_from(image.size_bytes).unwrap_or(i64::MAX);
     ImageSummary {
         id: image.id.to_string(),
@@ -84,7 +83,6 @@ pub(super) fn summary(image: &Image, version: ApiVersion) -> ImageSummary {
         created: image.created.map_or(0, Timestamp::seconds),
         size,
         shared_size: -1,
-        virtual_size: (version < ApiVersion(44)).then_some(size),
         labels: Some(image.labels().into_iter().collect()),
         containers: -1,
         ..ImageSummary::default()
@@ -92,7 +90,11 @@ pub(super) fn summary(image: &Image, version: ApiVersion) -> ImageSummary {
 }
 
 /// `GET /images/{name}/json`.
-pub(in crate::api) fn inspect(engine: &Arc<Engine>, name: &str) -> Result<Response<Body>> {
+pub(in crate::api) fn inspect(
+    engine: &Arc<Engine>,
+    request: &Request,
+    name: &str,
+) -> Result<Response<Body>> {
     let found = image::resolve(engine, name)?;
     let config = &found.config;
     let size = i64::try_from(found.size_bytes).unwrap_or(i64::MAX);
@@ -109,7 +111,6 @@ pub(in crate::api) fn inspect(engine: &Arc<Engine>, name: &str) -> Result<Respon
         variant: found.platform.variant.clone().unwrap_or_default(),
         os: found.platform.os.clone(),
         size,
-        virtual_size: Some(size),
         graph_driver: GraphDriver {
             name: "overlay2".into(),
             ..GraphDriver::default()
@@ -123,7 +124,7 @@ pub(in crate::api) fn inspect(engine: &Arc<Engine>, name: &str) -> Result<Respon
         },
         ..ImageInspect::default()
     };
-    response::json(StatusCode::OK, &answer)
+    response::versioned((Answer::ImageInspect, request.version), &answer)
 }
 
 /// `GET /images/{name}/history`.

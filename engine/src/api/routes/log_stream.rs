@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use base::Timestamp;
 use engine_api::stdcopy::{self, MULTIPLEXED_STREAM, RAW_STREAM};
+use engine_api::version::ApiVersion;
 use engine_shim_api::LogPlace;
 use engine_shim_api::log_reader::{LogContent, LogEntry, LogReader, LogStart, LogStream};
 use hyper::Response;
 
-use crate::api::request::{ApiVersion, Request};
+use crate::api::request::Request;
 use crate::api::response::{self, Body, Feed};
 use crate::container::{Container, logs};
 use crate::error::{OrFail as _, Result, internal, invalid, unsupported};
@@ -43,7 +44,7 @@ pub(super) fn logs(request: &Request, container: Arc<Container>) -> Result<Respo
     };
     let options = options(request, &container)?;
     let content_type = match options.framed {
-        true if request.version >= ApiVersion(42) => MULTIPLEXED_STREAM,
+        true if request.version >= ApiVersion::v1(42) => MULTIPLEXED_STREAM,
         _ => RAW_STREAM,
     };
     let (feed, answer) = response::stream(content_type)?;

@@ -8,6 +8,7 @@ use engine_api::network::{
     NetworkConnectBody, NetworkCreateBody, NetworkCreateResponse, NetworkDisconnectBody,
 };
 use engine_api::prune::NetworksPruneResponse;
+use engine_api::versions::{Answer, Body as RequestBody};
 use engine_model::container::NetworkMode;
 use hyper::{Response, StatusCode};
 use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, RemoveNetwork};
@@ -46,8 +47,10 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
             && filters.allows_labels("label", &network.labels)
             && dangling.is_none_or(|wanted| wanted == is_dangling)
     });
-    let answer: Vec<_> = chosen.map(view::network::summary).collect();
-    response::json(StatusCode::OK, &answer)
+    let answer = chosen
+        .map(|network| view::network::inspect(engine, network))
+        .collect::<Result<Vec<_>>>()?;
+    response::versioned((Answer::NetworkList, request.version), &answer)
 }
 
 fn is_predefined(network: &NetworkConfig) -> bool {
@@ -83,7 +86,7 @@ pub(in crate::api) async fn create(
     engine: &Arc<Engine>,
     mut request: Request,
 ) -> Result<Response<Body>> {
-    let body: NetworkCreateBody = request.json().await?;
+    let body: NetworkCreateBody = request.versioned_json(RequestBody::NetworkCreate).await?;
     let wanted = convert(body)?;
     let engine = engine.clone();
     let work = async move { engine.bus.call(wanted.id.as_str(), &wanted, LIMIT).await };

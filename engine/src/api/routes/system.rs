@@ -6,11 +6,14 @@ use std::sync::Arc;
 use engine_api::system::{
     Commit, Component, InfoResponse, Platform, PluginsInfo, RuntimeInfo, SwarmInfo, VersionResponse,
 };
+use engine_api::version::{MAX_VERSION, MIN_VERSION};
+use engine_api::versions::Answer;
 use engine_model::Status;
+use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 
 use crate::Engine;
-use crate::api::request::{NEWEST, OLDEST};
+use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::config::{DEFAULT_RUNTIME, OWN_RUNTIME};
 use crate::container::log::DRIVERS;
@@ -21,18 +24,22 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// `GET|HEAD /_ping`.
 pub(in crate::api) fn ping() -> Result<Response<Body>> {
     let mut answer = response::text(StatusCode::OK, "OK")?;
-    let no_cache = hyper::header::HeaderValue::from_static("no-cache, no-store, must-revalidate");
-    answer
-        .headers_mut()
-        .insert(hyper::header::CACHE_CONTROL, no_cache);
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        ("cache-control", "no-cache, no-store, must-revalidate"),
+        ("pragma", "no-cache"),
+        ("swarm", "inactive"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     Ok(answer)
 }
 
 /// `GET /version`.
 pub(in crate::api) fn version() -> Result<Response<Body>> {
     let details = [
-        ("ApiVersion", NEWEST.to_string()),
-        ("MinAPIVersion", OLDEST.to_string()),
+        ("ApiVersion", MAX_VERSION.to_string()),
+        ("MinAPIVersion", MIN_VERSION.to_string()),
     ];
     let kernel = rustix::system::uname();
     let answer = VersionResponse {
@@ -48,8 +55,8 @@ pub(in crate::api) fn version() -> Result<Response<Body>> {
                 .collect(),
         }],
         version: VERSION.into(),
-        api_version: NEWEST.to_string(),
-        min_api_version: OLDEST.to_string(),
+        api_version: MAX_VERSION.to_string(),
+        min_api_version: MIN_VERSION.to_string(),
         os: "linux".into(),
         arch: engine_api::system::architecture().into(),
         kernel_version: kernel.release().to_string_lossy().into_owned(),
@@ -59,10 +66,13 @@ pub(in crate::api) fn version() -> Result<Response<Body>> {
 }
 
 /// `GET /info`.
-pub(in crate::api) async fn info(engine: &Arc<Engine>) -> Result<Response<Body>> {
+pub(in crate::api) async fn info(
+    engine: &Arc<Engine>,
+    request: &Request,
+) -> Result<Response<Body>> {
     let engine = engine.clone();
     let answer = crate::blocking(move || Ok(collect(&engine))).await?;
-    response::json(StatusCode::OK, &answer)
+    response::versioned((Answer::Info, request.version), &answer)
 }
 
 fn collect(engine: &Engine) -> InfoResponse {

@@ -69,7 +69,10 @@ impl Purposes {
     /// Fails for what is none, or a row without a reason.
     pub fn parse(text: &str) -> Result<Self> {
         let all: Self = toml::from_str(text).context("read the differences on purpose")?;
-        let bare = all.difference.iter().find(|row| row.reason.trim().is_empty());
+        let bare = all
+            .difference
+            .iter()
+            .find(|row| row.reason.trim().is_empty());
         match bare {
             Some(row) => anyhow::bail!("{} has no reason", row.field),
             None => Ok(all),
@@ -81,9 +84,13 @@ impl Purposes {
     pub fn judge(&self, differences: &[Difference]) -> Vec<String> {
         let is_meant = |difference: &Difference| {
             let field = difference.field();
-            self.difference.iter().any(|row| matches(&row.field, &field))
+            self.difference
+                .iter()
+                .any(|row| matches(&row.field, &field))
         };
-        let unmeant = differences.iter().filter(|difference| !is_meant(difference));
+        let unmeant = differences
+            .iter()
+            .filter(|difference| !is_meant(difference));
         let is_stale = |row: &&Purpose| {
             !differences
                 .iter()
@@ -116,7 +123,10 @@ pub fn differences(model: &Table, found: &Table) -> Vec<Difference> {
 fn in_field(question: &str, path: &str, expected: &Answers, found: &Answers) -> Vec<Difference> {
     let mut alike: BTreeMap<_, Versions> = BTreeMap::new();
     for &version in expected.asked.0.union(&found.asked.0) {
-        let pair = (values(expected, path, version), values(found, path, version));
+        let pair = (
+            values(expected, path, version),
+            values(found, path, version),
+        );
         if pair.0 != pair.1 {
             alike.entry(pair).or_default().0.insert(version);
         }
@@ -143,8 +153,9 @@ fn values(answers: &Answers, path: &str, version: u16) -> BTreeSet<String> {
 mod tests {
     use super::*;
 
-    const MODEL: &str = "[one] 1.40-1.42\n.A 1\n.B \"x\" @1.40\n.C true\n";
-    const FOUND: &str = "[one] 1.40-1.42\n.A 1\n.B \"x\"\n.C false @1.42\n.C true @1.40-1.41\n";
+    const MODEL: &str = "question one 1.40-1.42\n.A 1\n.B \"x\" @1.40\n.C true\n";
+    const FOUND: &str =
+        "question one 1.40-1.42\n.A 1\n.B \"x\"\n.C false @1.42\n.C true @1.40-1.41\n";
 
     #[test]
     fn differences_say_where_and_in_which_versions() {

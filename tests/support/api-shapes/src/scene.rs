@@ -36,7 +36,7 @@ pub struct Scene {
     question: Vec<Question>,
 }
 
-/// One request that must succeed.
+/// One request that must succeed unless it says otherwise.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Call {
@@ -49,6 +49,9 @@ struct Call {
     keep: BTreeMap<String, String>,
     /// What the answer has to hold in the end; until then it is asked again.
     until: Option<String>,
+    /// Whether it does not matter if it succeeds.
+    #[serde(default)]
+    may_fail: bool,
 }
 
 /// One request whose answer is recorded.
@@ -123,14 +126,14 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn question(&mut self, question: &Question, version: u16) -> Result<Leaves> {
-        for call in &question.first {
-            self.perform(call, None)?;
-        }
         let version = (!question.versionless).then_some(version);
+        for call in &question.first {
+            self.perform(call, version)?;
+        }
         let answer = self.ask(&question.call, question.body.as_deref(), version)?;
         self.keep(&question.keep, &answer)?;
         for call in &question.then {
-            self.perform(call, None)?;
+            self.perform(call, version)?;
         }
         Ok(self.leaves(&question.name, &answer))
     }
@@ -141,7 +144,7 @@ impl Asking<'_> {
             let answer = self.ask(&call.call, call.body.as_deref(), version)?;
             let text = String::from_utf8_lossy(&answer.body);
             ensure!(
-                answer.status < 400,
+                answer.status < 400 || call.may_fail,
                 "{} was refused: {text}",
                 call.call
             );
@@ -149,7 +152,11 @@ impl Asking<'_> {
             if until.is_none_or(|until| text.contains(until)) {
                 return self.keep(&call.keep, &answer);
             }
-            ensure!(Instant::now() < deadline, "{} never said {until:?}: {text}", call.call);
+            ensure!(
+                Instant::now() < deadline,
+                "{} never said {until:?}: {text}",
+                call.call
+            );
             std::thread::sleep(POLL);
         }
     }
@@ -159,14 +166,21 @@ impl Asking<'_> {
         if let (Some(version), Some((method, path))) = (version, call.split_once(' ')) {
             call = format!("{method} /v1.{version}{path}");
         }
-        client::ask(self.socket, &call, body.map(|body| self.filled(body)).as_deref())
+        client::ask(
+            self.socket,
+            &call,
+            body.map(|body| self.filled(body)).as_deref(),
+        )
     }
 
     fn filled(&self, text: &str) -> String {
         let fill = |text: String, (name, value): (&String, &String)| {
             text.replace(&format!("{{{name}}}"), value)
         };
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        let now = std::time::UNIX_EPOCH
+            .elapsed()
+            .unwrap_or_default()
+            .as_secs();
         let text = text.replace("{now}", &now.to_string());
         self.kept.iter().fold(text, fill)
     }
@@ -185,7 +199,10 @@ impl Asking<'_> {
     fn leaves(&self, name: &str, answer: &Answer) -> Leaves {
         let volatile = |path: &str| {
             let full = format!("{name}{path}");
-            self.scene.volatile.iter().any(|pattern| matches(pattern, &full))
+            self.scene
+                .volatile
+                .iter()
+                .any(|pattern| matches(pattern, &full))
         };
         let body = &answer.body;
         let mut leaves = match serde_json::Deserializer::from_slice(body)

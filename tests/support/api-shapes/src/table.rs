@@ -2,7 +2,7 @@
 //! it unless all of those the question was asked of do.
 //!
 //! ```text
-//! [container-inspect] 1.24-1.51
+//! question container-inspect 1.24-1.51
 //! status 200
 //! .Id "<id>"
 //! .Config.MacAddress "<mac>" @1.24-1.43
@@ -47,7 +47,7 @@ impl Answers {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, answers) in &self.0 {
-            writeln!(f, "\n[{name}] {}", answers.asked)?;
+            writeln!(f, "\nquestion {name} {}", answers.asked)?;
             for (path, values) in &answers.fields {
                 for (value, versions) in values {
                     match *versions == answers.asked {
@@ -68,7 +68,10 @@ impl FromStr for Table {
         let mut current: Option<&mut Answers> = None;
         let is_line = |line: &&str| !line.is_empty() && !line.starts_with('#');
         for line in text.lines().filter(is_line) {
-            if let Some((name, asked)) = line.strip_prefix('[').and_then(|l| l.split_once("] ")) {
+            if let Some((name, asked)) = line
+                .strip_prefix("question ")
+                .and_then(|l| l.split_once(' '))
+            {
                 let answers = table.0.entry(name.to_owned()).or_default();
                 answers.asked = asked.parse()?;
                 current = Some(answers);
@@ -128,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_table_is_written_and_read() {
-        let text = "\n[one] 1.40-1.51\n.A \"x @1 y\"\n.A null @1.40-1.41\n.B[].C <number>\n";
+        let text = "\nquestion one 1.40-1.51\n.A \"x @1 y\"\n.A null @1.40-1.41\n.B[].C <number>\n[].D \"]\"\n";
         let table: Table = text.parse().unwrap();
         assert_eq!(table.to_string(), text);
     }
