@@ -1,10 +1,10 @@
 //! Everything done to images that are here: finding, naming, removing.
 
 use base::{Digest, Failure, FailureKind};
-use engine_api::config::ContainerConfig as ImageConfig;
 use engine_image::{Force, Image, ImageUse, RemoveError, Removed, ResolveError, StoreError};
 use engine_model::Status;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::Engine;
 use crate::error::{OrFail as _, Result, not_found};
@@ -25,18 +25,23 @@ fn resolve_failure(error: ResolveError) -> Failure {
     }
 }
 
-/// Returns the image's own container configuration.
+/// Returns the image's own container configuration, in one form or another.
 ///
 /// # Errors
 /// When it is not in Docker's form.
-pub fn config_of(image: &Image) -> Result<ImageConfig> {
+pub fn config_of<T: DeserializeOwned + Default>(image: &Image) -> Result<T> {
     #[derive(Deserialize)]
-    struct Raw {
-        #[serde(default)]
-        config: Option<ImageConfig>,
+    #[serde(bound = "T: DeserializeOwned")]
+    struct Raw<T> {
+        #[serde(default = "no_config")]
+        config: Option<T>,
     }
-    let raw: Raw = serde_json::from_slice(&image.raw_config).or_internal()?;
+    let raw: Raw<T> = serde_json::from_slice(&image.raw_config).or_internal()?;
     Ok(raw.config.unwrap_or_default())
+}
+
+fn no_config<T>() -> Option<T> {
+    None
 }
 
 /// Gives an image a further name.

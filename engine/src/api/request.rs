@@ -124,7 +124,7 @@ impl Request {
     /// Invalid when it is too large, no JSON, or not a `T`.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
         let content = self.body().await?;
-        serde_json::from_slice(&content).map_err(|error| invalid(format!("invalid JSON: {error}")))
+        serde_json::from_slice(&content).map_err(|error| no_json(&error))
     }
 
     /// Reads the body as JSON of the request's version.
@@ -152,8 +152,7 @@ impl Request {
 
     fn read_as<T: DeserializeOwned>(&self, body: Body, value: &mut Value) -> Result<T> {
         versions::read(body, self.version, value).or_invalid()?;
-        serde_json::from_value(value.take())
-            .map_err(|error| invalid(format!("invalid JSON: {error}")))
+        serde_json::from_value(value.take()).map_err(|error| no_json(&error))
     }
 
     /// Reads the body as JSON; an empty one is the default.
@@ -165,7 +164,7 @@ impl Request {
         if content.iter().all(u8::is_ascii_whitespace) {
             return Ok(T::default());
         }
-        serde_json::from_slice(&content).map_err(|error| invalid(format!("invalid JSON: {error}")))
+        serde_json::from_slice(&content).map_err(|error| no_json(&error))
     }
 
     /// Reads a body that says nothing: a client that is answered while it still
@@ -197,6 +196,13 @@ impl Request {
                 JSON_TIMEOUT.as_secs()
             ))),
         }
+    }
+}
+
+fn no_json(error: &serde_json::Error) -> base::Failure {
+    match error.is_eof() {
+        true => invalid("invalid JSON: unexpected EOF"),
+        false => invalid(format!("invalid JSON: {error}")),
     }
 }
 

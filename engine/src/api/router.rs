@@ -94,7 +94,7 @@ async fn containers_table(
         (Method::GET, [id, "changes"]) => files::changes(engine, id).await,
         (Method::GET, [id, "export"]) => files::export(engine, id).await,
         (Method::GET, [id, "logs"]) => containers::logs(engine, &request, id).await,
-        (Method::POST, [id, "start"]) => containers::start(engine, id).await,
+        (Method::POST, [id, "start"]) => containers::start(engine, &request, id).await,
         (Method::POST, [id, "stop"]) => containers::stop(engine, &request, id).await,
         (Method::POST, [id, "restart"]) => containers::restart(engine, &request, id).await,
         (Method::POST, [id, "kill"]) => containers::kill(engine, &request, id).await,

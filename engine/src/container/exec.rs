@@ -411,7 +411,14 @@ fn write_process(container: &Container, exec: &Exec, path: &Path) -> Result<()> 
 pub async fn resize(engine: &Engine, exec: &Exec, rows: u16, columns: u16) -> Result<()> {
     let status = exec.status();
     if status.pid.is_none() || status.exit_code.is_some() {
-        return Err(conflict(format!("exec process {} is not running", exec.id)));
+        return Err(not_found(format!(
+            "exec process {} is not running",
+            exec.id
+        )));
+    }
+    if !exec.process.terminal {
+        // As with Docker, nothing is asked of what has no size.
+        return Ok(());
     }
     let request = ControlRequest::Resize {
         exec: Some(exec.id.clone()),

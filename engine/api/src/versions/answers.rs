@@ -44,8 +44,6 @@ pub(super) enum Form {
     As(&'static str),
     /// It is this number, whatever is known.
     Number(i64),
-    /// It is a `true` that nobody asks for any more.
-    True,
     /// It is there with this JSON unless it says something.
     Default(&'static str),
     /// It is an object without fields.
@@ -80,10 +78,24 @@ pub(super) const ROWS: &[Row] = &[
         OLDEST..=24,
         Form::NamesOnly,
     ),
-    row(Answer::Info, "KernelMemory", OLDEST..=41, Form::True),
-    row(Answer::Info, "BridgeNfIptables", 50..=NEWEST, Form::Absent),
-    row(Answer::Info, "BridgeNfIp6tables", 50..=NEWEST, Form::Absent),
-    row(Answer::Info, "Containerd", OLDEST..=45, Form::Absent),
+    row(
+        Answer::Info,
+        "BridgeNfIptables",
+        OLDEST..=49,
+        Form::Default("false"),
+    ),
+    row(
+        Answer::Info,
+        "BridgeNfIp6tables",
+        OLDEST..=49,
+        Form::Default("false"),
+    ),
+    row(
+        Answer::Info,
+        "RuncCommit.Expected",
+        OLDEST..=48,
+        Form::As("ID"),
+    ),
     row(Answer::Info, "FirewallBackend", OLDEST..=48, Form::Absent),
     row(
         Answer::Info,
@@ -129,23 +141,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         Answer::ImageInspect,
-        "Container",
-        OLDEST..=44,
-        Form::Default("\"\""),
-    ),
-    row(
-        Answer::ImageInspect,
         "ContainerConfig",
         OLDEST..=44,
         Form::Default(NO_CONFIG),
     ),
-    row(
-        Answer::ImageInspect,
-        "ContainerConfig",
-        45..=NEWEST,
-        Form::Absent,
-    ),
-    row(Answer::ImageInspect, "Container", 45..=NEWEST, Form::Absent),
     row(
         Answer::ImageInspect,
         "Config.Hostname",
@@ -233,7 +232,6 @@ impl Form {
             Self::NamesOnly => return names_only(object.get_mut(field)),
             Self::As(other) => object.get(*other).cloned(),
             Self::Number(number) => Some(json!(number)),
-            Self::True => Some(json!(true)),
             Self::Hidden => Some(json!({})),
             // The rows are tested to be JSON.
             Self::Default(text) if old.is_none() => text.parse().ok(),

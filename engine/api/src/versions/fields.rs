@@ -27,6 +27,18 @@ pub(super) fn visit(
     }
 }
 
+/// Makes the objects that a path of plain names goes through, where there are none.
+pub(super) fn ensure(path: &str, value: &mut Value) {
+    let (Some((step, rest)), Value::Object(object)) = (split(path), value) else {
+        return;
+    };
+    let below = object.entry(step).or_insert(Value::Null);
+    if below.is_null() {
+        *below = Value::Object(Map::new());
+    }
+    ensure(rest, below);
+}
+
 /// Returns the last field of a path.
 pub(super) fn name(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)

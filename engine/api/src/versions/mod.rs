@@ -13,7 +13,7 @@ mod requests;
 use serde_json::Value;
 
 pub use answers::Answer;
-pub use requests::{Body, VersionError, is_known};
+pub use requests::{Body, VersionError, deprecations, is_known};
 
 use crate::version::ApiVersion;
 
@@ -92,6 +92,14 @@ mod tests {
         assert_eq!(read_as(51), body);
         assert_eq!(read_as(42), json!({"HostConfig": {"ConsoleSize": [1, 2]}}));
         assert_eq!(read_as(40), json!({"HostConfig": {}}));
+    }
+
+    #[test]
+    fn what_used_to_be_by_default_is_said() {
+        for mut body in [json!({}), json!({"HostConfig": null})] {
+            read(Body::ContainerCreate, ApiVersion::v1(39), &mut body).unwrap();
+            assert_eq!(body, json!({"HostConfig": {"IpcMode": "shareable"}}));
+        }
     }
 
     #[test]

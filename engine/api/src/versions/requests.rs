@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
-use super::fields::{name, visit};
+use super::fields::{ensure, name, visit};
+use crate::container::ContainerCreateBody;
 use crate::version::ApiVersion;
 
 /// A body whose meaning depends on the version.
@@ -183,6 +184,9 @@ impl Rule {
     pub(super) fn apply(&self, path: &str, value: &mut Value) -> Result<(), VersionError> {
         let field = name(path);
         let mut result = Ok(());
+        if let Self::Default(_) = self {
+            ensure(path, value);
+        }
         visit(path, value, &mut |object| {
             let said = object.get(field).filter(|value| !is_empty(value));
             match self {
@@ -219,6 +223,17 @@ fn is_empty(value: &Value) -> bool {
         Value::Object(all) => all.is_empty(),
     }
 }
+
+/// Returns what a version warns of in a request to create a container.
+pub fn deprecations(version: ApiVersion, body: &ContainerCreateBody) -> Vec<String> {
+    let mut all = Vec::new();
+    if version.minor >= 44 && !body.config.mac_address.is_empty() {
+        all.push(MAC_ADDRESS_DEPRECATED.to_owned());
+    }
+    all
+}
+
+const MAC_ADDRESS_DEPRECATED: &str = "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.";
 
 /// A parameter and the minor version it came with.
 struct Parameter {

@@ -7,10 +7,11 @@ use engine_api::container::{
 };
 use engine_api::host_config::HostConfig;
 use engine_api::prune::ContainersPruneResponse;
-use engine_api::versions::{Answer, Body as RequestBody};
+use engine_api::versions::{self, Answer, Body as RequestBody};
 use engine_model::Status;
 use engine_model::signal::Signal;
 use engine_shim_api::ControlRequest;
+use hyper::body::Body as _;
 use hyper::{Response, StatusCode};
 
 use super::log_stream;
@@ -28,6 +29,9 @@ use crate::container::{self, Container, create as creation, shim};
 use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::{CONTAINER_ATTACHED, CONTAINER_RENAMED, Renamed};
 
+/// What old clients send in place of nothing when they start a container.
+const LARGEST_NO_BODY_BYTES: u64 = 7;
+
 /// `GET /containers/json`.
 pub(in crate::api) async fn list(
     engine: &Arc<Engine>,
@@ -42,14 +46,11 @@ pub(in crate::api) async fn list(
         .number::<i64>("limit")?
         .and_then(|limit| usize::try_from(limit).ok())
         .filter(|limit| *limit > 0);
-    let wants_size = request.flag("size");
-    let engine = engine.clone();
+    let (engine, with_size) = (engine.clone(), request.flag("size"));
     let work = move || {
         let mut rows = view::list::containers(&engine, &filters, all, limit)?;
-        if wants_size {
-            for row in &mut rows {
-                view::list::add_size(&engine, row)?;
-            }
+        if with_size {
+            view::size::add(&engine, &mut rows)?;
         }
         Ok(rows)
     };
@@ -64,9 +65,12 @@ pub(in crate::api) async fn create(
 ) -> Result<Response<Body>> {
     let name = request.parameter("name").map(str::to_owned);
     let body: ContainerCreateBody = request.versioned_json(RequestBody::ContainerCreate).await?;
+    let warnings = versions::deprecations(request.version, &body);
     let engine = engine.clone();
     let work = async move { creation::create(&engine, name.as_deref(), body).await };
-    response::json(StatusCode::CREATED, &crate::uninterrupted(work).await?)
+    let mut answer = crate::uninterrupted(work).await?;
+    answer.warnings.extend(warnings);
+    response::json(StatusCode::CREATED, &answer)
 }
 
 /// `GET /containers/{id}/json`.
@@ -76,14 +80,12 @@ pub(in crate::api) async fn inspect(
     id: &str,
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
-    let wants_size = request.flag("size");
-    let engine = engine.clone();
+    let (engine, with_size) = (engine.clone(), request.flag("size"));
     let work = move || {
         let mut answer = view::inspect::container(&engine, &container)?;
-        if wants_size {
+        if with_size {
             let size = view::size::measure(&engine, &container)?;
-            answer.size_rw = Some(size.written);
-            answer.size_root_fs = Some(size.total);
+            (answer.size_rw, answer.size_root_fs) = (Some(size.written), Some(size.total));
         }
         Ok(answer)
     };
@@ -104,15 +106,8 @@ pub(in crate::api) async fn top(
             container.id
         )));
     }
-    if let Some(arguments) = request
-        .parameter("ps_args")
-        .filter(|arguments| *arguments != "-ef")
-    {
-        return Err(crate::error::unsupported(format!(
-            "ps arguments {arguments:?} are not supported"
-        )));
-    }
-    let answer: TopResponse = view::top::processes(engine, &container)?;
+    let arguments = request.parameter("ps_args").unwrap_or("-ef");
+    let answer: TopResponse = view::top::processes(engine, &container, arguments).await?;
     response::json(StatusCode::OK, &answer)
 }
 
@@ -127,7 +122,18 @@ pub(in crate::api) async fn logs(
 }
 
 /// `POST /containers/{id}/start`.
-pub(in crate::api) async fn start(engine: &Arc<Engine>, id: &str) -> Result<Response<Body>> {
+pub(in crate::api) async fn start(
+    engine: &Arc<Engine>,
+    request: &Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    // One whose length is not told may be anything.
+    let size = request.inner.body().size_hint().exact();
+    if size.is_none_or(|bytes| bytes > LARGEST_NO_BODY_BYTES) {
+        return Err(invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
+    }
     let container = engine.containers.find(id)?;
     let engine = engine.clone();
     let work = async move { container::start::start(&engine, &container).await };
@@ -290,13 +296,17 @@ pub(in crate::api) async fn resize(
     request: &Request,
     id: &str,
 ) -> Result<Response<Body>> {
-    let container = engine.containers.find(id)?;
     let (rows, columns) = size(request)?;
+    let container = engine.containers.find(id)?;
     if container.state().status != Status::Running {
         return Err(conflict(format!(
             "container {} is not running",
             container.id
         )));
+    }
+    if !container.config().process.terminal {
+        // As with Docker, nothing is asked of what has no size.
+        return response::empty(StatusCode::OK);
     }
     shim::call(
         engine,
@@ -311,14 +321,21 @@ pub(in crate::api) async fn resize(
     response::empty(StatusCode::OK)
 }
 
-/// Reads the parameters `h` and `w`.
+/// Reads the parameters `h` and `w`; what no terminal has is the most that one has.
 pub(super) fn size(request: &Request) -> Result<(u16, u16)> {
-    let read = |name| {
-        request
-            .number(name)?
-            .ok_or_else(|| invalid(format!("invalid value for {name}: it is missing")))
+    let read = |name, what| {
+        let text = request.parameter(name).unwrap_or_default();
+        let parsed = text.parse::<u32>();
+        let clipped = parsed.map(|value| u16::try_from(value).unwrap_or(u16::MAX));
+        clipped.map_err(|error| {
+            let why = match error.kind() {
+                std::num::IntErrorKind::PosOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            invalid(format!("invalid resize {what} {text:?}: {why}"))
+        })
     };
-    Ok((read("h")?, read("w")?))
+    Ok((read("h", "height")?, read("w", "width")?))
 }
 
 /// `POST /containers/{id}/wait`: the headers come at once, so that the client

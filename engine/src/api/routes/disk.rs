@@ -51,20 +51,17 @@ fn collect(engine: &Engine, types: &[String]) -> Result<DiskUsageResponse> {
             .map(|layer| (layer.diff_id, layer.size_bytes))
             .collect();
         answer.layers_size = signed(layers.values().sum());
+        let users = images::users(engine);
         let shown = all.iter().map(|image| {
-            let mut summary = images::summary(image);
-            let using = engine.containers.all();
-            let using = using.iter().filter(|one| one.config().image_id == image.id);
-            summary.containers = using.count() as i64;
+            let mut summary = images::summary(&users, image);
+            summary.shared_size = view::size::shared(image, &all);
             summary
         });
         answer.images = Some(shown.collect());
     }
     if wants("container") {
         let mut all = view::list::containers(engine, &Filters::default(), true, None)?;
-        for row in &mut all {
-            view::list::add_size(engine, row)?;
-        }
+        view::size::add(engine, &mut all)?;
         answer.containers = Some(all);
     }
     if wants("volume") {

@@ -119,8 +119,8 @@ pub(in crate::api) async fn resize(
     request: &Request,
     id: &str,
 ) -> Result<Response<Body>> {
-    let exec = engine.execs.find(id)?;
     let (rows, columns) = size(request)?;
+    let exec = engine.execs.find(id)?;
     exec::resize(engine, &exec, rows, columns).await?;
     response::empty(StatusCode::OK)
 }

@@ -1,8 +1,10 @@
 //! `/images`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use base::Timestamp;
+use base::{Digest, Timestamp};
+use engine_api::config::StringMap;
 use engine_api::image::{
     ImageDeleteResponse, ImageHistory, ImageInspect, ImageMetadata, ImageSummary, RootFs,
 };
@@ -15,6 +17,7 @@ use hyper::{Response, StatusCode};
 use crate::Engine;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
+use crate::api::view;
 use crate::error::{OrFail as _, Result, invalid};
 use crate::image;
 
@@ -49,7 +52,18 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
         let is_nameless = image.repo_tags.is_empty() && image.repo_digests.is_empty();
         (is_chosen && !(filters.has("reference") && is_nameless)).then_some(image)
     });
-    let answer: Vec<_> = chosen.map(|image| summary(&image)).collect();
+    let all = engine.images.list();
+    let users = users(engine);
+    let with_shared = request.flag("shared-size");
+    let answer: Vec<_> = chosen
+        .map(|image| {
+            let mut summary = summary(&users, &image);
+            if with_shared {
+                summary.shared_size = view::size::shared(&image, &all);
+            }
+            summary
+        })
+        .collect();
     response::versioned((Answer::ImageList, request.version), &answer)
 }
 
@@ -74,7 +88,17 @@ fn glob(pattern: &str, text: &str) -> bool {
     }
 }
 
-pub(super) fn summary(image: &Image) -> ImageSummary {
+/// Returns how many containers each image has.
+pub(super) fn users(engine: &Engine) -> HashMap<Digest, i64> {
+    let mut users = HashMap::new();
+    for container in engine.containers.unordered() {
+        *users.entry(container.config().image_id).or_default() += 1;
+    }
+    users
+}
+
+/// Returns an image as lists show it, without what it shares with others.
+pub(super) fn summary(users: &HashMap<Digest, i64>, image: &Image) -> ImageSummary {
     let size = i64::try_from(image.size_bytes).unwrap_or(i64::MAX);
     ImageSummary {
         id: image.id.to_string(),
@@ -83,8 +107,9 @@ pub(super) fn summary(image: &Image) -> ImageSummary {
         created: image.created.map_or(0, Timestamp::seconds),
         size,
         shared_size: -1,
-        labels: Some(image.labels().into_iter().collect()),
-        containers: -1,
+        labels: Some(image.labels().into_iter().collect())
+            .filter(|labels: &StringMap| !labels.is_empty()),
+        containers: users.get(&image.id).copied().unwrap_or_default(),
         ..ImageSummary::default()
     }
 }
@@ -111,10 +136,7 @@ pub(in crate::api) fn inspect(
         variant: found.platform.variant.clone().unwrap_or_default(),
         os: found.platform.os.clone(),
         size,
-        graph_driver: GraphDriver {
-            name: "overlay2".into(),
-            ..GraphDriver::default()
-        },
+        graph_driver: graph_driver(engine, &found),
         root_fs: RootFs {
             r#type: "layers".into(),
             layers: found.diff_ids().map(|id| id.to_string()).collect(),
@@ -125,6 +147,22 @@ pub(in crate::api) fn inspect(
         ..ImageInspect::default()
     };
     response::versioned((Answer::ImageInspect, request.version), &answer)
+}
+
+/// Where the layers are, the uppermost apart.
+fn graph_driver(engine: &Engine, image: &Image) -> GraphDriver {
+    let path = |diff_id: Digest| engine.instance.layer(&diff_id).display().to_string();
+    let mut layers = image.diff_ids().rev().map(path);
+    let mut data = StringMap::new();
+    data.extend(layers.next().map(|top| ("UpperDir".to_owned(), top)));
+    let below: Vec<String> = layers.collect();
+    if !below.is_empty() {
+        data.insert("LowerDir".to_owned(), below.join(":"));
+    }
+    GraphDriver {
+        data,
+        name: "overlay2".into(),
+    }
 }
 
 /// `GET /images/{name}/history`.

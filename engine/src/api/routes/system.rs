@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine_api::system::{
-    Commit, Component, InfoResponse, Platform, PluginsInfo, RuntimeInfo, SwarmInfo, VersionResponse,
+    Commit, Component, FirewallInfo, IndexConfig, InfoResponse, Platform, PluginsInfo,
+    RegistryConfig, RuntimeInfo, SwarmInfo, VersionResponse,
 };
 use engine_api::version::{MAX_VERSION, MIN_VERSION};
 use engine_api::versions::Answer;
@@ -20,6 +21,9 @@ use crate::container::log::DRIVERS;
 use crate::error::Result;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Docker's registry, and what clients call it.
+const OFFICIAL: &str = "docker.io";
+const INDEX: &str = "https://index.docker.io/v1/";
 
 /// `GET|HEAD /_ping`.
 pub(in crate::api) fn ping() -> Result<Response<Body>> {
@@ -37,29 +41,40 @@ pub(in crate::api) fn ping() -> Result<Response<Body>> {
 
 /// `GET /version`.
 pub(in crate::api) fn version() -> Result<Response<Body>> {
+    let kernel = rustix::system::uname();
+    let kernel = kernel.release().to_string_lossy().into_owned();
+    let architecture = engine_api::system::architecture();
     let details = [
         ("ApiVersion", MAX_VERSION.to_string()),
         ("MinAPIVersion", MIN_VERSION.to_string()),
+        ("Arch", architecture.to_owned()),
+        ("Experimental", "false".to_owned()),
+        ("KernelVersion", kernel.clone()),
+        ("Os", "linux".to_owned()),
     ];
-    let kernel = rustix::system::uname();
+    let component = |name: &str, details: &[(&str, String)]| Component {
+        name: name.into(),
+        version: VERSION.into(),
+        details: details
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect(),
+    };
     let answer = VersionResponse {
         platform: Platform {
             name: "engine".into(),
         },
-        components: vec![Component {
-            name: "Engine".into(),
-            version: VERSION.into(),
-            details: details
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect(),
-        }],
+        components: vec![
+            component("Engine", &details),
+            component(OWN_RUNTIME, &[]),
+            component("engine-shim", &[]),
+        ],
         version: VERSION.into(),
         api_version: MAX_VERSION.to_string(),
         min_api_version: MIN_VERSION.to_string(),
         os: "linux".into(),
-        arch: engine_api::system::architecture().into(),
-        kernel_version: kernel.release().to_string_lossy().into_owned(),
+        arch: architecture.into(),
+        kernel_version: kernel,
         ..VersionResponse::default()
     };
     response::json(StatusCode::OK, &answer)
@@ -92,6 +107,12 @@ fn collect(engine: &Engine) -> InfoResponse {
         },
         live_restore_enabled: true,
         security_options: vec!["name=seccomp,profile=builtin".into()],
+        init_binary: "engine-shim".into(),
+        index_server_address: INDEX.into(),
+        registry_config: registries(engine),
+        firewall_backend: FirewallInfo {
+            driver: "nftables".into(),
+        },
         ..InfoResponse::default()
     };
     answer.plugins = PluginsInfo {
@@ -111,6 +132,29 @@ fn collect(engine: &Engine) -> InfoResponse {
     describe_host(&mut answer);
     capabilities(&mut answer);
     answer
+}
+
+fn registries(engine: &Engine) -> RegistryConfig {
+    let mirrors = |name: &str| -> Option<Vec<String>> {
+        let all = engine.config.mirrors.get(name)?;
+        Some(all.iter().map(ToString::to_string).collect())
+    };
+    let index = |name: &str, secure: bool| IndexConfig {
+        name: name.to_owned(),
+        mirrors: mirrors(name).unwrap_or_default(),
+        secure,
+        official: name == OFFICIAL,
+    };
+    let insecure = engine.config.insecure_registries.iter();
+    let insecure = insecure.map(|name| (name.clone(), index(name, false)));
+    RegistryConfig {
+        // Loopback is spoken to without TLS, as by Docker.
+        insecure_registry_cidrs: ["::1/128", "127.0.0.0/8"].map(str::to_owned).into(),
+        index_configs: insecure
+            .chain([(OFFICIAL.to_owned(), index(OFFICIAL, true))])
+            .collect(),
+        mirrors: mirrors(OFFICIAL),
+    }
 }
 
 fn count_containers(engine: &Engine, answer: &mut InfoResponse) {

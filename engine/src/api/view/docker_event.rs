@@ -1,11 +1,11 @@
 //! Docker's events as a projection of the durable log: its types, actions and
-//! attributes (`api/types/events` of API 1.44).
+//! attributes (`api/types/events` of API 1.51).
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use base::{NetworkId, RunId};
+use base::{NetworkId, RunId, Timestamp};
 use engine_api::event::{EventActor, EventMessage};
 use engine_api::filters::Filters;
 use engine_image::Reference;
@@ -27,6 +27,8 @@ const NAMES_LIMIT: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 pub(in crate::api) struct Projection {
     engine: Arc<Engine>,
     names: BTreeMap<String, ContainerNamed>,
+    /// When containers began to run whose ends were not told yet.
+    starts: BTreeMap<String, Timestamp>,
 }
 
 /// Returns the action of a fact about a container that says nothing more.
@@ -51,6 +53,7 @@ impl Projection {
         Self {
             engine: engine.clone(),
             names: BTreeMap::new(),
+            starts: BTreeMap::new(),
         }
     }
 
@@ -84,10 +87,17 @@ impl Projection {
                 self.learn(&id, record.payload()?);
                 "create"
             }
-            engine_shim_api::event::STARTED => "start",
+            engine_shim_api::event::STARTED => {
+                self.learn_start(&id, record.time);
+                "start"
+            }
             engine_shim_api::event::EXITED => {
                 let exit: ExitRecord = record.payload()?;
                 more.insert("exitCode".to_owned(), exit.exit_code.to_string());
+                if let Some(started) = self.started(&id) {
+                    let ran = record.time.since(started).as_secs();
+                    more.insert("execDuration".to_owned(), ran.to_string());
+                }
                 "die"
             }
             event::CONTAINER_KILLED => {
@@ -237,6 +247,22 @@ impl Projection {
             }
             _ => Ok(Vec::new()),
         }
+    }
+
+    fn learn_start(&mut self, id: &str, time: Timestamp) {
+        if self.starts.len() >= NAMES_LIMIT.get() {
+            self.starts.pop_first();
+        }
+        self.starts.insert(id.to_owned(), time);
+    }
+
+    /// When the run began whose end is told: told before, or known of the container.
+    fn started(&mut self, id: &str) -> Option<Timestamp> {
+        let known = || {
+            let container = self.engine.containers.by_id(&id.parse().ok()?)?;
+            container.state().started
+        };
+        self.starts.remove(id).or_else(known)
     }
 
     fn learn(&mut self, id: &str, named: ContainerNamed) {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use base::{ContainerId, Timestamp};
 use engine_api::container::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
 use engine_api::filters::Filters;
+use engine_api::network::EndpointSettings;
 use engine_model::{ContainerState, HealthState, MountSource};
+use netd_api::Lease;
 
 use super::network::{endpoints, lease, protocol};
-use super::{inspect, size, status};
+use super::{inspect, status};
 use crate::Engine;
 use crate::container::{Container, links};
 use crate::error::{Result, invalid};
@@ -49,21 +51,6 @@ pub(in crate::api) fn containers(
         rows.push(summary(engine, &container, (&state, &linked))?);
     }
     Ok(rows)
-}
-
-/// Adds what a listed container takes on the disk; one that is gone takes nothing.
-///
-/// # Errors
-/// When its files cannot be looked at.
-pub(in crate::api) fn add_size(engine: &Engine, row: &mut ContainerSummary) -> Result<()> {
-    let Ok(container) = engine.containers.find(&row.id) else {
-        return Ok(());
-    };
-    let size = size::measure(engine, &container)?;
-    row.size_rw = Some(size.written);
-    row.size_root_fs = Some(size.total);
-    row.size_log = Some(size.log);
-    Ok(())
 }
 
 fn check(filters: &Filters) -> Result<()> {
@@ -217,7 +204,7 @@ fn summary(
             .collect(),
         image: image_name(engine, container),
         image_id: config.image_id.to_string(),
-        command: config.process.arguments.join(" "),
+        command: command(&config.process.arguments),
         created: config.created.seconds(),
         ports: ports(container, lease.as_ref().map(|lease| &lease.attached)),
         labels: config.labels.clone(),
@@ -228,11 +215,32 @@ fn summary(
             ..SummaryHostConfig::default()
         },
         network_settings: SummaryNetworkSettings {
-            networks: endpoints(container, lease.as_ref()),
+            networks: listed_endpoints(container, lease.as_ref()),
         },
         mounts: inspect::mounts(engine, container),
         ..ContainerSummary::default()
     })
+}
+
+/// Words with a space in them are quoted.
+fn command(words: &[String]) -> String {
+    let quoted = words.iter().map(|word| match word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// The endpoints without the names that only inspecting tells.
+fn listed_endpoints(
+    container: &Container,
+    lease: Option<&Lease>,
+) -> BTreeMap<String, EndpointSettings> {
+    let mut all = endpoints(container, lease);
+    for endpoint in all.values_mut() {
+        endpoint.dns_names = None;
+    }
+    all
 }
 
 /// The name the user gave, as long as it still means the same image.

@@ -121,6 +121,7 @@ pub(super) fn endpoints(
                 all.insert(endpoint.network.clone(), settings.unwrap_or_default());
             }
         }
+        NetworkMode::None if container.requested().config.network_disabled => {}
         NetworkMode::None => drop(all.insert("none".to_owned(), EndpointSettings::default())),
         NetworkMode::Host => drop(all.insert("host".to_owned(), EndpointSettings::default())),
         NetworkMode::Container(_) => {}
@@ -139,7 +140,7 @@ pub(super) fn endpoints(
         settings.ip_address = endpoint.ipv4.addr().to_string();
         settings.ip_prefix_len = i64::from(endpoint.ipv4.prefix_len());
         settings.mac_address.clone_from(&endpoint.mac);
-        settings.dns_names = Some(endpoint.dns_names.clone());
+        settings.dns_names = Some(endpoint.dns_names.clone()).filter(|names| !names.is_empty());
     }
     all
 }

@@ -42,6 +42,11 @@ pub async fn create(
     name: Option<&str>,
     body: ContainerCreateBody,
 ) -> Result<ContainerCreateResponse> {
+    if body.config == RequestedConfig::default() {
+        return Err(invalid(
+            "config cannot be empty in order to create a container",
+        ));
+    }
     refuse::unsupported_options(&body)?;
     conflicts::check(&body)?;
     let warnings = conflicts::warnings(&body);
@@ -124,6 +129,8 @@ fn complete(
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }
+    // Zero is no limit, as nothing is.
+    host.pids_limit = host.pids_limit.filter(|limit| *limit > 0);
     log::complete(&mut host.log_config, &of_engine.log());
     if host.runtime.is_empty() {
         host.runtime.clone_from(&of_engine.default_runtime);

@@ -103,6 +103,11 @@ pub(in crate::container) fn endpoint(
             "network-scoped aliases and user specified IP addresses are supported on user defined networks only",
         ));
     }
+    if ![mac, settings.mac_address.as_str()].contains(&"") && mac != settings.mac_address {
+        return Err(invalid(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty",
+        ));
+    }
     let mac = if settings.mac_address.is_empty() {
         mac
     } else {

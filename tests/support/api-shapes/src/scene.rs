@@ -177,11 +177,9 @@ impl Asking<'_> {
         let fill = |text: String, (name, value): (&String, &String)| {
             text.replace(&format!("{{{name}}}"), value)
         };
-        let now = std::time::UNIX_EPOCH
-            .elapsed()
-            .unwrap_or_default()
-            .as_secs();
-        let text = text.replace("{now}", &now.to_string());
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let now = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+        let text = text.replace("{now}", &now);
         self.kept.iter().fold(text, fill)
     }
 
