@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use engine_shim_api::attach::{AttachHello, GRANTED, HELLO_LIMIT_BYTES};
+use engine_shim_api::log_reader::LogPosition;
 use engine_shim_api::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -96,15 +97,25 @@ impl Client {
         self.socket.as_fd()
     }
 
-    /// Grants the hello.
-    pub(crate) fn grant(&mut self, hello: &AttachHello, process: u32) {
+    /// Grants the hello; with a position, says where in the log the stream begins.
+    pub(crate) fn grant(
+        &mut self,
+        hello: &AttachHello,
+        process: u32,
+        position: Option<LogPosition>,
+    ) {
         self.wants = Wants {
             stdin: hello.stdin,
             stdout: hello.stdout,
             stderr: hello.stderr,
         };
         self.process = Some(process);
-        self.send(format!("{GRANTED}\n").as_bytes());
+        let position = position.and_then(|position| serde_json::to_string(&position).ok());
+        let answer = match position {
+            Some(position) => format!("{GRANTED} {position}\n"),
+            None => format!("{GRANTED}\n"),
+        };
+        self.send(answer.as_bytes());
     }
 
     /// Sends `reason` as the last line.

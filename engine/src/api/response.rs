@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use base::Failure;
 use bytes::Bytes;
 use engine_api::error::{ErrorResponse, status_of};
+use engine_api::stdcopy::RAW_STREAM;
 use engine_api::version::ApiVersion;
 use engine_api::versions::{self, Answer};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -46,9 +47,9 @@ pub fn versioned(
     json(StatusCode::OK, &value)
 }
 
-/// Marks an answer that says nothing of the engine: its path is nobody's.
+/// Marks an answer whose head says nothing of the engine.
 #[derive(Debug, Clone, Copy)]
-pub struct NoSuchPage;
+pub struct Bare;
 
 /// Returns the answer of a path, or a method of it, that there is not.
 ///
@@ -57,7 +58,19 @@ pub struct NoSuchPage;
 pub fn no_such_page() -> Result<Response<Body>> {
     let message = "page not found".to_owned();
     let mut answer = json(StatusCode::NOT_FOUND, &ErrorResponse { message })?;
-    answer.extensions_mut().insert(NoSuchPage);
+    answer.extensions_mut().insert(Bare);
+    Ok(answer)
+}
+
+/// Returns the answer that says, in the words alone, why nobody was connected.
+///
+/// # Errors
+/// Never in practice.
+pub fn not_connected(failure: &Failure) -> Result<Response<Body>> {
+    let status = StatusCode::from_u16(status_of(failure.kind)).or_internal()?;
+    let words = format!("{}\r\n", failure.message);
+    let mut answer = build(status, RAW_STREAM, full(words.into_bytes()))?;
+    answer.extensions_mut().insert(Bare);
     Ok(answer)
 }
 
@@ -170,18 +183,24 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
 #[error("the client has gone")]
 pub struct Gone;
 
+/// Returns a feed, and where what it is fed with comes out.
+pub fn pieces() -> (Feed, mpsc::Receiver<Bytes>) {
+    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    (Feed(sender), receiver)
+}
+
 /// Returns an answer that begins at once and is fed from elsewhere.
 ///
 /// # Errors
 /// Never in practice.
 pub fn stream(content_type: &str) -> Result<(Feed, Response<Body>)> {
-    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    let (feed, receiver) = pieces();
     let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
         let piece = receiver.recv().await?;
         Some((Ok::<_, Infallible>(Frame::data(piece)), receiver))
     });
     let body = StreamBody::new(pieces).boxed_unsync();
-    Ok((Feed(sender), build(StatusCode::OK, content_type, body)?))
+    Ok((feed, build(StatusCode::OK, content_type, body)?))
 }
 
 fn full(content: Vec<u8>) -> Body {

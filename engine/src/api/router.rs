@@ -8,8 +8,8 @@ use hyper::{Method, Response, StatusCode};
 use super::request::Request;
 use super::response::{self, Body};
 use super::routes::{
-    archives, containers, disk, events, exec, files, images, networks, pull, push, registry, stats,
-    system, volumes,
+    archives, attach, containers, disk, events, exec, files, images, networks, pull, push,
+    registry, stats, system, volumes,
 };
 use crate::Engine;
 use crate::error::{Result, unavailable, unsupported};
@@ -104,7 +104,7 @@ async fn containers_table(
         (Method::POST, [id, "rename"]) => containers::rename(engine, &request, id).await,
         (Method::POST, [id, "resize"]) => containers::resize(engine, &request, id).await,
         (Method::POST, [id, "wait"]) => containers::wait(engine, &request, id),
-        (Method::POST, [id, "attach"]) => containers::attach(engine, request, id).await,
+        (Method::POST, [id, "attach"]) => attach::attach(engine, request, id).await,
         (Method::POST, [id, "exec"]) => exec::create(engine, request, id).await,
         // The name of a link has two parts.
         (Method::DELETE, id @ ([_] | [_, _])) => {

@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::request::{Refused, Request};
-use super::response::{self, Body, NoSuchPage};
+use super::response::{self, Bare, Body};
 use super::router;
 use crate::Engine;
 
@@ -165,7 +165,7 @@ async fn handle(
         tracing::info!(%method, path, kind = ?failure.kind, message = failure.message, "request refused");
         response::error(&failure)
     });
-    if answer.extensions().get::<NoSuchPage>().is_some() {
+    if answer.extensions().get::<Bare>().is_some() {
         return Ok(answer);
     }
     let headers = answer.headers_mut();

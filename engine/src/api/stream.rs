@@ -4,6 +4,7 @@
 
 use std::os::unix::net::UnixStream as StdStream;
 
+use bytes::Bytes;
 use engine_api::detach_keys::{DetachKeys, Detector, Typed};
 use engine_api::stdcopy::{self, MULTIPLEXED_STREAM, RAW_STREAM};
 use engine_api::version::ApiVersion;
@@ -12,11 +13,14 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 use super::request::Request;
 use super::response::{self, Body};
 use crate::error::{OrFail as _, Result, invalid};
 
+/// Bytes of output that are passed on in one go.
+const COPIED_BYTES: usize = 16 << 10;
 /// Bytes of a terminal's input that are looked at in one go.
 const TYPED_BYTES: usize = 8 << 10;
 
@@ -26,7 +30,9 @@ const TYPED_BYTES: usize = 8 << 10;
 /// Invalid for what names no keys.
 pub fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
     match text.filter(|text| !text.is_empty()) {
-        Some(text) => text.parse().or_invalid(),
+        Some(text) => text
+            .parse()
+            .map_err(|_| invalid(format!("Invalid detach keys ({text}) provided"))),
         None => Ok(DetachKeys::default()),
     }
 }
@@ -81,15 +87,23 @@ pub fn check_upgrade(request: &Request) -> Result<()> {
     ))
 }
 
-/// Answers 101 and then connects the client with the process, if there is to be one.
-/// When its output is over, `over` is waited for before the client is told: what it asks for next
+/// What a client is connected with.
+#[derive(Debug)]
+pub struct Source<P> {
+    /// What is sent first.
+    pub log: Option<mpsc::Receiver<Bytes>>,
+    /// The connection to a process, once there is one; none if there is to be none.
+    pub process: P,
+}
+
+/// Answers 101 and then connects the client with the source. When its output is over, `over` is waited for before the client is told: what it asks for next
 /// must be known then.
 ///
 /// # Errors
 /// Never in practice.
 pub fn hijack(
     request: Request,
-    process: impl Future<Output = Option<StdStream>> + Send + 'static,
+    source: Source<impl Future<Output = Option<StdStream>> + Send + 'static>,
     (framing, keys): (Framing, DetachKeys),
     over: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response<Body>> {
@@ -108,7 +122,11 @@ pub fn hijack(
         let connected = async {
             // The process may begin once the client has been answered: what comes in
             // one piece with the answer some clients lose.
-            let client = TokioIo::new(upgrade.await.or_internal()?);
+            let mut client = TokioIo::new(upgrade.await.or_internal()?);
+            let Source { mut log, process } = source;
+            while let Some(piece) = next_piece(&mut log).await {
+                client.write_all(&piece).await.or_internal()?;
+            }
             if let Some(process) = process.await {
                 // Only what is typed at a terminal means to leave.
                 let detector = (framing == Framing::Raw).then(|| Detector::new(keys));
@@ -117,6 +135,51 @@ pub fn hijack(
             Ok::<_, base::Failure>(())
         };
         if let Err(error) = connected.await {
+            tracing::debug!(%error, "an attached client was lost");
+        }
+    });
+    Ok(answer)
+}
+
+/// Returns the next piece of the log, if there is one.
+pub async fn next_piece(log: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    log.as_mut()?.recv().await
+}
+
+/// Answers a client that did not ask for an upgrade: output alone, as the answer's body.
+///
+/// # Errors
+/// Never in practice.
+pub fn output_only(
+    source: Source<impl Future<Output = Option<StdStream>> + Send + 'static>,
+) -> Result<Response<Body>> {
+    let (feed, answer) = response::stream(RAW_STREAM)?;
+    tokio::spawn(async move {
+        let Source { mut log, process } = source;
+        let copied = async {
+            while let Some(piece) = next_piece(&mut log).await {
+                feed.send(piece).await.or_internal()?;
+            }
+            let Some(process) = process.await else {
+                return Ok(());
+            };
+            let mut process = adopt(process)?;
+            let mut buffer = vec![0; COPIED_BYTES];
+            loop {
+                let count = process.read(&mut buffer).await.or_internal()?;
+                if count == 0 {
+                    return Ok(());
+                }
+                feed.send(Bytes::copy_from_slice(&buffer[..count]))
+                    .await
+                    .or_internal()?;
+            }
+        };
+        let ended: Result<()> = tokio::select! {
+            ended = copied => ended,
+            () = feed.closed() => Ok(()),
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "an attached client was lost");
         }
     });

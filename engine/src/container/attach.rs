@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use base::RunId;
 use engine_model::Status;
+use engine_shim_api::log_reader::{LogPosition, LogReader};
 use engine_shim_api::{AttachHello, PROTOCOL_VERSION};
 use tokio::sync::oneshot;
 
 use super::exec::Streams;
-use super::{Container, lock};
+use super::{Container, lock, logs};
 use crate::Engine;
-use crate::error::{OrFail as _, Result, conflict};
+use crate::error::{OrFail as _, Result, conflict, unsupported};
 
 /// Clients that may wait for one start.
 const WAITING_LIMIT: usize = 64;
@@ -86,19 +87,9 @@ pub async fn attach(
     container: &Arc<Container>,
     streams: Streams,
 ) -> Result<Attachment> {
-    match container.state().status {
-        Status::Paused => {
-            return Err(conflict(
-                "container is paused, unpause the container before attach",
-            ));
-        }
-        Status::Restarting => {
-            return Err(conflict(
-                "container is restarting, wait until the container is running",
-            ));
-        }
-        Status::Running => {}
-        _ => return container.waiting.add(streams).map(Attachment::Waiting),
+    check(container)?;
+    if container.state().status != Status::Running {
+        return container.waiting.add(streams).map(Attachment::Waiting);
     }
     let (engine, run) = (engine.clone(), container.run());
     crate::blocking(move || connect(&engine, &run, streams))
@@ -106,13 +97,69 @@ pub async fn attach(
         .map(Attachment::Connected)
 }
 
+/// Attaches like [`attach`]; returns too where the log ends that comes before the stream,
+/// `None` where there is none.
+///
+/// # Errors
+/// As [`attach`], and unsupported for a run whose shim cannot tell the position.
+pub async fn attach_after_log(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    streams: Streams,
+) -> Result<(Attachment, Option<LogPosition>)> {
+    check(container)?;
+    if container.state().status != Status::Running {
+        // Nobody writes to the log until a start, which comes to whoever waits first.
+        let end = match logs::place(container) {
+            Some(place) => crate::blocking(move || LogReader::end_of(&place).or_internal()).await?,
+            None => None,
+        };
+        let waiting = container.waiting.add(streams)?;
+        return Ok((Attachment::Waiting(waiting), end));
+    }
+    let (engine, run) = (engine.clone(), container.run());
+    let connected = crate::blocking(move || {
+        let hello = AttachHello {
+            log_position: true,
+            ..hello(streams)
+        };
+        engine_shim_api::connect_attach_at(&engine.instance.shim(&run), &hello).or_internal()
+    });
+    match connected.await? {
+        (stream, Some(end)) => Ok((Attachment::Connected(stream), Some(end))),
+        (_, None) => Err(unsupported(
+            "the container was started by an earlier version of the engine, which cannot tell where its log ends; restart it, or read the log apart",
+        )),
+    }
+}
+
+/// Refuses to attach to a container whose processes do not run but are not over.
+///
+/// # Errors
+/// Conflict, with Docker's sentences.
+pub fn check(container: &Container) -> Result<()> {
+    match container.state().status {
+        Status::Paused => Err(conflict(
+            "container is paused, unpause the container before attach",
+        )),
+        Status::Restarting => Err(conflict(
+            "container is restarting, wait until the container is running",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn connect(engine: &Engine, run: &RunId, streams: Streams) -> Result<UnixStream> {
-    let hello = AttachHello {
+    engine_shim_api::connect_attach(&engine.instance.shim(run), &hello(streams)).or_internal()
+}
+
+fn hello(streams: Streams) -> AttachHello {
+    AttachHello {
         protocol: PROTOCOL_VERSION,
         exec: None,
         stdin: streams.stdin,
         stdout: streams.stdout,
         stderr: streams.stderr,
-    };
-    engine_shim_api::connect_attach(&engine.instance.shim(run), &hello).or_internal()
+        log_position: false,
+    }
 }

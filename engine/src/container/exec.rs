@@ -380,6 +380,7 @@ async fn prepare(
                 stdin: streams.stdin,
                 stdout: streams.stdout,
                 stderr: streams.stderr,
+                log_position: false,
             };
             engine_shim_api::connect_attach(&directory, &hello)
                 .map(Some)

@@ -9,6 +9,10 @@
 //! its output is drained. A client that does not read is given a bounded
 //! buffer, then holds the process back, as Docker does.
 //!
+//! A client that asks for the position in the log is told how much of the log comes
+//! before the stream. Lines that had begun then and are in no record yet come first in
+//! the stream, so that log and stream together are all output, once.
+//!
 //! Nothing is lost at a start: whoever wants all output of the container
 //! attaches before [`Start`](crate::control::ControlRequest::Start). In the same
 //! way the client of an exec attaches first, naming an exec id of its own
@@ -29,9 +33,16 @@ pub struct AttachHello {
     pub stdin: bool,
     pub stdout: bool,
     pub stderr: bool,
+    /// Whether the answer shall say where in the log the stream begins. A shim of an
+    /// earlier build does not know of it and says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_position: bool,
 }
 
-/// The answer to a hello that is granted.
+/// The answer to a hello that is granted; a space and the [`LogPosition`] follow where it
+/// was asked for and there is a log.
+///
+/// [`LogPosition`]: crate::log_reader::LogPosition
 pub const GRANTED: &str = "ok";
 /// The hello line may not be longer.
 pub const HELLO_LIMIT_BYTES: usize = 4096;

@@ -19,6 +19,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 
 use crate::attach::{AttachHello, GRANTED, HELLO_LIMIT_BYTES};
 use crate::control::{ControlReply, ControlRequest, Message, Notice, PACKET_LIMIT_BYTES, Packet};
+use crate::log_reader::LogPosition;
 use crate::{ATTACH_SOCKET, CONTROL_SOCKET, PROTOCOL_VERSION};
 
 /// Notices kept for [`ControlClient::next_notice`]; the oldest go first. The
@@ -172,17 +173,33 @@ impl AsFd for ControlClient {
     }
 }
 
+/// Attaches to streams like [`connect_attach`]; returns where in the log they begin too,
+/// if that was asked for and is known.
+///
+/// # Errors
+/// As [`connect_attach`].
+pub fn connect_attach_at(
+    directory: &Path,
+    hello: &AttachHello,
+) -> Result<(UnixStream, Option<LogPosition>), AttachError> {
+    let mut stream: UnixStream = connect(directory, ATTACH_SOCKET, SocketType::STREAM)?.into();
+    let answer = greet(&mut stream, hello).map_err(AttachError::Greet)?;
+    match answer.strip_prefix(GRANTED) {
+        Some("") => Ok((stream, None)),
+        Some(position) => match serde_json::from_str(position.trim_start()) {
+            Ok(position) => Ok((stream, Some(position))),
+            Err(error) => Err(AttachError::Greet(error.into())),
+        },
+        None => Err(AttachError::Refused(answer)),
+    }
+}
+
 /// Attaches to streams; what is read and written afterwards are their bytes.
 ///
 /// # Errors
 /// When nobody listens there, or the shim refuses.
 pub fn connect_attach(directory: &Path, hello: &AttachHello) -> Result<UnixStream, AttachError> {
-    let mut stream: UnixStream = connect(directory, ATTACH_SOCKET, SocketType::STREAM)?.into();
-    let answer = greet(&mut stream, hello).map_err(AttachError::Greet)?;
-    if answer == GRANTED {
-        return Ok(stream);
-    }
-    Err(AttachError::Refused(answer))
+    connect_attach_at(directory, hello).map(|(stream, _)| stream)
 }
 
 fn greet(stream: &mut UnixStream, hello: &AttachHello) -> std::io::Result<String> {

@@ -15,7 +15,7 @@ pub mod event;
 pub mod log_reader;
 
 pub use attach::AttachHello;
-pub use client::{AttachError, CallError, ControlClient, connect_attach};
+pub use client::{AttachError, CallError, ControlClient, connect_attach, connect_attach_at};
 pub use config::{
     LogConfig, LogDestination, LogFilesConfig, LogFormat, LogPeer, LogPlace, RuntimeConfig,
     ShimConfig, StdinMode, SyslogAddress, SyslogConfig, SyslogFormat,

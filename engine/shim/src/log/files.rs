@@ -5,11 +5,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base::{PathContext as _, PathError, Timestamp};
-use engine_shim_api::log_reader::{Origin, RECORD_LIMIT_BYTES};
+use engine_shim_api::log_reader::{LogPosition, Origin, RECORD_LIMIT_BYTES};
 use engine_shim_api::{LogFilesConfig, LogFormat};
 use rustix::process::Pid;
 
@@ -105,6 +105,29 @@ impl LogFiles {
         if let Err(error) = self.compressor.begin_next() {
             self.error = Some(error);
         }
+    }
+
+    /// Returns where the next record goes, if a file without a number of its own can be
+    /// looked at.
+    pub(super) fn position(&self) -> Option<LogPosition> {
+        if !self.has_heads() {
+            let known = self.current.as_ref().map(File::metadata);
+            let metadata = known.unwrap_or_else(|| std::fs::metadata(self.path(0)));
+            return metadata.ok().map(|metadata| LogPosition {
+                file: metadata.ino(),
+                bytes: metadata.len(),
+            });
+        }
+        Some(match self.rotation_due {
+            true => LogPosition {
+                file: self.number + 1,
+                bytes: 0,
+            },
+            false => LogPosition {
+                file: self.number,
+                bytes: self.size,
+            },
+        })
     }
 
     /// Returns whether a batch of `end` bytes whose last record begins at

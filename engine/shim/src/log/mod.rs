@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use base::{PathError, Timestamp};
 use engine_shim_api::LogConfig;
-use engine_shim_api::log_reader::LINE_LIMIT_BYTES;
+use engine_shim_api::log_reader::{LINE_LIMIT_BYTES, LogPosition};
 use rustix::event::PollFlags;
 use rustix::process::Pid;
 
@@ -119,6 +119,17 @@ impl LogWriter {
         }
         self.lines[stream as usize] = line;
         self.flush();
+    }
+
+    /// Returns where the next record goes: what has been written comes before it, but
+    /// for the beginnings of lines. `None` where no log is kept.
+    pub(crate) fn position(&self) -> Option<LogPosition> {
+        self.files.as_ref()?.position()
+    }
+
+    /// Returns the beginning of a line that is in no record yet.
+    pub(crate) fn beginning(&self, stream: Stream) -> &[u8] {
+        &self.lines[stream as usize]
     }
 
     /// Writes lines that have no end.

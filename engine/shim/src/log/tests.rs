@@ -63,6 +63,54 @@ fn lines_are_put_together_across_chunks_and_streams() {
     assert_eq!(read(directory.path()), expected);
 }
 
+/// Whatever was written when somebody looks is either before the position or the beginning
+/// of a line.
+#[test]
+fn log_and_beginnings_are_all_that_was_written_at_any_moment() {
+    for format in [LogFormat::Local, LogFormat::Json] {
+        check_seam(format);
+    }
+}
+
+fn check_seam(format: LogFormat) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        files: Some(LogFilesConfig {
+            format,
+            ..files(directory.path(), 700, 1000)
+        }),
+        destination: None,
+    };
+    let mut log = LogWriter::open(&config).unwrap();
+    let mut written = Vec::new();
+    for number in 0..50 {
+        let chunk = match number % 3 {
+            0 => format!("{number} begins "),
+            1 => format!("{number} ends\n"),
+            _ => format!("{number} whole\n{number} begins too "),
+        };
+        log.write(Stream::Stdout, chunk.as_bytes());
+        written.extend(chunk.bytes());
+        let start = LogStart {
+            end: log.position(),
+            ..LogStart::default()
+        };
+        let beginning = log.beginning(Stream::Stdout).to_vec();
+        // What comes later is not read.
+        let mut reader = LogReader::open(&place(directory.path()), &start).unwrap();
+        log.write(Stream::Stdout, b"later\n");
+        let mut found = Vec::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            if let LogContent::Output { bytes, .. } = entry.content {
+                found.extend(bytes);
+            }
+        }
+        found.extend(beginning);
+        assert_eq!(found, written, "{number}");
+        written.extend(b"later\n");
+    }
+}
+
 #[test]
 fn a_record_is_the_documented_bytes() {
     let mut batch = Vec::new();
@@ -350,7 +398,7 @@ fn assert_tails(place: &LogPlace, end: usize) {
     for tail in 0..=all + 2 {
         let start = LogStart {
             tail: Some(tail as u64),
-            since: None,
+            ..LogStart::default()
         };
         let mut reader = LogReader::open(place, &start).unwrap();
         let mut next = end - tail.min(all);
@@ -389,7 +437,10 @@ fn a_damaged_compressed_file_gives_what_can_be_read_and_says_so() {
         }
         base::file::replace(&place.compressed(1), &torn, base::file::FileMode::Private).unwrap();
         for tail in [None, Some(60)] {
-            let start = LogStart { tail, since: None };
+            let start = LogStart {
+                tail,
+                ..LogStart::default()
+            };
             let mut reader = LogReader::open(&place, &start).unwrap();
             let mut damaged = 0;
             let mut last = None;

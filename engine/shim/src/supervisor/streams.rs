@@ -188,8 +188,27 @@ impl Supervisor {
 
     fn attach(&mut self, index: usize, hello: &AttachHello) {
         match self.attach_to(hello) {
-            Ok(process) => self.clients[index].grant(hello, process),
+            Ok(process) => self.grant(index, hello, process),
             Err(reason) => self.clients[index].refuse(&reason),
+        }
+    }
+
+    fn grant(&mut self, index: usize, hello: &AttachHello, key: u32) {
+        let log = self.log.as_ref();
+        let log = log.filter(|_| hello.log_position && key == INIT);
+        let position = log.and_then(LogWriter::position);
+        let framing = self.process(key).map(|process| process.framing);
+        self.clients[index].grant(hello, key, position);
+        // What the log has not got yet belongs to the stream.
+        let (Some(log), Some(framing)) = (log, framing) else {
+            return;
+        };
+        let client = &mut self.clients[index];
+        for stream in OUTPUTS {
+            let beginning = log.beginning(stream);
+            if !beginning.is_empty() && client.wants_output(key, stream) {
+                client.output(framing, stream, beginning);
+            }
         }
     }
 

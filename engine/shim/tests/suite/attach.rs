@@ -18,6 +18,7 @@ fn hello() -> AttachHello {
         stdin: true,
         stdout: true,
         stderr: true,
+        log_position: false,
     }
 }
 

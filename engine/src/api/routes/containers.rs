@@ -18,16 +18,14 @@ use super::log_stream;
 use crate::Engine;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
-use crate::api::stream::{self, Framing};
 use crate::api::view;
-use crate::container::exec::Streams;
 use crate::container::remove::{AnonymousVolumes, Force};
 use crate::container::start::StartOutcome;
 use crate::container::stop::{StopOutcome, StopRequest};
 use crate::container::wait::WaitCondition;
 use crate::container::{self, Container, create as creation, shim};
 use crate::error::{OrFail as _, Result, conflict, invalid};
-use crate::event::{CONTAINER_ATTACHED, CONTAINER_RENAMED, Renamed};
+use crate::event::{CONTAINER_RENAMED, Renamed};
 
 /// What old clients send in place of nothing when they start a container.
 const LARGEST_NO_BODY_BYTES: u64 = 7;
@@ -361,44 +359,6 @@ pub(in crate::api) fn wait(
         }
     });
     Ok(answer)
-}
-
-/// `POST /containers/{id}/attach`.
-pub(in crate::api) async fn attach(
-    engine: &Arc<Engine>,
-    request: Request,
-    id: &str,
-) -> Result<Response<Body>> {
-    let container = engine.containers.find(id)?;
-    if request.flag("logs") {
-        return Err(crate::error::unsupported(
-            "attaching with logs=1 is not supported; read the logs apart",
-        ));
-    }
-    stream::check_upgrade(&request)?;
-    let keys = stream::detach_keys(request.parameter("detachKeys"))?;
-    let streams = Streams {
-        stdin: request.flag("stdin"),
-        stdout: request.flag("stdout"),
-        stderr: request.flag("stderr"),
-    };
-    let framing = if container.config().process.terminal {
-        Framing::Raw
-    } else {
-        Framing::Multiplexed
-    };
-    let attachment = container::attach::attach(engine, &container, streams).await?;
-    engine.bus.publish(
-        CONTAINER_ATTACHED,
-        container.id.to_string(),
-        &serde_json::json!({}),
-    )?;
-    stream::hijack(
-        request,
-        attachment.connected(),
-        (framing, keys),
-        std::future::ready(()),
-    )
 }
 
 /// `DELETE /containers/{id}`.

@@ -14,7 +14,7 @@ use super::containers::size;
 use crate::Engine;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
-use crate::api::stream::{self, Framing};
+use crate::api::stream::{self, Framing, Source};
 use crate::container::exec::{self, Exec, Streams};
 use crate::error::{Result, internal};
 
@@ -72,7 +72,8 @@ pub(in crate::api) async fn start(
     let keys = stream::detach_keys(Some(&wanted.detach_keys))?;
     let over = ended(exec.clone());
     let process = connected(engine.clone(), exec, (streams, framing), size);
-    stream::hijack(request, process, (framing, keys), over)
+    let source = Source { log: None, process };
+    stream::hijack(request, source, (framing, keys), over)
 }
 
 /// Starts an exec whose client has been answered already. Why it could not be it is

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
+use bytes::Bytes;
 use engine_api::stdcopy::{self, MULTIPLEXED_STREAM, RAW_STREAM};
 use engine_api::version::ApiVersion;
 use engine_shim_api::LogPlace;
-use engine_shim_api::log_reader::{LogContent, LogEntry, LogReader, LogStart, LogStream};
+use engine_shim_api::log_reader::{
+    LogContent, LogEntry, LogPosition, LogReader, LogStart, LogStream,
+};
 use hyper::Response;
+use tokio::sync::mpsc;
 
 use crate::api::request::Request;
 use crate::api::response::{self, Body, Feed};
+use crate::container::exec::Streams;
 use crate::container::{Container, logs};
 use crate::error::{OrFail as _, Result, internal, invalid, unsupported};
 
@@ -35,13 +40,51 @@ struct Options {
     framed: bool,
 }
 
+/// Returns the log up to a position, or to its end, as a client that attaches gets it.
+///
+/// # Errors
+/// Unsupported where nothing is kept that could be read.
+pub(super) fn before(
+    container: &Arc<Container>,
+    streams: Streams,
+    end: Option<LogPosition>,
+) -> Result<mpsc::Receiver<Bytes>> {
+    let place = readable(container)?;
+    let options = Options {
+        stdout: streams.stdout,
+        stderr: streams.stderr,
+        timestamps: false,
+        details: false,
+        follow: false,
+        until: None,
+        start: LogStart {
+            end,
+            ..LogStart::default()
+        },
+        framed: !container.config().process.terminal,
+    };
+    let (feed, pieces) = response::pieces();
+    let container = container.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = send(&container, &place, &options, &feed) {
+            tracing::warn!(container = %container.id, %error, "cannot read the container's log");
+        }
+    });
+    Ok(pieces)
+}
+
+/// Returns where the log is kept.
+///
+/// # Errors
+/// Unsupported, with Docker's sentence, where it is not.
+pub(super) fn readable(container: &Container) -> Result<LogPlace> {
+    let place = logs::place(container);
+    place.ok_or_else(|| unsupported("configured logging driver does not support reading"))
+}
+
 /// Answers with the log, following it while the container runs if asked.
 pub(super) fn logs(request: &Request, container: Arc<Container>) -> Result<Response<Body>> {
-    let Some(place) = logs::place(&container) else {
-        return Err(unsupported(
-            "configured logging driver does not support reading",
-        ));
-    };
+    let place = readable(&container)?;
     let options = options(request, &container)?;
     let content_type = match options.framed {
         true if request.version >= ApiVersion::v1(42) => MULTIPLEXED_STREAM,
@@ -67,6 +110,7 @@ fn options(request: &Request, container: &Container) -> Result<Options> {
         start: LogStart {
             since: time(request, "since")?,
             tail: tail(request)?,
+            end: None,
         },
         framed: !container.config().process.terminal,
     };

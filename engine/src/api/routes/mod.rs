@@ -2,6 +2,7 @@
 //! operation, show the result.
 
 pub(super) mod archives;
+pub(super) mod attach;
 pub(super) mod containers;
 pub(super) mod disk;
 pub(super) mod events;

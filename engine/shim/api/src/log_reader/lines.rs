@@ -7,9 +7,9 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use base::Timestamp;
 
-use super::RECORD_LIMIT_BYTES;
 use super::compressed::{Compressed, HEADER_LIMIT_BYTES, Origin};
 use super::record::{self, FileHead};
+use super::{LogPosition, RECORD_LIMIT_BYTES};
 
 /// What is read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -105,6 +105,21 @@ impl LineReader {
             begin: 0,
             damage_told: false,
         }
+    }
+
+    /// Returns the inode of the file, or of the one it was compressed from.
+    pub(super) fn inode(&self) -> u64 {
+        self.identity.inode
+    }
+
+    /// Returns where the file ends now; one that is compressed is read to its end.
+    pub(super) fn end(&self) -> io::Result<LogPosition> {
+        let bytes = match &self.source {
+            Source::Plain(file) => file.metadata()?.len(),
+            Source::Compressed(_) => u64::MAX,
+        };
+        let file = self.head.map_or(self.inode(), |head| head.number);
+        Ok(LogPosition { file, bytes })
     }
 
     /// Returns when the file had been written last when it was opened.

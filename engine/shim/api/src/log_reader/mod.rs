@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use base::{PathContext as _, PathError, Timestamp};
+use serde::{Deserialize, Serialize};
 
 pub use compressed::Origin;
 pub use record::{LogContent, LogEntry, LogStream};
@@ -31,13 +32,24 @@ pub const LINE_LIMIT_BYTES: usize = 16 * 1024;
 /// No record is longer: every byte of a line may be escaped to six.
 pub const RECORD_LIMIT_BYTES: usize = 128 * 1024;
 
-/// Where a reader begins; by default at the oldest record.
+/// A place between two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// The number of the file, as it says itself; its inode where it says none.
+    pub file: u64,
+    /// Bytes of that file before it.
+    pub bytes: u64,
+}
+
+/// Where a reader begins and ends; by default at the oldest record, and never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogStart {
     /// Only records of this time or later.
     pub since: Option<Timestamp>,
     /// Only the last so many lines that are there when the reader is opened.
     pub tail: Option<u64>,
+    /// Only records before it.
+    pub end: Option<LogPosition>,
 }
 
 /// Reads one container's log.
@@ -50,6 +62,7 @@ pub struct LogReader {
     /// The number of the last file that said its own.
     number: Option<u64>,
     since: Option<Timestamp>,
+    end: Option<LogPosition>,
     watch: Option<Watch>,
 }
 
@@ -74,6 +87,7 @@ impl LogReader {
             current,
             newer,
             since: start.since,
+            end: start.end,
             watch: None,
         })
     }
@@ -84,6 +98,16 @@ impl LogReader {
     /// When a file cannot be looked at.
     pub fn size(place: &LogPlace) -> Result<u64, PathError> {
         files::size(place)
+    }
+
+    /// Returns where a log ends now, `None` where there is none.
+    ///
+    /// # Errors
+    /// When a file cannot be opened or read.
+    pub fn end_of(place: &LogPlace) -> Result<Option<LogPosition>, PathError> {
+        let files = files::open_all(place)?;
+        let end = files.last().map(LineReader::end).transpose();
+        end.at("stat a log in", &place.directory)
     }
 
     /// Returns the next entry, or `None` if there is none now: more may come.
@@ -97,6 +121,9 @@ impl LogReader {
                     return Ok(Some(entry));
                 }
                 continue;
+            }
+            if self.is_at_end() {
+                return Ok(None);
             }
             if let Some(next) = self.newer.pop_front() {
                 let missed = next.head.and_then(|head| self.enter(head));
@@ -127,7 +154,8 @@ impl LogReader {
     /// Returns the next entry of the current file; lines that are no records
     /// are skipped.
     fn read_current(&mut self) -> Result<Option<LogEntry>, PathError> {
-        while let Some(current) = &mut self.current
+        while !self.is_at_end()
+            && let Some(current) = &mut self.current
             && let Some(line) = current
                 .next_line()
                 .at("read a log in", &self.place.directory)?
@@ -142,6 +170,16 @@ impl LogReader {
         }
         let damaged = self.current.as_mut().and_then(LineReader::take_damage);
         Ok(damaged.map(|time| LogEntry::notice(time, LogContent::Damaged)))
+    }
+
+    fn is_at_end(&self) -> bool {
+        let (Some(end), Some(current)) = (self.end, &self.current) else {
+            return false;
+        };
+        match self.number {
+            Some(number) => (number, current.offset) >= (end.file, end.bytes),
+            None => current.inode() == end.file && current.offset >= end.bytes,
+        }
     }
 
     /// Takes note of a file; returns an entry for those that are missing before it.

@@ -90,6 +90,7 @@ fn the_last_lines_across_files_whatever_their_number() {
         let start = LogStart {
             tail: Some(count),
             since: None,
+            ..LogStart::default()
         };
         let first = 45_u32.saturating_sub(u32::try_from(count).unwrap());
         assert_eq!(
@@ -112,6 +113,7 @@ fn a_line_in_parts_counts_once_and_an_unfinished_one_too() {
         let start = LogStart {
             tail: Some(count),
             since: None,
+            ..LogStart::default()
         };
         read_from(directory.path(), start)
     };
@@ -126,11 +128,13 @@ fn since_a_time() {
     let start = LogStart {
         since: Some(Timestamp::from_seconds(23)),
         tail: None,
+        ..LogStart::default()
     };
     assert_eq!(read_from(log.path(), start), lines(23..45));
     let later = LogStart {
         since: Some(Timestamp::now()),
         tail: None,
+        ..LogStart::default()
     };
     assert_eq!(read_from(log.path(), later), [""; 0]);
 }
@@ -230,7 +234,14 @@ fn missing_files_are_told_once_where_they_are_missing() {
     let mut reader = LogReader::open(&place(path), &LogStart::default()).unwrap();
     assert_eq!(read(&mut reader), lines(1..2));
     let tail = Some(0);
-    let mut at_the_end = LogReader::open(&place(path), &LogStart { tail, since: None }).unwrap();
+    let mut at_the_end = LogReader::open(
+        &place(path),
+        &LogStart {
+            tail,
+            ..LogStart::default()
+        },
+    )
+    .unwrap();
     assert_eq!(read(&mut at_the_end), [""; 0]);
     for number in 2..=5 {
         rotate(path, 2);

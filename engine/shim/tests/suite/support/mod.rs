@@ -177,6 +177,7 @@ impl Fixture {
             stdin: true,
             stdout: true,
             stderr: true,
+            log_position: false,
         };
         let stream = connect_attach(&self.directory(), &hello).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();

@@ -1,0 +1,189 @@
+//! Attaching through the API: the log so far and then what follows, once and whole.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use tests::{Installation, wait_until};
+
+/// Clients that attach while the container writes.
+const CLIENTS: u64 = 8;
+/// Numbers with and without line ends, so that lines are cut at any place; in the end what
+/// nothing follows.
+const SCRIPT: &str = "i=0; while [ $i -lt 20000 ]; do printf \"%d \" $i; \
+    [ $((i % 7)) = 0 ] && echo; [ $((i % 200)) = 0 ] && sleep 0.01; i=$((i + 1)); done; printf end";
+
+/// What the script prints.
+fn expected() -> String {
+    let number = |i: u32| match i % 7 {
+        0 => format!("{i} \n"),
+        _ => format!("{i} "),
+    };
+    (0..20000).map(number).chain(["end".to_owned()]).collect()
+}
+
+/// Asks for an upgrade and returns the head of the answer and the connection.
+fn attach(socket: &Path, target: &str) -> (String, UnixStream) {
+    let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout can be set");
+    let request =
+        format!("POST {target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer comes");
+        head.push(byte[0]);
+    }
+    (String::from_utf8(head).expect("text"), stream)
+}
+
+/// Takes Docker's frames apart: standard output and standard error.
+fn frames(mut bytes: &[u8]) -> (String, String) {
+    let (mut output, mut error) = (Vec::new(), Vec::new());
+    while let Some((head, rest)) = bytes.split_at_checked(8) {
+        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        match head[0] {
+            1 => output.extend(&rest[..length]),
+            2 => error.extend(&rest[..length]),
+            other => panic!("there is no stream {other}"),
+        }
+        bytes = &rest[length..];
+    }
+    assert!(bytes.is_empty(), "a frame was cut");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (text(output), text(error))
+}
+
+/// Reads up to a text.
+fn read_until(stream: &mut UnixStream, text: &str) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(text.as_bytes()) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("the text comes");
+        bytes.push(byte[0]);
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+fn read(mut stream: UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("it ends");
+    bytes
+}
+
+#[test]
+fn log_and_stream_are_all_output_once() {
+    let host = Installation::new();
+    // Files so small that several are begun while clients attach.
+    let options = "run -d --name box --log-opt max-size=64k --log-opt max-file=100 busybox:1 sh -c";
+    let mut words = tests::words(options);
+    words.push(SCRIPT);
+    host.ok(&words);
+    let socket = host.instance.socket();
+    let target = "/v1.51/containers/box/attach?logs=1&stream=1&stdout=1&stderr=1";
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let socket = socket.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(number * 90));
+                let (head, stream) = attach(&socket, target);
+                assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+                assert!(head.contains("multiplexed-stream"), "{head}");
+                frames(&read(stream))
+            })
+        })
+        .collect();
+    let expected = expected();
+    for (number, client) in clients.into_iter().enumerate() {
+        let (output, error) = client.join().expect("a client reads to the end");
+        assert_eq!(error, "");
+        assert!(
+            output == expected,
+            "client {number} got {} bytes of {}",
+            output.len(),
+            expected.len()
+        );
+    }
+    // Of one that is over, the log alone; as a body, too.
+    let (_, stream) = attach(
+        &socket,
+        "/v1.41/containers/box/attach?logs=1&stdout=1&stderr=1",
+    );
+    assert_eq!(frames(&read(stream)).0, expected);
+    host.finish();
+}
+
+#[test]
+fn the_log_of_a_terminal_is_raw_and_an_earlier_run_comes_first() {
+    let host = Installation::new();
+    let script = "stty -onlcr -echo; echo run; read line; echo got $line";
+    host.ok(&[
+        "create",
+        "-it",
+        "--name",
+        "box",
+        "busybox:1",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let socket = host.instance.socket();
+    let target = "/containers/box/attach?logs=1&stream=1&stdout=1&stdin=1";
+    // Before there is anything.
+    let (head, mut first) = attach(&socket, target);
+    assert!(head.contains("raw-stream"), "{head}");
+    host.ok(&["start", "box"]);
+    assert_eq!(read_until(&mut first, "run\n"), "run\n");
+    first.write_all(b"one\n").expect("written");
+    assert_eq!(String::from_utf8(read(first)).expect("text"), "got one\n");
+    // With the log of the run before.
+    let (_, mut second) = attach(&socket, target);
+    assert_eq!(read_until(&mut second, "got one\n"), "run\ngot one\n");
+    host.ok(&["start", "box"]);
+    assert_eq!(read_until(&mut second, "run\n"), "run\n");
+    second.write_all(b"two\n").expect("written");
+    assert_eq!(String::from_utf8(read(second)).expect("text"), "got two\n");
+    host.finish();
+}
+
+#[test]
+fn output_alone_needs_no_upgrade() {
+    let host = Installation::new();
+    host.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "busybox:1",
+        "sh",
+        "-c",
+        "echo a; read x",
+    ]);
+    wait_until("it has written", || host.ok(&["logs", "box"]) == "a\n");
+    let mut stream = UnixStream::connect(host.instance.socket()).expect("the daemon listens");
+    let request = "POST /containers/box/attach?logs=1&stdout=1 HTTP/1.0\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("written");
+    let answer = read(stream);
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.0 200 OK\r\n"), "{text}");
+    let body = text.split_once("\r\n\r\n").expect("a head").1;
+    assert_eq!(frames(body.as_bytes()), ("a\n".into(), String::new()));
+    host.finish();
+}
+
+#[test]
+fn without_a_log_there_is_none_to_begin_with() {
+    let host = Installation::new();
+    let options = "run -d --name box --log-driver none busybox:1 sleep 1000";
+    host.ok(&tests::words(options));
+    let target = "/containers/box/attach?logs=1&stream=1&stdout=1";
+    let (head, stream) = attach(&host.instance.socket(), target);
+    assert!(head.starts_with("HTTP/1.1 501 "), "{head}");
+    drop(stream);
+    host.ok(&["rm", "-f", "box"]);
+    host.finish();
+}
