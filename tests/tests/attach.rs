@@ -14,6 +14,13 @@ const CLIENTS: u64 = 8;
 const SCRIPT: &str = "i=0; while [ $i -lt 20000 ]; do printf \"%d \" $i; \
     [ $((i % 7)) = 0 ] && echo; [ $((i % 200)) = 0 ] && sleep 0.01; i=$((i + 1)); done; printf end";
 
+/// Kinds of messages of a websocket.
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+const FAREWELL: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;
+
 /// What the script prints.
 fn expected() -> String {
     let number = |i: u32| match i % 7 {
@@ -39,6 +46,63 @@ fn attach(socket: &Path, target: &str) -> (String, UnixStream) {
         head.push(byte[0]);
     }
     (String::from_utf8(head).expect("text"), stream)
+}
+
+/// Begins to speak the protocol of websockets.
+fn websocket(socket: &Path, target: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout can be set");
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("written");
+    let head = read_until(&mut stream, "\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(
+        head.to_lowercase()
+            .contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"),
+        "{head}"
+    );
+    stream
+}
+
+/// Sends a short message; the mask of a client is of zeros.
+fn say(stream: &mut UnixStream, kind: u8, text: &str) {
+    let length = u8::try_from(text.len()).expect("short");
+    assert!(length < 126);
+    let mut frame = vec![0x80 | kind, 0x80 | length, 0, 0, 0, 0];
+    frame.extend(text.bytes());
+    stream.write_all(&frame).expect("written");
+}
+
+/// Reads messages up to a text, or to the farewell; returns what they said and which kinds
+/// there were.
+fn hear(stream: &mut UnixStream, text: &str) -> (String, Vec<u8>) {
+    let (mut said, mut kinds) = (String::new(), Vec::new());
+    while text.is_empty() || !said.ends_with(text) {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).expect("a message comes");
+        let length = match head[1] {
+            126 => {
+                let mut more = [0; 2];
+                stream.read_exact(&mut more).expect("a length comes");
+                usize::from(u16::from_be_bytes(more))
+            }
+            length => usize::from(length),
+        };
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).expect("it is whole");
+        kinds.push(head[0] & 0x0f);
+        if head[0] & 0x0f == FAREWELL {
+            break;
+        }
+        said += std::str::from_utf8(&payload).expect("text");
+    }
+    kinds.dedup();
+    (said, kinds)
 }
 
 /// Takes Docker's frames apart: standard output and standard error.
@@ -140,8 +204,14 @@ fn the_log_of_a_terminal_is_raw_and_an_earlier_run_comes_first() {
     assert_eq!(read_until(&mut first, "run\n"), "run\n");
     first.write_all(b"one\n").expect("written");
     assert_eq!(String::from_utf8(read(first)).expect("text"), "got one\n");
+    wait_until("its end is known", || {
+        host.ok(&["inspect", "-f", "{{.State.Status}}", "box"])
+            .trim()
+            == "exited"
+    });
     // With the log of the run before.
-    let (_, mut second) = attach(&socket, target);
+    let (head, mut second) = attach(&socket, target);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert_eq!(read_until(&mut second, "got one\n"), "run\ngot one\n");
     host.ok(&["start", "box"]);
     assert_eq!(read_until(&mut second, "run\n"), "run\n");
@@ -185,5 +255,99 @@ fn without_a_log_there_is_none_to_begin_with() {
     assert!(head.starts_with("HTTP/1.1 501 "), "{head}");
     drop(stream);
     host.ok(&["rm", "-f", "box"]);
+    host.finish();
+}
+
+#[test]
+fn a_websocket_carries_log_output_and_input() {
+    let host = Installation::new();
+    let script = "echo before; echo wrong >&2; read line; echo got $line; read line; exit 3";
+    host.ok(&[
+        "run",
+        "-d",
+        "-i",
+        "--name",
+        "box",
+        "busybox:1",
+        "sh",
+        "-c",
+        script,
+    ]);
+    wait_until("it has written", || {
+        host.ok(&["logs", "box"]).contains("before")
+    });
+    let socket = host.instance.socket();
+    let query = "logs=1&stream=1&stdin=1&stdout=1&stderr=1";
+    let target = format!("/v1.51/containers/box/attach/ws?{query}");
+    let mut first = websocket(&socket, &target);
+    // Without frames: the streams are one.
+    assert_eq!(
+        hear(&mut first, "wrong\n"),
+        ("before\nwrong\n".into(), vec![BINARY])
+    );
+    say(&mut first, PING, "there?");
+    assert_eq!(hear(&mut first, "there?").1, [PONG]);
+    say(&mut first, BINARY, "in");
+    say(&mut first, TEXT, "put\n");
+    assert_eq!(hear(&mut first, "got input\n").0, "got input\n");
+    say(&mut first, FAREWELL, "");
+    assert_eq!(hear(&mut first, "").1, [FAREWELL]);
+    // Another goes on; old clients hear text.
+    let target = format!("/v1.27/containers/box/attach/ws?{query}");
+    let mut second = websocket(&socket, &target);
+    let all = "before\nwrong\ngot input\n";
+    assert_eq!(hear(&mut second, "input\n"), (all.into(), vec![TEXT]));
+    say(&mut second, TEXT, "end\n");
+    assert_eq!(hear(&mut second, "").1, [FAREWELL]);
+    assert_eq!(host.ok(&["wait", "box"]).trim(), "3");
+    host.finish();
+}
+
+#[test]
+fn a_terminal_on_a_websocket_is_left_by_its_keys() {
+    let host = Installation::new();
+    let script = "stty -echo; echo ready; read line; echo got $line; read line";
+    host.ok(&[
+        "create",
+        "-it",
+        "--name",
+        "box",
+        "busybox:1",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let target = "/containers/box/attach/ws?stream=1&stdin=1&stdout=1&detachKeys=x,y";
+    let mut client = websocket(&host.instance.socket(), target);
+    host.ok(&["start", "box"]);
+    assert_eq!(hear(&mut client, "ready\r\n").0, "ready\r\n");
+    say(&mut client, BINARY, "early\n");
+    assert_eq!(hear(&mut client, "got early\r\n").0, "got early\r\n");
+    say(&mut client, BINARY, "x");
+    say(&mut client, BINARY, "y");
+    assert_eq!(hear(&mut client, "").1, [FAREWELL]);
+    let status = host.ok(&["inspect", "-f", "{{.State.Status}}", "box"]);
+    assert_eq!(status.trim(), "running");
+    host.ok(&["rm", "-f", "box"]);
+    host.finish();
+}
+
+#[test]
+fn what_is_no_websocket_is_told_so() {
+    let host = Installation::new();
+    host.ok(&["create", "--name", "box", "busybox:1", "true"]);
+    for (target, expected) in [
+        ("/containers/box/attach/ws", "400 Bad Request"),
+        ("/containers/nobody/attach/ws", "400 Bad Request"),
+    ] {
+        let mut stream = UnixStream::connect(host.instance.socket()).expect("it listens");
+        let request = format!("GET {target} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("written");
+        let answer = String::from_utf8(read(stream)).expect("text");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.0 {expected}")),
+            "{answer}"
+        );
+    }
     host.finish();
 }

@@ -1,8 +1,8 @@
-//! Docker's Engine API, versions 1.40 to 1.44, on a unix socket.
+//! Docker's Engine API, versions 1.24 to 1.51, on a unix socket.
 //!
 //! [`server`] accepts, [`router`] finds the handler, `routes/` has one file per
 //! area, `view/` builds what clients see, [`stream`] moves bytes of hijacked
-//! connections, [`response`] makes answers. Decisions are made elsewhere.
+//! connections, `websocket` those of websockets, [`response`] makes answers. Decisions are made elsewhere.
 
 pub mod request;
 pub mod response;
@@ -11,3 +11,4 @@ mod routes;
 pub mod server;
 pub mod stream;
 mod view;
+mod websocket;

@@ -105,6 +105,7 @@ async fn containers_table(
         (Method::POST, [id, "resize"]) => containers::resize(engine, &request, id).await,
         (Method::POST, [id, "wait"]) => containers::wait(engine, &request, id),
         (Method::POST, [id, "attach"]) => attach::attach(engine, request, id).await,
+        (Method::GET, [id, "attach", "ws"]) => attach::websocket(engine, request, id).await,
         (Method::POST, [id, "exec"]) => exec::create(engine, request, id).await,
         // The name of a link has two parts.
         (Method::DELETE, id @ ([_] | [_, _])) => {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use base::RunId;
 use engine_model::Status;
+use engine_shim_api::attach::NOT_RUNNING;
 use engine_shim_api::log_reader::{LogPosition, LogReader};
-use engine_shim_api::{AttachHello, PROTOCOL_VERSION};
+use engine_shim_api::{AttachError, AttachHello, PROTOCOL_VERSION};
 use tokio::sync::oneshot;
 
 use super::exec::Streams;
@@ -60,11 +61,13 @@ impl Waiting {
     }
 }
 
-/// A client's place: connected, or waiting for the next start.
+/// A client's place: connected, waiting for the next start, or late for a run whose
+/// streams are over though its end is not known yet.
 #[derive(Debug)]
 pub enum Attachment {
     Connected(UnixStream),
     Waiting(oneshot::Receiver<UnixStream>),
+    Over,
 }
 
 impl Attachment {
@@ -74,6 +77,7 @@ impl Attachment {
         match self {
             Self::Connected(stream) => Some(stream),
             Self::Waiting(stream) => stream.await.ok(),
+            Self::Over => None,
         }
     }
 }
@@ -91,10 +95,29 @@ pub async fn attach(
     if container.state().status != Status::Running {
         return container.waiting.add(streams).map(Attachment::Waiting);
     }
+    let connected = connect_running(engine, container, hello(streams)).await?;
+    Ok(connected.map_or(Attachment::Over, |(stream, _)| {
+        Attachment::Connected(stream)
+    }))
+}
+
+/// Connects to the shim of a run; `None` where its streams are over.
+async fn connect_running(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    hello: AttachHello,
+) -> Result<Option<(UnixStream, Option<LogPosition>)>> {
     let (engine, run) = (engine.clone(), container.run());
-    crate::blocking(move || connect(&engine, &run, streams))
-        .await
-        .map(Attachment::Connected)
+    let connected = crate::blocking(move || {
+        Ok(engine_shim_api::connect_attach_at(
+            &engine.instance.shim(&run),
+            &hello,
+        ))
+    });
+    match connected.await? {
+        Err(AttachError::Refused(reason)) if reason == NOT_RUNNING => Ok(None),
+        connected => connected.map(Some).or_internal(),
+    }
 }
 
 /// Attaches like [`attach`]; returns too where the log ends that comes before the stream,
@@ -110,27 +133,29 @@ pub async fn attach_after_log(
     check(container)?;
     if container.state().status != Status::Running {
         // Nobody writes to the log until a start, which comes to whoever waits first.
-        let end = match logs::place(container) {
-            Some(place) => crate::blocking(move || LogReader::end_of(&place).or_internal()).await?,
-            None => None,
-        };
+        let end = log_end(container).await?;
         let waiting = container.waiting.add(streams)?;
         return Ok((Attachment::Waiting(waiting), end));
     }
-    let (engine, run) = (engine.clone(), container.run());
-    let connected = crate::blocking(move || {
-        let hello = AttachHello {
-            log_position: true,
-            ..hello(streams)
-        };
-        engine_shim_api::connect_attach_at(&engine.instance.shim(&run), &hello).or_internal()
-    });
-    match connected.await? {
-        (stream, Some(end)) => Ok((Attachment::Connected(stream), Some(end))),
-        (_, None) => Err(unsupported(
+    let hello = AttachHello {
+        log_position: true,
+        ..hello(streams)
+    };
+    match connect_running(engine, container, hello).await? {
+        None => Ok((Attachment::Over, log_end(container).await?)),
+        Some((stream, Some(end))) => Ok((Attachment::Connected(stream), Some(end))),
+        Some((_, None)) => Err(unsupported(
             "the container was started by an earlier version of the engine, which cannot tell where its log ends; restart it, or read the log apart",
         )),
     }
+}
+
+/// Returns where the log ends of a container whose output is over.
+async fn log_end(container: &Container) -> Result<Option<LogPosition>> {
+    let Some(place) = logs::place(container) else {
+        return Ok(None);
+    };
+    crate::blocking(move || LogReader::end_of(&place).or_internal()).await
 }
 
 /// Refuses to attach to a container whose processes do not run but are not over.

@@ -44,5 +44,7 @@ pub struct AttachHello {
 ///
 /// [`LogPosition`]: crate::log_reader::LogPosition
 pub const GRANTED: &str = "ok";
+/// The answer to a hello that comes when the streams of the container are over.
+pub const NOT_RUNNING: &str = "the container is not running";
 /// The hello line may not be longer.
 pub const HELLO_LIMIT_BYTES: usize = 4096;

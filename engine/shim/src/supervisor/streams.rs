@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use engine_shim_api::AttachHello;
+use engine_shim_api::attach::NOT_RUNNING;
 use rustix::event::PollFlags;
 
 use super::Supervisor;
@@ -216,7 +217,7 @@ impl Supervisor {
     /// for yet makes room for it, so that no output can be missed.
     fn attach_to(&mut self, hello: &AttachHello) -> Result<u32, String> {
         if !self.phase.accepts_clients() {
-            return Err("the container is not running".to_owned());
+            return Err(NOT_RUNNING.to_owned());
         }
         let Some(exec) = &hello.exec else {
             return Ok(INIT);

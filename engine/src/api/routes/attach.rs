@@ -13,6 +13,7 @@ use crate::Engine;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::stream::{self, Framing, Source};
+use crate::api::websocket;
 use crate::container::Container;
 use crate::container::attach::{self as attachment, Attachment};
 use crate::container::exec::Streams;
@@ -39,6 +40,22 @@ pub(in crate::api) async fn attach(
     }
     let keyed = (prepared.framing, prepared.keys);
     stream::hijack(request, source, keyed, std::future::ready(()))
+}
+
+/// `GET /containers/{id}/attach/ws`.
+pub(in crate::api) async fn websocket(
+    engine: &Arc<Engine>,
+    request: Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    let accept = websocket::accept(&request.headers)?;
+    let prepared = prepare(engine, &request, id).await?;
+    let source = Source {
+        log: prepared.log,
+        process: connected(prepared.attachment),
+    };
+    let keyed = (prepared.framing, prepared.keys);
+    websocket::connect(request, &accept, source, keyed)
 }
 
 /// What a client is to be connected with.

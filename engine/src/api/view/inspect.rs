@@ -134,11 +134,11 @@ fn graph_driver(engine: &Engine, container: &Container) -> GraphDriver {
 fn mode(container: &Container, destination: &str, is_volume: bool) -> String {
     let requested = container.requested();
     let binds = requested.host_config.binds.iter().flatten();
-    let said = binds.filter_map(|bind| {
+    let mut said = binds.filter_map(|bind| {
         let mut parts = bind.splitn(3, ':').skip(1);
         (parts.next() == Some(destination)).then(|| parts.next().unwrap_or_default())
     });
-    match said.last().unwrap_or_default() {
+    match said.next_back().unwrap_or_default() {
         "" if is_volume => "z".to_owned(),
         said => said.to_owned(),
     }
