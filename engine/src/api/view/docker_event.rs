@@ -92,12 +92,7 @@ impl Projection {
                 "start"
             }
             engine_shim_api::event::EXITED => {
-                let exit: ExitRecord = record.payload()?;
-                more.insert("exitCode".to_owned(), exit.exit_code.to_string());
-                if let Some(started) = self.started(&id) {
-                    let ran = record.time.since(started).as_secs();
-                    more.insert("execDuration".to_owned(), ran.to_string());
-                }
+                more = self.exit(&id, record)?;
                 "die"
             }
             event::CONTAINER_KILLED => {
@@ -106,10 +101,7 @@ impl Projection {
                 "kill"
             }
             event::CONTAINER_COMMITTED => {
-                let committed: Committed = record.payload()?;
-                more.insert("comment".to_owned(), committed.comment);
-                more.insert("imageID".to_owned(), committed.image);
-                more.insert("imageRef".to_owned(), committed.reference);
+                more = commit(record)?;
                 "commit"
             }
             event::CONTAINER_RENAMED => {
@@ -249,6 +241,21 @@ impl Projection {
         }
     }
 
+    /// What is told of an exit beside the container.
+    fn exit(
+        &mut self,
+        id: &str,
+        record: &Record,
+    ) -> Result<BTreeMap<String, String>, serde_json::Error> {
+        let exit: ExitRecord = record.payload()?;
+        let mut more = BTreeMap::from([("exitCode".to_owned(), exit.exit_code.to_string())]);
+        if let Some(started) = self.started(id) {
+            let ran = record.time.since(started).as_secs();
+            more.insert("execDuration".to_owned(), ran.to_string());
+        }
+        Ok(more)
+    }
+
     fn learn_start(&mut self, id: &str, time: Timestamp) {
         if self.starts.len() >= NAMES_LIMIT.get() {
             self.starts.pop_first();
@@ -345,6 +352,17 @@ impl Projection {
             })
             && filters.allows_labels("label", attributes)
     }
+}
+
+/// What is told of a commit beside the container.
+fn commit(record: &Record) -> Result<BTreeMap<String, String>, serde_json::Error> {
+    let committed: Committed = record.payload()?;
+    let all = [
+        ("comment", committed.comment),
+        ("imageID", committed.image),
+        ("imageRef", committed.reference),
+    ];
+    Ok(all.map(|(key, value)| (key.to_owned(), value)).into())
 }
 
 fn image(record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {

@@ -42,12 +42,6 @@ pub(in crate::api) fn container(
             (path.clone(), args.to_vec())
         });
     let execs = engine.execs.running_in(&config.id);
-    // Docker names no file of the other drivers, whose format is nobody's business,
-    // and none before there is one.
-    let is_named = matches!(config.log, LogDriver::JsonFile { .. }) && state.started.is_some();
-    let log_path = logs::place(container)
-        .filter(|_| is_named)
-        .map_or_else(String::new, |place| place.file(0).display().to_string());
     Ok(ContainerInspect {
         id: config.id.to_string(),
         created: config.created.to_string(),
@@ -58,7 +52,7 @@ pub(in crate::api) fn container(
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
-        log_path,
+        log_path: log_path(container),
         name: format!("/{}", container.name()),
         restart_count: i64::from(state.restarts),
         driver: "overlay2".into(),
@@ -71,6 +65,16 @@ pub(in crate::api) fn container(
         network_settings: network::settings(engine, container, lease.as_ref()),
         ..ContainerInspect::default()
     })
+}
+
+/// Docker names no file of the other drivers, whose format is nobody's business, and
+/// none before there is one.
+fn log_path(container: &Container) -> String {
+    let is_json = matches!(container.config().log, LogDriver::JsonFile { .. });
+    let is_named = is_json && container.state().started.is_some();
+    logs::place(container)
+        .filter(|_| is_named)
+        .map_or_else(String::new, |place| place.file(0).display().to_string())
 }
 
 /// The host's half, with what it means where nothing was said.
