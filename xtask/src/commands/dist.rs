@@ -56,7 +56,7 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "engine-shim",
         linking: Linking::Static,
-        ceiling_bytes: 3 * MIB / 2,
+        ceiling_bytes: 7 * MIB / 4,
     },
 ];
 
