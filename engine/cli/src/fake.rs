@@ -210,7 +210,7 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let target = request.uri().to_string();
     let target = target
-        .strip_prefix("/v1.44")
+        .strip_prefix("/v1.51")
         .expect("the client sends its version")
         .to_owned();
     let path = target.split('?').next().unwrap_or_default();

@@ -64,7 +64,7 @@ async fn requests_share_one_connection() {
         );
     }
     let heads = script.server.await.unwrap();
-    assert!(heads[1].starts_with("GET /v1.44/x?filters=%7B%22a%22%3A1%7D&all=1 HTTP/1.1\r\n"));
+    assert!(heads[1].starts_with("GET /v1.51/x?filters=%7B%22a%22%3A1%7D&all=1 HTTP/1.1\r\n"));
 }
 
 #[tokio::test]
