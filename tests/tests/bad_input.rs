@@ -256,7 +256,12 @@ const REQUESTS: &[(&str, &str, (u16, &str))] = &[
     (CREATE, "{\"Image\":", (400, "invalid JSON")),
     (CREATE, "{\"Image\":5}", (400, "expected a string")),
     (CREATE, "[]", (400, "invalid JSON")),
-    (CREATE, "{}", (400, "invalid reference format")),
+    (CREATE, "{}", (400, "config cannot be empty")),
+    (
+        CREATE,
+        "{\"Image\":\"\",\"Tty\":true}",
+        (400, "invalid reference format"),
+    ),
     (
         CREATE,
         "{\"Image\":\"nope\"}",
@@ -291,11 +296,11 @@ const REQUESTS: &[(&str, &str, (u16, &str))] = &[
         (400, "client version 1.99 is too new"),
     ),
     (
-        "GET /v1.10/containers/json",
+        "GET /v9.1/containers/json",
         "",
-        (400, "client version 1.10 is too old"),
+        (400, "client version 9.1 is too new"),
     ),
-    ("GET /v9.1/containers/json", "", (404, "page not found")),
+    ("GET /vx/containers/json", "", (404, "page not found")),
     ("GET /nonsense", "", (404, "page not found")),
     (
         "GET /v1.43/containers/nonsense/nonsense",
@@ -335,6 +340,14 @@ fn requests_that_make_no_sense_are_answered_with_their_reason() {
     for (line, body, expected) in REQUESTS {
         refused(&host, line, body, *expected);
     }
+    // Clients that are too old know no JSON in errors.
+    let old = ask(&host, &request("GET /v1.10/containers/json", ""));
+    assert_eq!(old.status, 400);
+    assert!(
+        old.body
+            .starts_with("client version 1.10 is too old. Minimum supported"),
+        "{old:?}"
+    );
     finish(host);
 }
 
