@@ -228,3 +228,37 @@ fn stats_tell_what_a_container_uses() {
     host.fails(1, "No such container", &words("stats --no-stream nope"));
     host.finish();
 }
+
+#[test]
+fn top_shows_a_containers_processes_with_any_arguments_of_ps() {
+    let host = Installation::new();
+    host.ok(&words_and(
+        "run -d --name box -u web busybox:1 sh -c",
+        "sleep 1000 & exec sleep 2000",
+    ));
+    let shown = |arguments: &[&str]| {
+        let said = host.ok(&[&["top", "box"], arguments].concat());
+        let lines: Vec<String> = said.lines().map(|line| line.trim().to_owned()).collect();
+        lines
+    };
+    let all = shown(&[]);
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert!(
+        all[0].starts_with("UID") && all[0].ends_with("CMD"),
+        "{all:?}"
+    );
+    let some = shown(&["-o", "pid,args"]);
+    assert!(
+        some.iter().any(|line| line.ends_with("sleep 1000")),
+        "{some:?}"
+    );
+    assert!(
+        some.iter().any(|line| line.ends_with("sleep 2000")),
+        "{some:?}"
+    );
+    assert_eq!(some.len(), 3, "{some:?}");
+    host.fails(1, "Couldn't find PID field", &words("top box -o args"));
+    host.fails(1, "ps: error", &words("top box --no-such-option"));
+    host.ok(&["rm", "-f", "box"]);
+    host.finish();
+}
