@@ -323,6 +323,35 @@ fn a_server_that_reads_nothing_holds_nobody_up_if_asked() {
 }
 
 #[test]
+fn a_server_that_is_slow_holds_the_container_back_and_gets_everything() {
+    const COUNT: usize = 300_000;
+    let host = Installation::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let run = format!(
+        "run -d --name box --log-driver syslog --log-opt syslog-address=tcp://{address} \
+         --log-opt tag=box busybox:1 seq {COUNT}"
+    );
+    host.ok(&words(&run));
+    let (stream, _) = listener.accept().unwrap();
+    let last = || host.ok(&words("logs -n 1 box"));
+    wait_until("the container is held back", || {
+        let before = last();
+        std::thread::sleep(Duration::from_millis(300));
+        !before.is_empty() && before == last()
+    });
+    assert_eq!(
+        host.ok(&words("inspect -f {{.State.Running}} box")),
+        "true\n"
+    );
+    let sent = messages(&stream, &COUNT.to_string());
+    let expected: Vec<String> = (1..=COUNT).map(|number| number.to_string()).collect();
+    assert!(sent == expected, "{} messages", sent.len());
+    assert_eq!(host.ok(&["wait", "box"]), "0\n");
+    host.finish();
+}
+
+#[test]
 fn the_journal_gets_the_fields_that_docker_writes() {
     let host = Installation::new();
     let refused = "journald is not enabled on this host";

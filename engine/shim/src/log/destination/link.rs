@@ -56,9 +56,18 @@ pub(super) struct Link {
 
 #[derive(Debug)]
 enum State {
-    Connected(OwnedFd),
-    Connecting { socket: OwnedFd, due: Instant },
-    Away { retry: Instant },
+    Connected {
+        socket: OwnedFd,
+        /// The other side says no more. Whether it still listens only sending tells.
+        is_silent: bool,
+    },
+    Connecting {
+        socket: OwnedFd,
+        due: Instant,
+    },
+    Away {
+        retry: Instant,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -137,13 +146,21 @@ impl Link {
         }
         Ok(Self {
             target,
-            state: State::Connected(socket),
+            state: State::Connected {
+                socket,
+                is_silent: false,
+            },
             pause: FIRST_RETRY,
         })
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        matches!(self.state, State::Connected(_))
+        matches!(self.state, State::Connected { .. })
+    }
+
+    /// Returns whether what was sent may have met nobody.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(self.state, State::Connected { is_silent, .. } if is_silent)
     }
 
     pub(super) fn is_away(&self) -> bool {
@@ -155,7 +172,7 @@ impl Link {
     /// # Errors
     /// Why the connection is lost.
     pub(super) fn send(&mut self, message: &[u8]) -> Result<Sent, String> {
-        let State::Connected(socket) = &self.state else {
+        let State::Connected { socket, .. } = &self.state else {
             return Ok(Sent::Part(0));
         };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -188,12 +205,13 @@ impl Link {
         match &self.state {
             State::Away { .. } => None,
             State::Connecting { socket, .. } => Some((socket.as_fd(), PollFlags::OUT)),
-            State::Connected(socket) => {
+            State::Connected { socket, is_silent } => {
+                let is_stream = self.target.is_stream();
                 let mut events = PollFlags::empty();
-                // A stream that ends is heard of before the next line is lost.
-                events.set(PollFlags::IN, self.target.is_stream());
+                events.set(PollFlags::IN, is_stream && !is_silent);
                 events.set(PollFlags::OUT, waiting);
-                (!events.is_empty()).then_some((socket.as_fd(), events))
+                // That a stream is broken is told whatever is waited for.
+                (is_stream || waiting).then_some((socket.as_fd(), events))
             }
         }
     }
@@ -201,7 +219,7 @@ impl Link {
     /// Returns when the next attempt is due, or the one under way over.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Connected(_) => None,
+            State::Connected { .. } => None,
             State::Connecting { due, .. } => Some(*due),
             State::Away { retry } => Some(*retry),
         }
@@ -223,7 +241,10 @@ impl Link {
     }
 
     fn connected(&mut self, socket: OwnedFd) {
-        self.state = State::Connected(socket);
+        self.state = State::Connected {
+            socket,
+            is_silent: false,
+        };
         self.pause = FIRST_RETRY;
     }
 
@@ -239,13 +260,15 @@ impl Link {
                 self.connected(socket);
                 Ok(())
             }
-            State::Connected(socket) => {
-                let over = self.target.is_stream() && has_ended(&socket, events);
-                self.state = State::Connected(socket);
-                match over {
-                    true => Err("it has closed the connection".to_owned()),
-                    false => Ok(()),
+            State::Connected { socket, is_silent } => {
+                let is_stream = self.target.is_stream();
+                if is_stream && events.intersects(PollFlags::HUP | PollFlags::ERR) {
+                    return Err("it has closed the connection".to_owned());
                 }
+                let reads = is_stream && events.contains(PollFlags::IN);
+                let is_silent = is_silent || (reads && has_ended(&socket)?);
+                self.state = State::Connected { socket, is_silent };
+                Ok(())
             }
             State::Away { retry } => {
                 self.state = State::Away { retry };
@@ -297,16 +320,13 @@ fn made(socket: &OwnedFd) -> rustix::io::Result<()> {
     rustix::net::sockopt::socket_error(socket)?
 }
 
-/// Returns whether the other side has closed; what it says is thrown away.
-fn has_ended(socket: &OwnedFd, events: PollFlags) -> bool {
-    if !events.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-        return false;
-    }
+/// Returns whether the other side says no more; what it says is thrown away.
+fn has_ended(socket: &OwnedFd) -> Result<bool, String> {
     let mut discarded = [0; DISCARD_BYTES];
     match rustix::net::recv(socket, &mut discarded[..], RecvFlags::DONTWAIT) {
-        Ok((length, _)) => length == 0,
-        Err(Errno::AGAIN | Errno::INTR) => false,
-        Err(_) => true,
+        Ok((length, _)) => Ok(length == 0),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+        Err(errno) => Err(words(errno)),
     }
 }
 

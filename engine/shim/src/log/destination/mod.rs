@@ -41,6 +41,8 @@ pub(super) struct Destination {
     message: Vec<u8>,
     /// How much of it a stream has taken.
     sent: usize,
+    /// The last message, while it is in doubt that anybody has it.
+    doubtful: Vec<u8>,
     /// Lines lost since that was reported.
     dropped: u64,
     report: Option<String>,
@@ -78,6 +80,7 @@ impl Destination {
             holds_back: config.buffer_bytes.is_none(),
             message: Vec::new(),
             sent: 0,
+            doubtful: Vec::new(),
             dropped: 0,
             report: None,
         })
@@ -98,6 +101,9 @@ impl Destination {
     pub(super) fn flush(&mut self) {
         while self.link.is_connected() && self.next_message() {
             match self.link.send(&self.message[self.sent..]) {
+                Ok(Sent::All) if self.link.is_doubtful() => {
+                    self.doubtful = std::mem::take(&mut self.message);
+                }
                 Ok(Sent::All) => self.message.clear(),
                 Ok(Sent::Part(length)) => {
                     self.sent += length;
@@ -131,7 +137,10 @@ impl Destination {
 
     fn lose(&mut self, reason: &str) {
         self.report = Some(format!("the log's destination is away: {reason}"));
-        // On another connection the message is sent from its beginning.
+        // On another connection the message is sent from its beginning, and before
+        // it the one that may have been lost.
+        self.doubtful.append(&mut self.message);
+        self.message = std::mem::take(&mut self.doubtful);
         self.sent = 0;
         self.link.lose(Instant::now());
     }

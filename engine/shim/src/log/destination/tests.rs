@@ -323,6 +323,10 @@ fn a_server_that_dies_and_returns_gets_what_had_room() {
     destination.flush();
     assert_eq!(read_lines(&stream, 1), ["one"]);
     drop((stream, listener));
+    // It is not known to be away before something is sent, which is not lost.
+    serve_until(&mut destination, |it| it.link.is_doubtful());
+    destination.put(&line(b"two\n"));
+    destination.flush();
     serve_until(&mut destination, |it| it.link.is_away());
     assert!(destination.take_report().unwrap().contains("is away"));
     // However much there is: the container is not held back, nor does it grow.
@@ -336,10 +340,11 @@ fn a_server_that_dies_and_returns_gets_what_had_room() {
     let listener = TcpListener::bind(address).unwrap();
     serve_until(&mut destination, |it| it.link.is_connected());
     let (stream, _) = listener.accept().unwrap();
-    let reader = std::thread::spawn(move || read_lines(&stream, put - 10));
+    let reader = std::thread::spawn(move || read_lines(&stream, put - 9));
     serve_until(&mut destination, Destination::is_idle);
     let lines = reader.join().unwrap();
-    assert!(lines[0].starts_with("0 x") && lines[put - 11].starts_with(&format!("{} x", put - 11)));
+    assert!(lines[0] == "two" && lines[1].starts_with("0 x"));
+    assert!(lines[put - 10].starts_with(&format!("{} x", put - 11)));
     let report = destination.take_report().unwrap();
     assert!(report.starts_with("10 lines were not sent"), "{report}");
 }
@@ -365,4 +370,22 @@ fn a_server_that_reads_nothing_holds_back_or_loses_lines_as_asked() {
             destination.queue.bytes()
         );
     }
+}
+
+#[test]
+fn a_server_that_says_nothing_more_is_still_sent_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut destination = Destination::open(&to_tcp(address, None)).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    serve_until(&mut destination, |it| it.link.is_doubtful());
+    for number in 0..10 {
+        destination.put(&line(format!("{number}\n").as_bytes()));
+        destination.flush();
+        serve_until(&mut destination, Destination::is_idle);
+    }
+    assert!(destination.link.is_connected());
+    let expected: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+    assert_eq!(read_lines(&stream, 10), expected);
 }
