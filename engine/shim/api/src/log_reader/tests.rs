@@ -262,3 +262,56 @@ fn missing_files_are_told_once_where_they_are_missing() {
         "a new reader misses nothing"
     );
 }
+
+/// Pieces that hostile files are made of.
+const PIECES: [&[u8]; 12] = [
+    b"{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00Z\"}\n",
+    b"{\"bytes\":\"!!\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00Z\"}\n",
+    b"{\"file\":18446744073709551615,\"time\":\"2026-01-01T00:00:00Z\"}\n",
+    b"{\"file\":1,\"time\":\"2026-01-01T00:00:00Z\"}\n",
+    b"{\"dropped\":-1,\"time\":\"9999-99-99T00:00:00Z\"}\n",
+    b"{\"log\":\"\\ud800\",\"attrs\":null}\n",
+    b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+    b"\0\0\0\0",
+    b"\xff\xfe{",
+    b"\n",
+    b"\x1f\x8b\x08\x10\0\0\0\0\0\0inode=1 file=99999999999999999999\0",
+    b"\x1f\x8b\x08\x00\0\0\0\0\0\x03",
+];
+
+#[test]
+fn whatever_stands_in_the_files_reading_comes_to_an_end() {
+    let mut state = 1_u64;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    for _ in 0..60 {
+        let directory = tempfile::tempdir().unwrap();
+        let place = place(directory.path());
+        for path in [
+            place.file(0),
+            place.file(1),
+            place.compressed(2),
+            place.compressed(3),
+        ] {
+            let mut content = Vec::new();
+            for _ in 0..random(20) {
+                let piece = PIECES[random(PIECES.len() as u64) as usize];
+                let times = if random(10) == 0 { 2000 } else { 1 };
+                content.extend(piece.repeat(times));
+            }
+            content.truncate(1 << 20);
+            base::file::replace(&path, &content, base::file::FileMode::Private).unwrap();
+        }
+        let tail = Some(random(20)).filter(|tail| *tail > 0);
+        let mut reader = LogReader::open(&place, &LogStart { tail, since: None }).unwrap();
+        let mut entries = 0_u64;
+        while reader.next_entry().unwrap().is_some() {
+            entries += 1;
+            assert!(entries < 1 << 20);
+        }
+    }
+}
