@@ -92,6 +92,16 @@ pub(super) async fn erase(context: &Context, name: &str, key: &str) -> Result<()
     }
 }
 
+/// Returns what a program says that fails; not what may be a secret that it was
+/// given or has.
+fn complaint(answer: &[u8]) -> String {
+    let said = String::from_utf8_lossy(answer);
+    match said.contains('{') {
+        true => "something that is not a message".to_owned(),
+        false => said.trim().chars().take(500).collect(),
+    }
+}
+
 struct Program {
     name: String,
     action: &'static str,
@@ -125,11 +135,10 @@ impl Program {
         if is_done {
             return Ok(answer);
         }
-        let said = String::from_utf8_lossy(&answer);
         Err(CredentialError::Failed {
             program: self.name.clone(),
             action: self.doing,
-            said: said.trim().chars().take(500).collect(),
+            said: complaint(&answer),
         })
     }
 
@@ -153,5 +162,18 @@ impl Program {
         bounded.read_to_end(&mut answer).await?;
         drop(bounded);
         Ok((child.wait().await?.success(), answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_shown_unless_it_may_hold_a_secret() {
+        assert_eq!(complaint(b" no such keychain\n"), "no such keychain");
+        let echoed = br#"cannot store {"Secret":"hunter2"}"#;
+        assert!(!complaint(echoed).contains("hunter2"));
+        assert_eq!(complaint(&[b'x'; 1000]).len(), 500);
     }
 }
