@@ -68,3 +68,39 @@ fn the_daemon_speaks_the_versions_that_dockerd_speaks() {
     );
     host.finish();
 }
+
+/// Docker's command line names the default network `default` from API 1.44 on.
+#[test]
+fn a_hardware_address_comes_with_the_container_or_with_its_network() {
+    let host = Installation::new();
+    let create = |version: &str, name: &str, body: &str| {
+        let target = format!("http://localhost/{version}/containers/create?name={name}");
+        let said = run(Command::new("curl")
+            .args(["-s", "-d", body, "-H", "Content-Type: application/json"])
+            .arg("--unix-socket")
+            .arg(host.instance.socket())
+            .arg(&target));
+        assert!(said.stdout.contains("\"Id\""), "{said:?}");
+        host.ok(&["start", name]);
+        let format = "{{.Config.MacAddress}} {{.NetworkSettings.MacAddress}}";
+        host.ok(&["inspect", "-f", format, name])
+    };
+    let own = r#"{"Image":"busybox:1","Cmd":["sleep","1000"],"MacAddress":"02:42:ac:11:00:55"}"#;
+    let of_network = r#"{"Image":"busybox:1","Cmd":["sleep","1000"],"HostConfig":{"NetworkMode":"default"},
+        "NetworkingConfig":{"EndpointsConfig":{"default":{"MacAddress":"02:42:ac:11:00:66"}}}}"#;
+    assert_eq!(
+        create("v1.43", "first", own),
+        "02:42:ac:11:00:55 02:42:ac:11:00:55\n"
+    );
+    host.ok(&["rm", "-f", "first"]);
+    assert_eq!(
+        create("v1.51", "second", own),
+        "02:42:ac:11:00:55 02:42:ac:11:00:55\n"
+    );
+    assert_eq!(
+        create("v1.51", "third", of_network),
+        "02:42:ac:11:00:66 02:42:ac:11:00:66\n"
+    );
+    host.ok(&["rm", "-f", "second", "third"]);
+    host.finish();
+}

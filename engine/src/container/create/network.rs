@@ -62,11 +62,10 @@ fn name_of(engine: &Engine, text: &str) -> String {
 }
 
 fn settings_of<'a>(requested: &'a Requested, mode: &str) -> Option<&'a EndpointSettings> {
-    requested
-        .networking_config
-        .endpoints_config
-        .get(mode)
-        .and_then(Option::as_ref)
+    let all = &requested.networking_config.endpoints_config;
+    // Docker's command line calls the default network so.
+    let default = (mode == "bridge").then(|| all.get("default")).flatten();
+    all.get(mode).or(default).and_then(Option::as_ref)
 }
 
 /// Converts what is asked for of one network.
