@@ -115,22 +115,25 @@ fn dockers_options_and_file_are_taken() {
     ] {
         assert!(said.contains(ignored), "{said}");
     }
-    // A second one finds the first.
-    let second = Command::new(program(&host))
-        .arg("--pidfile")
-        .arg(host.scratch().join("docker.pid"))
-        .arg("--exec-root")
-        .arg(host.scratch().join("other"))
-        .output()
-        .unwrap();
-    assert!(!second.status.success());
-    let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(said.contains("is still running"), "{said}");
+    a_second_one_finds_the_first(&host);
     dockerd.stop();
     assert!(!host.scratch().join("docker.pid").exists());
     // The container went on, and our own command finds it.
     assert_eq!(host.ok(&words_and("ps --format", "{{.Names}}")), "box\n");
     host.finish();
+}
+
+fn a_second_one_finds_the_first(host: &Installation) {
+    let second = Command::new(program(host))
+        .arg("--pidfile")
+        .arg(host.scratch().join("docker.pid"))
+        .arg("--data-root")
+        .arg(host.scratch().join("other"))
+        .output()
+        .expect("it can be started");
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("is still running"), "{said}");
 }
 
 #[test]

@@ -292,13 +292,10 @@ fn a_network_that_makes_no_sense_is_refused() {
     host.assert_holds(0, 0);
     let mtu = host.network(option("com.docker.network.driver.mtu", "1400"));
     let attached = host.attach(&attach(&[&mtu.id]));
-    let read = || {
-        std::process::Command::new("ip")
-            .args(["link", "show", "eth0"])
-            .output()
-            .unwrap()
-    };
-    let shown = inside(&attached.namespace, read);
+    let shown = inside(&attached.namespace, || {
+        let mut command = std::process::Command::new("ip");
+        command.args(["link", "show", "eth0"]).output().unwrap()
+    });
     assert!(String::from_utf8_lossy(&shown.stdout).contains("mtu 1400"));
 }
 

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use base::PathError;
 use base::file::{FileMode, make_directories, replace};
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::CommandFactory as _;
 
 use options::Options;
 use pid_file::PidFile;
@@ -59,10 +59,7 @@ pub(crate) struct Launch {
 /// The exit code, once the error, the help or the file's verdict has been printed.
 pub(crate) fn launch(words: impl Iterator<Item = OsString>) -> Result<Launch, ExitCode> {
     let mut command = Options::command();
-    let options = command
-        .try_get_matches_from_mut(words)
-        .and_then(|matches| Options::from_arg_matches(&matches));
-    let options = options.map_err(|error| {
+    let options = Options::read(words, &mut command).map_err(|error| {
         let error = error.format(&mut command);
         // There is nobody left to tell if the terminal is gone.
         drop(error.print());

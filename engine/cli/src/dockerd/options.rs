@@ -1,8 +1,10 @@
 //! Docker's options of a daemon.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::parser::ValueSource;
+use clap::{ArgAction, Command, FromArgMatches as _, Parser};
 
 /// Runs containers, as Docker's daemon is called.
 #[derive(Debug, Default, Parser)]
@@ -60,12 +62,15 @@ pub(super) struct Options {
     #[arg(short, long, value_name = "DRIVER")]
     pub storage_driver: Option<String>,
     #[command(flatten)]
-    pub ignored: Ignored,
+    ignored: Ignored,
+    /// The options of [`Ignored`] that were given, each with why it means nothing.
+    #[arg(skip)]
+    pub given_in_vain: Vec<(String, &'static str)>,
 }
 
-/// Options that mean nothing here, and why is said in [`Ignored::named`].
+/// Options that are taken and mean nothing here; why, [`IGNORED`] says.
 #[derive(Debug, Default, clap::Args)]
-pub(super) struct Ignored {
+struct Ignored {
     /// Containers always go on while the daemon is away
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     live_restore: Option<bool>,
@@ -117,113 +122,57 @@ pub(super) struct Ignored {
     allow_nondistributable_artifacts: bool,
 }
 
-impl Ignored {
-    /// Returns the options that were given, each with why it means nothing here.
-    pub(super) fn named(&self) -> Vec<(&'static str, &'static str)> {
-        let downloads = "transfers adapt by themselves";
-        let rules = "the engine's rules are nftables', in a table of its own, and always there";
-        let all = [
-            (
-                self.live_restore.is_some(),
-                "live-restore",
-                "containers always go on while the daemon is away",
-            ),
-            (
-                self.userland_proxy.is_some(),
-                "userland-proxy",
-                "ports are published by the kernel alone",
-            ),
-            (
-                self.userland_proxy_path.is_some(),
-                "userland-proxy-path",
-                "ports are published by the kernel alone",
-            ),
-            (
-                self.containerd.is_some(),
-                "containerd",
-                "the engine needs none",
-            ),
-            (
-                self.containerd_namespace.is_some(),
-                "containerd-namespace",
-                "the engine needs no containerd",
-            ),
-            (
-                self.containerd_plugins_namespace.is_some(),
-                "containerd-plugins-namespace",
-                "the engine needs no containerd",
-            ),
-            (
-                self.init_path.is_some(),
-                "init-path",
-                "the engine brings its own init",
-            ),
-            (
-                self.experimental.is_some(),
-                "experimental",
-                "nothing is behind it",
-            ),
-            (self.iptables.is_some(), "iptables", rules),
-            (self.ip6tables.is_some(), "ip6tables", rules),
-            (
-                self.ip_forward.is_some(),
-                "ip-forward",
-                "forwarding is on while there are bridges",
-            ),
-            (
-                self.ip_masq.is_some(),
-                "ip-masq",
-                "a network's own option says it",
-            ),
-            (
-                self.raw_logs.is_some(),
-                "raw-logs",
-                "logs have no colours where nobody sees them",
-            ),
-            (
-                self.shutdown_timeout.is_some(),
-                "shutdown-timeout",
-                "containers go on when the daemon ends",
-            ),
-            (
-                self.max_concurrent_downloads.is_some(),
-                "max-concurrent-downloads",
-                downloads,
-            ),
-            (
-                self.max_concurrent_uploads.is_some(),
-                "max-concurrent-uploads",
-                downloads,
-            ),
-            (
-                self.max_download_attempts.is_some(),
-                "max-download-attempts",
-                downloads,
-            ),
-            (
-                self.metrics_addr.is_some(),
-                "metrics-addr",
-                "the API itself has them",
-            ),
-            (!self.feature.is_empty(), "feature", "nothing is behind it"),
-            (!self.label.is_empty(), "label", "the daemon has no labels"),
-            (
-                !self.storage_opt.is_empty(),
-                "storage-opt",
-                "the storage driver has no options",
-            ),
-            (
-                !self.exec_opt.is_empty(),
-                "exec-opt",
-                "control groups are made as the host has them",
-            ),
-            (
-                self.allow_nondistributable_artifacts,
-                "allow-nondistributable-artifacts",
-                "all layers are pushed",
-            ),
-        ];
-        let given = all.into_iter().filter(|(is_given, ..)| *is_given);
-        given.map(|(_, name, why)| (name, why)).collect()
+const DOWNLOADS: &str = "transfers adapt by themselves";
+const KERNEL: &str = "ports are published by the kernel alone";
+const NO_CONTAINERD: &str = "the engine needs no containerd";
+const RULES: &str = "the rules are nftables', in a table of their own, and always there";
+
+/// The arguments that mean nothing here, and why.
+const IGNORED: [(&str, &str); 23] = [
+    (
+        "live_restore",
+        "containers always go on while the daemon is away",
+    ),
+    ("userland_proxy", KERNEL),
+    ("userland_proxy_path", KERNEL),
+    ("containerd", NO_CONTAINERD),
+    ("containerd_namespace", NO_CONTAINERD),
+    ("containerd_plugins_namespace", NO_CONTAINERD),
+    ("init_path", "the engine brings its own init"),
+    ("experimental", "nothing is behind it"),
+    ("iptables", RULES),
+    ("ip6tables", RULES),
+    ("ip_forward", "forwarding is on while there are bridges"),
+    ("ip_masq", "a network's own option says it"),
+    ("raw_logs", "logs have no colours where nobody sees them"),
+    ("shutdown_timeout", "containers go on when the daemon ends"),
+    ("max_concurrent_downloads", DOWNLOADS),
+    ("max_concurrent_uploads", DOWNLOADS),
+    ("max_download_attempts", DOWNLOADS),
+    ("metrics_addr", "the API itself has them"),
+    ("feature", "nothing is behind it"),
+    ("label", "the daemon has no labels"),
+    ("storage_opt", "the storage driver has no options"),
+    ("exec_opt", "control groups are made as the host has them"),
+    ("allow_nondistributable_artifacts", "all layers are pushed"),
+];
+
+impl Options {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// When an option is not Docker's, or the help was asked for.
+    pub(super) fn read(
+        words: impl Iterator<Item = OsString>,
+        command: &mut Command,
+    ) -> Result<Self, clap::Error> {
+        let matches = command.try_get_matches_from_mut(words)?;
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let ignored = IGNORED.into_iter().filter(|(id, _)| given(id));
+        let ignored = ignored.map(|(id, why)| (id.replace('_', "-"), why));
+        Ok(Self {
+            given_in_vain: ignored.collect(),
+            ..Self::from_arg_matches(&matches)?
+        })
     }
 }

@@ -85,56 +85,42 @@ pub(super) fn translate(options: &Options, file: &DaemonJson) -> Result<Translat
 
 /// Docker takes a value from one of the two only; lists are joined by neither.
 fn refuse_twice(options: &Options, file: &DaemonJson) -> Result<(), OptionError> {
-    let both = [
-        ("hosts", !options.hosts.is_empty() && !file.hosts.is_empty()),
-        (
-            "data-root",
-            options.data_root.is_some() && file.data_root.is_some(),
-        ),
-        (
-            "exec-root",
-            options.exec_root.is_some() && file.exec_root.is_some(),
-        ),
-        (
-            "pidfile",
-            options.pidfile.is_some() && file.pidfile.is_some(),
-        ),
-        ("debug", options.debug && file.debug),
-        (
-            "log-level",
-            options.log_level.is_some() && file.log_level.is_some(),
-        ),
+    fn both<T>(one: &Option<T>, other: &Option<T>) -> bool {
+        one.is_some() && other.is_some()
+    }
+    fn lists<T, U>(one: &[T], other: &[U]) -> bool {
+        !one.is_empty() && !other.is_empty()
+    }
+    let (o, f) = (options, file);
+    let twice = [
+        ("hosts", lists(&o.hosts, &f.hosts)),
+        ("data-root", both(&o.data_root, &f.data_root)),
+        ("exec-root", both(&o.exec_root, &f.exec_root)),
+        ("pidfile", both(&o.pidfile, &f.pidfile)),
+        ("debug", o.debug && f.debug),
+        ("log-level", both(&o.log_level, &f.log_level)),
         (
             "default-runtime",
-            options.default_runtime.is_some() && file.default_runtime.is_some(),
+            both(&o.default_runtime, &f.default_runtime),
         ),
-        ("bip", options.bip.is_some() && file.bip.is_some()),
-        (
-            "log-driver",
-            options.log_driver.is_some() && file.log_driver.is_some(),
-        ),
-        (
-            "log-opts",
-            !options.log_opts.is_empty() && !file.log_opts.is_empty(),
-        ),
-        (
-            "storage-driver",
-            options.storage_driver.is_some() && file.storage_driver.is_some(),
-        ),
+        ("bip", both(&o.bip, &f.bip)),
+        ("log-driver", both(&o.log_driver, &f.log_driver)),
+        ("log-opts", !o.log_opts.is_empty() && !f.log_opts.is_empty()),
+        ("storage-driver", both(&o.storage_driver, &f.storage_driver)),
         (
             "insecure-registries",
-            !options.insecure_registries.is_empty() && !file.insecure_registries.is_empty(),
+            lists(&o.insecure_registries, &f.insecure_registries),
         ),
         (
             "registry-mirrors",
-            !options.registry_mirrors.is_empty() && !file.registry_mirrors.is_empty(),
+            lists(&o.registry_mirrors, &f.registry_mirrors),
         ),
         (
             "default-address-pools",
-            !options.default_address_pools.is_empty() && !file.default_address_pools.is_empty(),
+            lists(&o.default_address_pools, &f.default_address_pools),
         ),
     ];
-    let named: Vec<&str> = both
+    let named: Vec<&str> = twice
         .iter()
         .filter(|(_, is)| *is)
         .map(|(name, _)| *name)
@@ -178,57 +164,35 @@ fn log_level(options: &Options, file: &DaemonJson) -> Result<&'static str, Optio
 
 fn config(options: &Options, file: &DaemonJson) -> Result<Table, OptionError> {
     let mut config = Table::new();
-    let text = |table: &mut Table, key: &str, value: Option<&String>| {
-        if let Some(value) = value {
-            table.insert(key.to_owned(), Value::String(value.clone()));
-        }
-    };
-    text(
-        &mut config,
-        "default-runtime",
-        options
-            .default_runtime
-            .as_ref()
-            .or(file.default_runtime.as_ref()),
-    );
-    text(
-        &mut config,
-        "log-driver",
-        options.log_driver.as_ref().or(file.log_driver.as_ref()),
-    );
-    let list = |all: &mut dyn Iterator<Item = &String>| -> Vec<Value> {
-        all.map(|text| Value::String(text.clone())).collect()
-    };
-    let insecure = list(
-        &mut options
-            .insecure_registries
-            .iter()
-            .chain(&file.insecure_registries),
-    );
+    let runtime = options
+        .default_runtime
+        .as_ref()
+        .or(file.default_runtime.as_ref());
+    let driver = options.log_driver.as_ref().or(file.log_driver.as_ref());
+    for (key, value) in [("default-runtime", runtime), ("log-driver", driver)] {
+        let text = value.map(|value| Value::String(value.clone()));
+        config.extend(text.map(|text| (key.to_owned(), text)));
+    }
+    let insecure = joined(&options.insecure_registries, &file.insecure_registries);
     config.insert("insecure-registries".to_owned(), Value::Array(insecure));
-    let mirrors = list(
-        &mut options
-            .registry_mirrors
-            .iter()
-            .chain(&file.registry_mirrors),
-    );
+    let mirrors = joined(&options.registry_mirrors, &file.registry_mirrors);
     if !mirrors.is_empty() {
         let mirrors = Table::from_iter([(DOCKER_REGISTRY.to_owned(), Value::Array(mirrors))]);
         config.insert("mirrors".to_owned(), Value::Table(mirrors));
     }
-    let options_of_logs = log_options(options, file)?;
-    if !options_of_logs.is_empty() {
-        config.insert("log-opts".to_owned(), Value::Table(options_of_logs));
-    }
-    config.insert(
-        "runtimes".to_owned(),
-        Value::Table(runtimes(options, file)?),
-    );
-    let network = network(options, file)?;
-    if !network.is_empty() {
-        config.insert("network".to_owned(), Value::Table(network));
-    }
+    let tables = [
+        ("log-opts", log_options(options, file)?),
+        ("runtimes", runtimes(options, file)?),
+        ("network", network(options, file)?),
+    ];
+    let said = tables.into_iter().filter(|(_, table)| !table.is_empty());
+    config.extend(said.map(|(key, table)| (key.to_owned(), Value::Table(table))));
     Ok(config)
+}
+
+fn joined(one: &[String], other: &[String]) -> Vec<Value> {
+    let all = one.iter().chain(other).cloned();
+    all.map(Value::String).collect()
 }
 
 fn log_options(options: &Options, file: &DaemonJson) -> Result<Table, OptionError> {
@@ -302,9 +266,8 @@ fn network(options: &Options, file: &DaemonJson) -> Result<Table, OptionError> {
 
 fn notes(options: &Options, file: &DaemonJson) -> Vec<String> {
     let mut notes: Vec<String> = options
-        .ignored
-        .named()
-        .into_iter()
+        .given_in_vain
+        .iter()
         .map(|(name, why)| format!("--{name} is ignored: {why}"))
         .collect();
     let driver = options
@@ -323,13 +286,14 @@ fn notes(options: &Options, file: &DaemonJson) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use clap::CommandFactory as _;
 
     use super::*;
 
     fn translated(words: &str, file: &str) -> Result<Translation, OptionError> {
         let words = std::iter::once("dockerd").chain(words.split_whitespace());
-        let options = Options::try_parse_from(words).unwrap();
+        let words = words.map(OsString::from);
+        let options = Options::read(words, &mut Options::command()).unwrap();
         translate(&options, &serde_json::from_str(file).unwrap())
     }
 

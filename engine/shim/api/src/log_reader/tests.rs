@@ -307,7 +307,14 @@ fn whatever_stands_in_the_files_reading_comes_to_an_end() {
             base::file::replace(&path, &content, base::file::FileMode::Private).unwrap();
         }
         let tail = Some(random(20)).filter(|tail| *tail > 0);
-        let mut reader = LogReader::open(&place, &LogStart { tail, since: None }).unwrap();
+        let mut reader = LogReader::open(
+            &place,
+            &LogStart {
+                tail,
+                ..LogStart::default()
+            },
+        )
+        .unwrap();
         let mut entries = 0_u64;
         while reader.next_entry().unwrap().is_some() {
             entries += 1;
