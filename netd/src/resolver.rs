@@ -1,6 +1,6 @@
 //! What a container's resolv.conf shall hold, from the host's and the request.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::Path;
 
 use base::PathError;
@@ -50,9 +50,9 @@ pub enum Lookup {
     /// Loopback only: nowhere.
     Nowhere,
     /// The default network: the host's servers, or the gateway's forwarder.
-    Host { gateway: Ipv4Addr },
+    Host { gateway: IpAddr },
     /// A user's network: its gateway knows the containers' names.
-    Network { gateway: Ipv4Addr },
+    Network { gateway: IpAddr },
 }
 
 /// Returns what a container's resolv.conf shall hold. Servers on the host's
@@ -73,7 +73,7 @@ pub fn resolver(lookup: Lookup, wanted: &Dns, host: &Dns) -> Dns {
     let reachable = host.servers.iter().filter(|server| !server.is_loopback());
     match lookup {
         Lookup::Network { gateway } => {
-            dns.servers = vec![gateway.into()];
+            dns.servers = vec![gateway];
             if !dns
                 .options
                 .iter()
@@ -88,7 +88,7 @@ pub fn resolver(lookup: Lookup, wanted: &Dns, host: &Dns) -> Dns {
         Lookup::Host { gateway } => {
             dns.servers = reachable.copied().collect();
             if dns.servers.is_empty() {
-                dns.servers.push(gateway.into());
+                dns.servers.push(gateway);
             }
         }
     }
@@ -99,7 +99,7 @@ pub fn resolver(lookup: Lookup, wanted: &Dns, host: &Dns) -> Dns {
 mod tests {
     use super::*;
 
-    const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
+    const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 17, 0, 1));
 
     fn check(host: &str, wanted: &Dns, lookup: Lookup) -> String {
         let dns = resolver(lookup, wanted, &parse(host));

@@ -71,6 +71,8 @@ pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointR
         network: network.id.clone(),
         aliases: endpoint.aliases.clone(),
         ipv4: endpoint.ipv4,
+        ipv6: endpoint.ipv6,
+        link_local: endpoint.link_local.clone(),
         mac: endpoint.mac.clone(),
     }
 }
@@ -128,6 +130,7 @@ mod tests {
             driver,
             created: Timestamp::now(),
             ipv4: None,
+            ipv6: None,
             internal: false,
             labels: Default::default(),
             options: Default::default(),

@@ -6,21 +6,31 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
-/// A smaller subnet has no room for a gateway and a container.
-pub const LONGEST_PREFIX: u8 = 30;
+/// A smaller subnet has no room for a gateway and a container, by family.
+const LONGEST_PREFIX: u8 = 30;
+const LONGEST_PREFIX_IPV6: u8 = 126;
+
+/// Returns the longest prefix that leaves room for a gateway and a container in
+/// a subnet of the family of `net`.
+pub fn longest_prefix(net: &IpNet) -> u8 {
+    match net {
+        IpNet::V4(_) => LONGEST_PREFIX,
+        IpNet::V6(_) => LONGEST_PREFIX_IPV6,
+    }
+}
 
 /// Why the table cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NetworkSectionError {
-    #[error("address-pools in table network is empty: no network could get a subnet")]
+    #[error("address-pools in table network has no IPv4 pool: no network could get a subnet")]
     NoPool,
     #[error(
         "address pool {base} in table network cannot be cut into subnets of prefix length {size}"
     )]
-    Pool { base: Ipv4Net, size: u8 },
+    Pool { base: IpNet, size: u8 },
 }
 
 /// What the configuration says of networks.
@@ -28,6 +38,8 @@ pub enum NetworkSectionError {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NetworkSection {
     /// What networks without a subnet of their own get one from, in this order.
+    /// Without one of IPv6, IPv6 subnets are cut from a block of the
+    /// installation's own.
     pub address_pools: Vec<AddressPool>,
 }
 
@@ -35,7 +47,7 @@ pub struct NetworkSection {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AddressPool {
-    pub base: Ipv4Net,
+    pub base: IpNet,
     /// The prefix length of each subnet.
     pub size: u8,
 }
@@ -54,11 +66,13 @@ impl NetworkSection {
     /// # Errors
     /// When a pool cannot be cut as it says, or there is none.
     pub fn check(&self) -> Result<(), NetworkSectionError> {
-        if self.address_pools.is_empty() {
+        let is_ipv4 = |pool: &AddressPool| matches!(pool.base, IpNet::V4(_));
+        if !self.address_pools.iter().any(is_ipv4) {
             return Err(NetworkSectionError::NoPool);
         }
-        let bad =
-            |pool: &&AddressPool| pool.size < pool.base.prefix_len() || pool.size > LONGEST_PREFIX;
+        let bad = |pool: &&AddressPool| {
+            pool.size < pool.base.prefix_len() || pool.size > longest_prefix(&pool.base)
+        };
         match self.address_pools.iter().find(bad) {
             Some(pool) => Err(NetworkSectionError::Pool {
                 base: pool.base,
@@ -78,7 +92,10 @@ pub fn default_pools() -> Vec<AddressPool> {
 
 fn pool(address: Ipv4Addr, prefix_bits: u8, size: u8) -> AddressPool {
     let base = Ipv4Net::new(address, prefix_bits).expect("a prefix has at most 32 bits");
-    AddressPool { base, size }
+    AddressPool {
+        base: base.into(),
+        size,
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +104,8 @@ mod tests {
 
     fn check(base: &str, size: u8) -> Result<(), NetworkSectionError> {
         let base = base.parse().unwrap();
-        let address_pools = vec![AddressPool { base, size }];
+        let mut address_pools = default_pools();
+        address_pools.push(AddressPool { base, size });
         NetworkSection { address_pools }.check()
     }
 
@@ -98,8 +116,17 @@ mod tests {
         assert_eq!(check("10.0.0.0/24", 24), Ok(()));
         assert!(check("10.0.0.0/24", 16).is_err());
         assert!(check("10.0.0.0/24", 31).is_err());
-        let address_pools = Vec::new();
-        let none = NetworkSection { address_pools }.check();
-        assert_eq!(none, Err(NetworkSectionError::NoPool));
+        assert_eq!(check("fd00:1::/48", 64), Ok(()));
+        assert!(check("fd00:1::/48", 127).is_err());
+        for address_pools in [
+            Vec::new(),
+            vec![AddressPool {
+                base: "fd00:1::/48".parse().unwrap(),
+                size: 64,
+            }],
+        ] {
+            let none = NetworkSection { address_pools }.check();
+            assert_eq!(none, Err(NetworkSectionError::NoPool));
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::MemfdFlags;
@@ -28,12 +28,12 @@ const TABLE_LIMIT_BYTES: u64 = 64 << 20;
 pub enum Message {
     /// Answer on these sockets, which are bound to a network's gateway.
     Listen {
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
         udp: OwnedFd,
         tcp: OwnedFd,
     },
     /// Answer there no more.
-    Forget { gateway: Ipv4Addr },
+    Forget { gateway: IpAddr },
     /// Know this from now on.
     Table(Box<Table>),
 }
@@ -41,8 +41,8 @@ pub enum Message {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Packet {
-    Listen { gateway: Ipv4Addr },
-    Forget { gateway: Ipv4Addr },
+    Listen { gateway: IpAddr },
+    Forget { gateway: IpAddr },
     Table,
 }
 
@@ -52,7 +52,7 @@ enum Packet {
 /// When the child is gone.
 pub fn send_listen(
     socket: BorrowedFd<'_>,
-    gateway: Ipv4Addr,
+    gateway: IpAddr,
     sockets: [BorrowedFd<'_>; 2],
 ) -> io::Result<()> {
     send(socket, &Packet::Listen { gateway }, &sockets)
@@ -62,7 +62,7 @@ pub fn send_listen(
 ///
 /// # Errors
 /// When the child is gone.
-pub fn send_forget(socket: BorrowedFd<'_>, gateway: Ipv4Addr) -> io::Result<()> {
+pub fn send_forget(socket: BorrowedFd<'_>, gateway: IpAddr) -> io::Result<()> {
     send(socket, &Packet::Forget { gateway }, &[])
 }
 
@@ -135,13 +135,14 @@ fn send(socket: BorrowedFd<'_>, packet: &Packet, descriptors: &[BorrowedFd<'_>])
 mod tests {
     use super::*;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::net::Ipv4Addr;
 
     #[test]
     fn messages_arrive_whole_with_their_descriptors() {
         let kind = SocketType::SEQPACKET;
         let (here, there) =
             socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
-        let gateway = Ipv4Addr::new(10, 0, 0, 1);
+        let gateway: IpAddr = "fd00::1".parse().unwrap();
         let upstream = (0..100_000).map(|n| Ipv4Addr::from(n).into()).collect();
         let table = Table {
             zones: Vec::new(),

@@ -130,7 +130,7 @@ pub fn table(state: &State, host: &netd_api::Dns) -> Table {
         ready && (network.name != DEFAULT_NETWORK || loopback_only)
     });
     let zones = answered.filter_map(|network| {
-        let pool = network.ipv4.as_ref()?;
+        let gateway = network.pools().next()?.gateway;
         let live = state
             .members(&network.id)
             .filter(|run| run.phase == Phase::Attached);
@@ -140,15 +140,15 @@ pub fn table(state: &State, host: &netd_api::Dns) -> Table {
             let here = endpoints.filter(|endpoint| endpoint.network == network.id);
             here.map(|endpoint| Member {
                 run: lease.request.run.to_string(),
-                address: endpoint.ipv4.addr(),
+                addresses: endpoint.addresses().collect(),
                 names: endpoint.dns_names.clone(),
                 servers: lease.request.dns.servers.clone(),
             })
         });
         Some(Zone {
             network: network.name.clone(),
-            gateway: pool.gateway,
-            subnet: pool.subnet,
+            gateway,
+            subnets: network.pools().map(|pool| pool.subnet).collect(),
             internal: network.internal,
             members: members.collect(),
         })

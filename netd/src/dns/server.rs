@@ -49,7 +49,7 @@ pub(super) fn read(known: &Known) -> std::sync::RwLockReadGuard<'_, Table> {
 
 /// The sockets of one gateway.
 struct Listener {
-    gateway: Ipv4Addr,
+    gateway: IpAddr,
     udp: UdpSocket,
     tcp: TcpListener,
 }
@@ -330,7 +330,7 @@ pub(super) enum Response {
 }
 
 /// Decides about one message.
-pub(super) fn respond(table: &Table, gateway: Ipv4Addr, client: IpAddr, query: &[u8]) -> Response {
+pub(super) fn respond(table: &Table, gateway: IpAddr, client: IpAddr, query: &[u8]) -> Response {
     let or_nothing = |answer: Option<Vec<u8>>| answer.map_or(Response::Nothing, Response::Message);
     let question = match message::parse(query) {
         Ok(question) => question,

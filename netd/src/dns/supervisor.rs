@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -42,9 +42,9 @@ struct Running {
 #[derive(Debug)]
 pub struct Supervisor {
     jail: PathBuf,
-    sockets: BTreeMap<Ipv4Addr, Sockets>,
+    sockets: BTreeMap<IpAddr, Sockets>,
     /// Gateways whose sockets somebody else has, complained about once.
-    refused: BTreeMap<Ipv4Addr, io::ErrorKind>,
+    refused: BTreeMap<IpAddr, io::ErrorKind>,
     running: Option<Running>,
     started: Option<Instant>,
     told: Table,
@@ -96,9 +96,9 @@ impl Supervisor {
 
     /// Binds and unbinds as the table's zones come and go.
     fn listen(&mut self, table: &Table) {
-        let wanted = |gateway: &Ipv4Addr| table.zones.iter().any(|zone| zone.gateway == *gateway);
+        let wanted = |gateway: &IpAddr| table.zones.iter().any(|zone| zone.gateway == *gateway);
         self.refused.retain(|gateway, _| wanted(gateway));
-        let gone: Vec<Ipv4Addr> = self
+        let gone: Vec<IpAddr> = self
             .sockets
             .keys()
             .copied()
@@ -195,8 +195,8 @@ impl Supervisor {
     }
 }
 
-fn bind(gateway: Ipv4Addr) -> io::Result<Sockets> {
-    let address = SocketAddrV4::new(gateway, PORT);
+fn bind(gateway: IpAddr) -> io::Result<Sockets> {
+    let address = SocketAddr::new(gateway, PORT);
     Ok(Sockets {
         udp: UdpSocket::bind(address)?,
         tcp: TcpListener::bind(address)?,

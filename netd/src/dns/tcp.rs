@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ impl Drop for Place {
 
 impl Connections {
     /// Takes one connection from a listener; one too many is closed at once.
-    pub(super) fn accept(&self, listener: &TcpListener, gateway: Ipv4Addr, known: &Known) {
+    pub(super) fn accept(&self, listener: &TcpListener, gateway: IpAddr, known: &Known) {
         let Ok((stream, client)) = listener.accept() else {
             return; // gone again
         };
@@ -87,7 +87,7 @@ impl Connections {
     }
 }
 
-fn talk(mut stream: TcpStream, client: IpAddr, gateway: Ipv4Addr, known: &Known) -> io::Result<()> {
+fn talk(mut stream: TcpStream, client: IpAddr, gateway: IpAddr, known: &Known) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     let deadline = Instant::now() + CONNECTION_TIME;
     for _ in 0..QUESTION_LIMIT {

@@ -98,7 +98,7 @@ fn containers_of_a_network_find_each_other_by_name() {
     assert_eq!(web_at.endpoints[0].dns_names[..2], ["web", "www"]);
     let client = host.attach(&attach(&[&mine.id]));
     let gateway = mine.ipv4.unwrap().gateway;
-    assert_eq!(client.resolver.servers, [std::net::IpAddr::V4(gateway)]);
+    assert_eq!(client.resolver.servers, [gateway]);
     assert_eq!(client.resolver.options, ["ndots:0"]);
     resolves(&client, "web", address(&web_at));
     for name in ["www", "WEB", "web.mine", web.run.container.short()] {
@@ -172,7 +172,7 @@ fn name_server(namespace: &Path, at: Ipv4Addr, address: Ipv4Addr) {
     });
     let answer = move |query: &[u8]| {
         let question = message::parse(query).unwrap();
-        message::addresses(query, &question, &[address], 60)
+        message::addresses(query, &question, &[address.into()], 60)
     };
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
