@@ -199,6 +199,9 @@ pub(crate) struct NetworkOptions {
     /// IPv6 address
     #[arg(long, value_name = "ADDRESS", value_parser = network::check_ip)]
     pub ip6: Option<String>,
+    /// Link-local address
+    #[arg(long, value_name = "ADDRESS", value_parser = network::check_ip)]
+    pub link_local_ip: Vec<String>,
     /// MAC address
     #[arg(long, value_name = "ADDRESS", value_parser = network::mac_address)]
     pub mac_address: Option<String>,

@@ -334,6 +334,7 @@ fn networking(options: &NetworkOptions) -> Result<NetworkingConfig, ParseError> 
     let is_plain = options.network_alias.is_empty()
         && options.ip.is_none()
         && options.ip6.is_none()
+        && options.link_local_ip.is_empty()
         && options.mac_address.is_none();
     if attachments.is_empty() && is_plain {
         return Ok(NetworkingConfig::default());
@@ -351,6 +352,10 @@ fn networking(options: &NetworkOptions) -> Result<NetworkingConfig, ParseError> 
     }
     if let Some(ip6) = &options.ip6 {
         network::ipam(first).ipv6_address.clone_from(ip6);
+    }
+    if !options.link_local_ip.is_empty() {
+        let addresses = &mut network::ipam(first).link_local_ips;
+        addresses.extend(options.link_local_ip.iter().cloned());
     }
     if let Some(mac_address) = &options.mac_address {
         first.mac_address.clone_from(mac_address);
