@@ -16,6 +16,8 @@ use crate::family::{Family, number};
 const WIDE_ROUTE_BITS: u8 = 8;
 /// A network may reserve this many addresses by name.
 pub const AUX_LIMIT: usize = 1024;
+/// A network may name this many subnets it does not use.
+const UNUSED_LIMIT: usize = 8;
 /// The first byte of a unique local address that was made by chance (RFC 4193).
 const UNIQUE_LOCAL: u8 = 0xfd;
 /// The bits of such a block, and of the subnets cut from it.
@@ -43,6 +45,8 @@ pub enum PoolError {
     NoSubnet,
     #[error("a network may reserve at most {AUX_LIMIT} addresses")]
     TooManyReserved,
+    #[error("more than {UNUSED_LIMIT} subnets are of a family the network has not")]
+    TooManyUnused,
     #[error("subnet {0} is of the other address family")]
     OtherFamily(IpNet),
 }
@@ -130,6 +134,20 @@ pub fn check(
     pool.aux.clone_from(&wanted.aux);
     inside(&pool)?;
     Ok(Some(pool))
+}
+
+/// Checks the subnets that are shown only: there must not be many.
+///
+/// # Errors
+/// When there are.
+pub fn check_unused(unused: &[PoolRequest]) -> Result<(), PoolError> {
+    if unused.len() > UNUSED_LIMIT {
+        return Err(PoolError::TooManyUnused);
+    }
+    match unused.iter().any(|request| request.aux.len() > AUX_LIMIT) {
+        true => Err(PoolError::TooManyReserved),
+        false => Ok(()),
+    }
 }
 
 fn inside(pool: &Pool) -> Result<(), PoolError> {

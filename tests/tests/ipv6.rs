@@ -5,6 +5,13 @@ use std::net::{Ipv6Addr, TcpStream};
 
 use tests::{Installation, words, words_and};
 
+/// Returns the words of what a field of `inspect` holds.
+fn shown_words<const N: usize>(host: &Installation, what: &str, format: &str) -> [String; N] {
+    let text = shown(host, what, format);
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    words.try_into().unwrap_or_else(|_| panic!("{text}"))
+}
+
 /// Returns what a field of `inspect` holds.
 fn shown(host: &Installation, what: &str, format: &str) -> String {
     let text = host.ok(&words_and(&format!("inspect {what} --format"), format));
@@ -17,27 +24,17 @@ fn containers_of_a_network_with_ipv6_have_it_in_all_they_see() {
     host.ok(&words("network create --ipv6 six"));
     let pools =
         "{{.EnableIPv4}} {{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{.Gateway}} {{end}}";
-    let network = shown(&host, "six", pools);
-    let parts: Vec<&str> = network.split_whitespace().collect();
-    let [four, six, subnet4, _, subnet6, gateway6] = parts[..] else {
-        panic!("{network}");
-    };
-    assert_eq!((four, six), ("true", "true"));
-    assert!(
-        subnet4.starts_with("172.") && subnet6.starts_with("fd"),
-        "{network}"
-    );
+    let [four, six, subnet4, _, subnet6, gateway6] = shown_words(&host, "six", pools);
+    assert_eq!([four, six], ["true", "true"]);
+    assert!(subnet4.starts_with("172.") && subnet6.starts_with("fd"));
     let gateway: Ipv6Addr = gateway6.parse().unwrap();
     host.ok(&words(
         "run -d --name server --network six -p 8080:80 busybox:1 httpd -f -p [::]:80 -h /www",
     ));
     let fields = "{{with .NetworkSettings.Networks.six}}{{.GlobalIPv6Address}} \
                   {{.GlobalIPv6PrefixLen}} {{.IPv6Gateway}}{{end}}";
-    let seen = shown(&host, "server", fields);
-    let parts: Vec<&str> = seen.split_whitespace().collect();
-    let [address, "64", shown_gateway] = parts[..] else {
-        panic!("{seen}");
-    };
+    let [address, bits, shown_gateway] = shown_words(&host, "server", fields);
+    assert_eq!(bits, "64");
     assert_eq!(shown_gateway.parse(), Ok(gateway));
     let members = "{{range .Containers}}{{.IPv6Address}}{{end}}";
     assert_eq!(shown(&host, "six", members), format!("{address}/64"));
@@ -54,7 +51,7 @@ fn containers_of_a_network_with_ipv6_have_it_in_all_they_see() {
     assert_eq!(shown(&host, "server", bound), "0.0.0.0 ::");
     // By name and by address, and through the host.
     let found = host.ok(&words("run --rm --network six busybox:1 nslookup server"));
-    assert!(found.contains(address), "{found}");
+    assert!(found.contains(&address), "{found}");
     let get = format!("run --rm --network six busybox:1 wget -q -O - http://[{address}]/");
     host.ok(&words(&get));
     TcpStream::connect((gateway, 8080)).unwrap();
@@ -103,7 +100,7 @@ fn addresses_are_those_that_were_asked_for_and_outlive_the_daemons() {
     assert!(addresses_of(&host, "eth0").contains("fd00:83::78/64"));
     host.fails(
         1,
-        "contains IP address fd00::1",
+        "no configured subnet or ip-range contain the IP address fd00::1",
         &words("network connect --ip6 fd00::1 plain box"),
     );
     host.ok(&words("rm -f box late"));
@@ -170,15 +167,30 @@ fn what_makes_no_sense_is_refused_with_dockers_sentences() {
             &words(&format!("network create {options} odd")),
         );
     }
-    // A subnet of a family that is not asked for is passed over.
+    host.finish();
+}
+
+#[test]
+fn a_subnet_of_a_family_that_is_not_asked_for_is_shown_and_not_used() {
+    let host = Installation::new();
     host.ok(&words("network create --subnet fd00:1::/64 plain"));
-    let format = "{{.EnableIPv6}} {{len .IPAM.Config}}";
-    assert_eq!(shown(&host, "plain", format), "false 1");
+    let format = "{{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{end}}";
+    let plain = shown(&host, "plain", format);
+    let shown_too = plain.strip_prefix("false 172.");
+    assert!(
+        shown_too.is_some_and(|rest| rest.ends_with(" fd00:1::/64")),
+        "{plain}"
+    );
     let refused = "no network of the container that leads out has addresses of that family";
     host.fails(
         125,
         refused,
         &words("run --rm --network plain -p [2001:db8::1]:8080:80 busybox:1 true"),
+    );
+    host.fails(
+        1,
+        "invalid config for network plain: invalid endpoint settings:\nno configured subnet",
+        &words("create --network plain --ip6 fd00:1::5 busybox:1 true"),
     );
     host.ok(&words("network rm plain"));
     host.finish();

@@ -73,6 +73,7 @@ mod tests {
             ipv4: Default::default(),
             without_ipv4: false,
             ipv6: None,
+            unused: Vec::new(),
             internal: false,
             labels: Default::default(),
             options: Default::default(),

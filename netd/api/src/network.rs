@@ -39,6 +39,10 @@ pub struct NetworkConfig {
     pub ipv4: Option<Pool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<Pool>,
+    /// Subnets of a family the network has not: shown, as Docker does, and of no
+    /// effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unused: Vec<PoolRequest>,
     /// No route to the outside.
     #[serde(default)]
     pub internal: bool,
@@ -100,6 +104,9 @@ pub struct CreateNetwork {
     /// Absent: the network has no IPv6.
     #[serde(default)]
     pub ipv6: Option<PoolRequest>,
+    /// Subnets of a family the network is not to have.
+    #[serde(default)]
+    pub unused: Vec<PoolRequest>,
     #[serde(default)]
     pub internal: bool,
     #[serde(default)]

@@ -40,8 +40,8 @@ pub enum NetworkError {
     Option(String),
     #[error("invalid value {value:?} of network option {name}")]
     Value { name: String, value: String },
-    #[error("IPv4 or IPv6 must be enabled for network {0}")]
-    NoFamily(String),
+    #[error("IPv4 or IPv6 must be enabled")]
+    NoFamily,
     #[error("the kernel has no IPv6, which network {0} is to have")]
     NoIpv6(String),
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub enum NetworkError {
 impl NetworkError {
     pub(super) fn kind(&self) -> FailureKind {
         match self {
-            Self::Name(_) | Self::Value { .. } | Self::NoFamily(_) => FailureKind::Invalid,
+            Self::Name(_) | Self::Value { .. } | Self::NoFamily => FailureKind::Invalid,
             Self::Option(_) | Self::NoIpv6(_) => FailureKind::Unsupported,
             Self::Exists(_) | Self::Single(_) | Self::Predefined(_) | Self::InUse { .. } => {
                 FailureKind::Conflict
@@ -71,6 +71,7 @@ impl NetworkError {
                 | PoolError::Outside { .. }
                 | PoolError::NoSubnet
                 | PoolError::TooManyReserved
+                | PoolError::TooManyUnused
                 | PoolError::OtherFamily(_) => FailureKind::Invalid,
             },
         }
@@ -118,6 +119,7 @@ impl Controller {
                 ipv4: PoolRequest::default(),
                 without_ipv4: false,
                 ipv6: None,
+                unused: Vec::new(),
                 internal: false,
                 labels: Default::default(),
                 options: Default::default(),
@@ -153,6 +155,7 @@ impl Controller {
             created: Timestamp::now(),
             ipv4: ipv4.transpose()?,
             ipv6: ipv6.transpose()?,
+            unused: request.unused.clone(),
             internal: request.internal,
             labels: request.labels.clone(),
             options: request.options.clone(),
@@ -328,8 +331,9 @@ fn check(request: &CreateNetwork) -> Result<(), NetworkError> {
         NetworkDriver::Null => return Err(NetworkError::Single("null".to_owned())),
     }
     if request.without_ipv4 && request.ipv6.is_none() {
-        return Err(NetworkError::NoFamily(request.name.clone()));
+        return Err(NetworkError::NoFamily);
     }
+    pools::check_unused(&request.unused)?;
     if request.ipv6.is_some() && !sysctl::is_ipv6_there() {
         return Err(NetworkError::NoIpv6(request.name.clone()));
     }

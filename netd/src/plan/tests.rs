@@ -33,6 +33,7 @@ fn network_of(number: u8, internal: bool) -> NetworkConfig {
             aux: Default::default(),
         }),
         ipv6: None,
+        unused: Vec::new(),
         internal,
         labels: Default::default(),
         options: Default::default(),

@@ -272,6 +272,58 @@ fn a_published_port_is_reached_by_both_families_from_everywhere() {
 }
 
 #[test]
+fn a_published_udp_port_is_reached_by_ipv6() {
+    let mut host = host();
+    let mine = host.network(dual("mine"));
+    let mut request = attach(&[&mine.id]);
+    request.ports = vec![port(Protocol::Udp, 5300, 53)];
+    let published = host.attach(&request);
+    let bind = |at: &str| {
+        let socket = std::net::UdpSocket::bind(at).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        socket
+    };
+    let server = inside(&published.namespace, || bind("[::]:53"));
+    let client = inside(&host.outside, || bind("[::]:0"));
+    let mut buffer = [0; 16];
+    client.send_to(b"ask", to(ip(HOST6), 5300)).unwrap();
+    let (length, seen) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..length], seen.ip()), (&b"ask"[..], ip(OUTSIDE6)));
+    server.send_to(b"answer", seen).unwrap();
+    let (length, from) = client.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"answer");
+    assert_eq!(from, to(ip(HOST6), 5300), "from where it was asked");
+}
+
+fn nft(arguments: &[&str]) -> String {
+    let output = std::process::Command::new("nft").args(arguments).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn beside_a_docker_that_drops_ipv6_traffic_passes() {
+    let mut host = host_without_netd();
+    nft(&["add table ip6 filter"]);
+    nft(&["add chain ip6 filter DOCKER-USER"]);
+    nft(&["add chain ip6 filter FORWARD { type filter hook forward priority 0; policy drop; }"]);
+    nft(&["add rule ip6 filter FORWARD counter jump DOCKER-USER"]);
+    host.start(&[]);
+    let mine = host.network(dual("mine"));
+    let mut request = attach(&[&mine.id]);
+    request.ports = vec![port(Protocol::Tcp, 8080, 80)];
+    let attached = host.attach(&request);
+    let server = TcpServer::of_both(&attached.namespace, 80);
+    let seen = server.reach_any(&host.outside, to(ip(HOST6), 8080));
+    assert_eq!(seen, Some(ip(OUTSIDE6)));
+    host.detach(&request.run);
+    assert!(host.stop());
+    let rules = nft(&["list", "chain", "ip6", "filter", "DOCKER-USER"]);
+    assert!(!rules.contains("accept"), "{rules}");
+}
+
+#[test]
 fn a_port_of_one_host_address_is_published_there_only() {
     let mut host = host();
     let mine = host.network(dual("mine"));

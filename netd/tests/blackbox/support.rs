@@ -463,6 +463,7 @@ pub(crate) fn network(name: &str) -> CreateNetwork {
         ipv4: PoolRequest::default(),
         without_ipv4: false,
         ipv6: None,
+        unused: Vec::new(),
         internal: false,
         labels: Default::default(),
         options: Default::default(),

@@ -126,14 +126,15 @@ fn convert(body: NetworkCreateBody) -> Result<CreateNetwork> {
         ipv6: body.enable_ipv6 == Some(true),
     };
     let subnets = body.ipam.map(|ipam| ipam.config).unwrap_or_default();
-    let [ipv4, ipv6] = ipam::convert(&subnets, enabled)?;
+    let subnets = ipam::convert(&subnets, enabled)?;
     Ok(CreateNetwork {
         id: NetworkId::random(),
         name: body.name,
         driver,
-        ipv4,
+        ipv4: subnets.ipv4,
         without_ipv4: !enabled.ipv4,
-        ipv6: enabled.ipv6.then_some(ipv6),
+        ipv6: enabled.ipv6.then_some(subnets.ipv6),
+        unused: subnets.unused,
         internal: body.internal,
         labels: body.labels,
         options: body.options,

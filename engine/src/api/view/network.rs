@@ -7,7 +7,7 @@ use engine_api::host_config::{PortBinding, PortMap};
 use engine_api::inspect::NetworkSettings;
 use engine_api::network::{EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer};
 use engine_model::container::NetworkMode;
-use netd_api::{Attached, Endpoint, Lease, NetworkConfig, NetworkDriver, Pool, Protocol};
+use netd_api::{Attached, Endpoint, Lease, NetworkConfig, NetworkDriver, Protocol};
 
 use crate::Engine;
 use crate::container::Container;
@@ -43,7 +43,7 @@ pub(in crate::api) fn summary(network: &NetworkConfig) -> Network {
         ipam: Ipam {
             driver: "default".into(),
             options: None,
-            config: network.pools().map(ipam_config).collect(),
+            config: subnets(network),
         },
         internal: network.internal,
         options: network.options.clone(),
@@ -52,17 +52,29 @@ pub(in crate::api) fn summary(network: &NetworkConfig) -> Network {
     }
 }
 
-fn ipam_config(pool: &Pool) -> IpamConfig {
-    let text = |(name, address): (&String, &IpAddr)| (name.clone(), address.to_string());
-    IpamConfig {
+/// Returns all subnets a network was given, IPv4 first, those of a family it has
+/// not included.
+fn subnets(network: &NetworkConfig) -> Vec<IpamConfig> {
+    let unused = network.unused.iter().map(|request| IpamConfig {
+        subnet: or_empty(request.subnet),
+        ip_range: or_empty(request.range),
+        gateway: or_empty(request.gateway),
+        auxiliary_addresses: texts(&request.aux),
+    });
+    let used = network.pools().map(|pool| IpamConfig {
         subnet: pool.subnet.to_string(),
-        ip_range: pool
-            .range
-            .map(|range| range.to_string())
-            .unwrap_or_default(),
+        ip_range: or_empty(pool.range),
         gateway: pool.gateway.to_string(),
-        auxiliary_addresses: pool.aux.iter().map(text).collect(),
-    }
+        auxiliary_addresses: texts(&pool.aux),
+    });
+    let mut all: Vec<IpamConfig> = used.chain(unused).collect();
+    all.sort_by_key(|config| config.subnet.contains(':'));
+    all
+}
+
+fn texts(aux: &BTreeMap<String, IpAddr>) -> BTreeMap<String, String> {
+    let text = |(name, address): (&String, &IpAddr)| (name.clone(), address.to_string());
+    aux.iter().map(text).collect()
 }
 
 /// Returns a network with the containers in it.

@@ -42,7 +42,26 @@ pub(super) fn convert(engine: &Engine, requested: &Requested) -> Result<NetworkM
             endpoints.push(endpoint(name, settings.as_ref(), "")?);
         }
     }
+    for endpoint in &endpoints {
+        check_addresses(engine, endpoint)?;
+    }
     Ok(NetworkMode::Networks(endpoints))
+}
+
+/// One that is not there yet is looked at when the container starts.
+fn check_addresses(engine: &Engine, endpoint: &NetworkEndpoint) -> Result<()> {
+    if endpoint.ipv4.is_none() && endpoint.ipv6.is_none() {
+        return Ok(());
+    }
+    let Ok(known) = network::find(&engine.instance, &endpoint.network) else {
+        return Ok(());
+    };
+    network::check_addresses(&known, endpoint).map_err(|failure| {
+        invalid(format!(
+            "invalid config for network {}: {}",
+            endpoint.network, failure.message
+        ))
+    })
 }
 
 /// Calls networks by their names, whatever the request called them by; one that is

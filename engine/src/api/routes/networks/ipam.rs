@@ -9,7 +9,7 @@ use engine_api::network::IpamConfig;
 use ipnet::IpNet;
 use netd_api::PoolRequest;
 
-use crate::error::{Result, invalid};
+use crate::error::{Result, invalid, listed};
 
 /// A longer list of subnets is not looked at.
 const SUBNET_LIMIT: usize = 64;
@@ -21,22 +21,28 @@ pub(super) struct Enabled {
     pub(super) ipv6: bool,
 }
 
-/// Returns what is asked for of IPv4 and of IPv6.
+/// What is asked for of each family.
+#[derive(Debug, PartialEq)]
+pub(super) struct Subnets {
+    pub(super) ipv4: PoolRequest,
+    pub(super) ipv6: PoolRequest,
+    /// Those of a family the network is not to have.
+    pub(super) unused: Vec<PoolRequest>,
+}
+
+/// Returns what is asked for.
 ///
 /// # Errors
 /// Invalid for what makes no sense, forbidden for a second subnet of a family.
-pub(super) fn convert(configs: &[IpamConfig], enabled: Enabled) -> Result<[PoolRequest; 2]> {
+pub(super) fn convert(configs: &[IpamConfig], enabled: Enabled) -> Result<Subnets> {
     if configs.len() > SUBNET_LIMIT {
         return Err(invalid(format!(
             "invalid network config: more than {SUBNET_LIMIT} subnets"
         )));
     }
     let mut wrong = Vec::new();
-    let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+    let (mut ipv4, mut ipv6, mut unused) = (Vec::new(), Vec::new(), Vec::new());
     for config in configs {
-        if *config == IpamConfig::default() {
-            continue;
-        }
         let Ok(subnet) = config.subnet.parse::<IpNet>() else {
             let text = &config.subnet;
             wrong.push(format!(
@@ -50,11 +56,16 @@ pub(super) fn convert(configs: &[IpamConfig], enabled: Enabled) -> Result<[PoolR
         };
         if is_enabled {
             chosen.push(pool(config, subnet, &mut wrong));
+            continue;
         }
+        // What is wrong with one that is not used does not matter.
+        unused.push(pool(config, subnet, &mut Vec::new()));
     }
     if !wrong.is_empty() {
-        let wrong = wrong.join("\n");
-        return Err(invalid(format!("invalid network config:\n{wrong}")));
+        return Err(invalid(format!(
+            "invalid network config:\n{}",
+            listed(&wrong)
+        )));
     }
     if ipv4.len() > 1 || ipv6.len() > 1 {
         return Err(Failure::new(
@@ -62,7 +73,11 @@ pub(super) fn convert(configs: &[IpamConfig], enabled: Enabled) -> Result<[PoolR
             "bridge driver doesn't support multiple subnets",
         ));
     }
-    Ok([ipv4, ipv6].map(|mut pools| pools.pop().unwrap_or_default()))
+    Ok(Subnets {
+        ipv4: ipv4.pop().unwrap_or_default(),
+        ipv6: ipv6.pop().unwrap_or_default(),
+        unused,
+    })
 }
 
 fn pool(config: &IpamConfig, subnet: IpNet, wrong: &mut Vec<String>) -> PoolRequest {
@@ -70,13 +85,23 @@ fn pool(config: &IpamConfig, subnet: IpNet, wrong: &mut Vec<String>) -> PoolRequ
         let right = subnet.trunc();
         wrong.push(format!("invalid subnet {subnet}: it should be {right}"));
     }
-    let mut kept = |what: &str, text: &str, checked: std::result::Result<_, String>| {
-        let failed = |why| wrong.push(format!("invalid {what} {text}: {why}"));
-        checked.map_err(failed).ok()
-    };
     let mut request = PoolRequest {
         subnet: Some(subnet),
         ..PoolRequest::default()
+    };
+    let text = &config.ip_range;
+    if !text.is_empty() {
+        match range(text, subnet) {
+            Ok(range) => request.range = Some(range),
+            Err(whys) => {
+                let say = |why| format!("invalid ip-range {text}: {why}");
+                wrong.extend(whys.into_iter().map(say));
+            }
+        }
+    }
+    let mut kept = |what: &str, text: &str, checked: std::result::Result<_, String>| {
+        let failed = |why| wrong.push(format!("invalid {what} {text}: {why}"));
+        checked.map_err(failed).ok()
     };
     let gateway = &config.gateway;
     if !gateway.is_empty() {
@@ -85,13 +110,6 @@ fn pool(config: &IpamConfig, subnet: IpNet, wrong: &mut Vec<String>) -> PoolRequ
     for (name, text) in &config.auxiliary_addresses {
         let checked = kept("auxiliary address", name, address(text, subnet));
         request.aux.extend(checked.map(|ip| (name.clone(), ip)));
-    }
-    let text = &config.ip_range;
-    if !text.is_empty() {
-        match range(text, subnet) {
-            Ok(range) => request.range = Some(range),
-            Err(why) => wrong.push(format!("invalid ip-range {text}: {why}")),
-        }
     }
     request
 }
@@ -107,24 +125,28 @@ fn address(text: &str, subnet: IpNet) -> std::result::Result<IpAddr, String> {
     }
 }
 
-fn range(text: &str, subnet: IpNet) -> std::result::Result<IpNet, String> {
-    let range: IpNet = text
-        .parse()
-        .map_err(|_| "invalid CIDR block notation".to_owned())?;
+fn range(text: &str, subnet: IpNet) -> std::result::Result<IpNet, Vec<String>> {
+    let Ok(range) = text.parse::<IpNet>() else {
+        return Err(vec!["invalid CIDR block notation".to_owned()]);
+    };
     if range.addr().is_ipv4() != subnet.addr().is_ipv4() {
-        return Err(other_family(subnet));
+        return Err(vec![other_family(subnet)]);
     }
+    let mut whys = Vec::new();
     if range.prefix_len() < subnet.prefix_len() {
-        return Err(format!(
+        whys.push(format!(
             "CIDR block is bigger than its parent subnet {subnet}"
         ));
     }
     if range != range.trunc() {
-        return Err(format!("it should be {}", range.trunc()));
+        whys.push(format!("it should be {}", range.trunc()));
     }
-    match subnet.contains(&range) {
+    if !subnet.contains(&range.addr()) && !range.contains(&subnet) {
+        whys.push(outside(subnet, "ip-range"));
+    }
+    match whys.is_empty() {
         true => Ok(range),
-        false => Err(outside(subnet, "ip-range")),
+        false => Err(whys),
     }
 }
 
@@ -162,7 +184,6 @@ mod tests {
     fn a_subnet_of_each_family_is_taken_with_what_belongs_to_it() {
         let configs = [
             config("fd00:1::/64", "fd00:1::/80", "fd00:1::ff", &[]),
-            IpamConfig::default(),
             config(
                 "10.1.0.0/16",
                 "10.1.5.0/24",
@@ -170,7 +191,7 @@ mod tests {
                 &[("a", "10.1.1.5")],
             ),
         ];
-        let [ipv4, ipv6] = convert(&configs, BOTH).unwrap();
+        let Subnets { ipv4, ipv6, .. } = convert(&configs, BOTH).unwrap();
         assert_eq!(ipv4.subnet.unwrap().to_string(), "10.1.0.0/16");
         assert_eq!(ipv4.aux["a"].to_string(), "10.1.1.5");
         assert_eq!(ipv6.gateway.unwrap().to_string(), "fd00:1::ff");
@@ -179,10 +200,13 @@ mod tests {
             ipv6: false,
             ..BOTH
         };
-        let [ipv4, ipv6] = convert(&configs, only_ipv4).unwrap();
-        assert!(ipv4.subnet.is_some() && ipv6 == PoolRequest::default());
+        let some = convert(&configs, only_ipv4).unwrap();
+        assert!(some.ipv4.subnet.is_some() && some.ipv6 == PoolRequest::default());
+        assert_eq!(some.unused, [ipv6], "kept to be shown");
         let nothing = convert(&[], BOTH).unwrap();
-        assert_eq!(nothing, [PoolRequest::default(), PoolRequest::default()]);
+        assert_eq!(nothing.ipv4, nothing.ipv6);
+        let wrong = [config("fd00:1::7/64", "x", "y", &[])];
+        assert!(convert(&wrong, only_ipv4).is_ok(), "does not matter");
     }
 
     fn check(configs: &[IpamConfig]) -> (FailureKind, String) {
@@ -201,7 +225,6 @@ mod tests {
             ),
             config("fd00:1::/64", "fd00:2::/80", "10.0.0.1", &[]),
             config("", "", "10.0.0.1", &[]),
-            config("fd00:1::/64", "fd00:1::1/80", "", &[]),
         ]);
         assert_eq!(kind, FailureKind::Invalid);
         let lines: Vec<_> = text.lines().collect();
@@ -209,17 +232,25 @@ mod tests {
             lines,
             [
                 "invalid network config:",
-                "invalid subnet 10.1.0.7/16: it should be 10.1.0.0/16",
-                "invalid gateway 10.2.0.1: parent subnet 10.1.0.7/16 doesn't contain this address",
-                "invalid auxiliary address a: invalid address",
-                "invalid auxiliary address b: parent subnet is an IPv4 block",
-                "invalid ip-range 10.1.0.0/8: CIDR block is bigger than its parent subnet 10.1.0.7/16",
-                "invalid gateway 10.0.0.1: parent subnet is an IPv6 block",
-                "invalid ip-range fd00:2::/80: parent subnet fd00:1::/64 doesn't contain ip-range",
-                "invalid subnet : invalid CIDR block notation",
-                "invalid ip-range fd00:1::1/80: it should be fd00:1::/80",
+                "* invalid subnet 10.1.0.7/16: it should be 10.1.0.0/16",
+                "* invalid ip-range 10.1.0.0/8: CIDR block is bigger than its parent subnet 10.1.0.7/16",
+                "* invalid ip-range 10.1.0.0/8: it should be 10.0.0.0/8",
+                "* invalid gateway 10.2.0.1: parent subnet 10.1.0.7/16 doesn't contain this address",
+                "* invalid auxiliary address a: invalid address",
+                "* invalid auxiliary address b: parent subnet is an IPv4 block",
+                "* invalid ip-range fd00:2::/80: parent subnet fd00:1::/64 doesn't contain ip-range",
+                "* invalid gateway 10.0.0.1: parent subnet is an IPv6 block",
+                "* invalid subnet : invalid CIDR block notation",
             ]
         );
+    }
+
+    #[test]
+    fn one_thing_that_is_wrong_is_no_list() {
+        let (_, text) = check(&[config("fd00:1::/64", "fd00:1::1/80", "", &[])]);
+        let expected =
+            "invalid network config:\ninvalid ip-range fd00:1::1/80: it should be fd00:1::/80";
+        assert_eq!(text, expected);
     }
 
     #[test]
