@@ -4,7 +4,7 @@
 //! A netlink socket belongs to the network namespace its maker was in.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR};
@@ -83,6 +83,43 @@ impl Socket {
             descriptor,
             sequence: 0,
         })
+    }
+
+    /// Opens a socket that hears what the kernel tells everybody in a group.
+    ///
+    /// # Errors
+    /// When the kernel refuses one, or `group` is beyond the first 32.
+    pub fn listen(family: Family, group: u32) -> io::Result<Self> {
+        let socket = Self::open(family)?;
+        let groups = group.checked_sub(1).and_then(|bit| 1_u32.checked_shl(bit));
+        let groups = groups.ok_or(io::ErrorKind::InvalidInput)?;
+        let address = netlink::SocketAddrNetlink::new(0, groups);
+        rustix::net::bind(&socket.descriptor, &address)?;
+        Ok(socket)
+    }
+
+    /// Waits at most `limit` for something said in the group and hands each message
+    /// of it to `each`; returns whether anything was said.
+    ///
+    /// # Errors
+    /// The socket's own; `ENOBUFS` if more was said than there was room for.
+    pub fn hear(&self, limit: Duration, each: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+        let timeout = Some(limit.max(Duration::from_millis(1)));
+        sockopt::set_socket_timeout(&self.descriptor, sockopt::Timeout::Recv, timeout)?;
+        let mut buffer = vec![0; RECEIVE_BYTES];
+        match self.receive(&mut buffer) {
+            Ok(length) => {
+                frames(&buffer[..length]).for_each(|frame| each(frame.whole));
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the socket, to be waited for beside others.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 
     /// Returns the number for the next message.

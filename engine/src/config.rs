@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 
 use base::PathError;
 use base::file::read_bounded;
+use engine_api::host_config::LogConfig;
 use engine_image::{Limits, Mirror};
 use netd_api::config::{NetworkSection, NetworkSectionError};
 use serde::Deserialize;
 use volumed_api::config::{StorageSection, StorageSectionError};
+
+use crate::container::log;
 
 /// Where the configuration is unless `--config` says otherwise.
 const DEFAULT_FILE: &str = "/etc/engine/config.toml";
@@ -46,6 +49,8 @@ pub enum ConfigError {
 pub enum ValueError {
     #[error("the path {path:?} of runtime {name:?} is not absolute")]
     RelativeRuntime { name: String, path: PathBuf },
+    #[error("default-runtime is {0:?}, which table runtimes does not have")]
+    DefaultRuntime(String),
     #[error("the runtime name {OWN_RUNTIME:?} is taken by the engine's own runtime")]
     OwnRuntime,
     #[error("{key} in table events is 0: nothing would be kept")]
@@ -53,19 +58,27 @@ pub enum ValueError {
     #[error("{key} in table images is 0: no layer could be unpacked")]
     NothingUnpacked { key: &'static str },
     #[error(transparent)]
+    Log(#[from] log::DefaultError),
+    #[error(transparent)]
     Network(#[from] NetworkSectionError),
     #[error(transparent)]
     Storage(#[from] StorageSectionError),
 }
 
 /// What the file may say; unknown tables and keys are errors.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct EngineConfig {
     /// Registries that may be spoken to without TLS, beside those on loopback.
     pub insecure_registries: Vec<String>,
     /// Servers that are asked for a registry's images before it is, by its name.
     pub mirrors: BTreeMap<String, Vec<Mirror>>,
+    /// The log driver of containers that name none.
+    pub log_driver: String,
+    /// Its options, where a container does not say them itself.
+    pub log_opts: BTreeMap<String, String>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// Other OCI runtimes, by name.
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
@@ -79,11 +92,32 @@ pub struct EngineConfig {
     pub file: Option<PathBuf>,
 }
 
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            insecure_registries: Vec::new(),
+            mirrors: BTreeMap::new(),
+            log_driver: log::DEFAULT_DRIVER.to_owned(),
+            log_opts: BTreeMap::new(),
+            default_runtime: DEFAULT_RUNTIME.to_owned(),
+            runtimes: BTreeMap::new(),
+            events: EventLimits::default(),
+            images: ImageLimits::default(),
+            network: NetworkSection::default(),
+            storage: StorageSection::default(),
+            file: None,
+        }
+    }
+}
+
 /// An OCI runtime.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RuntimeEntry {
     pub path: PathBuf,
+    /// What it is called with before everything else.
+    #[serde(default)]
+    pub args: Vec<String>,
 }
 
 /// How much of the event log is kept.
@@ -186,7 +220,12 @@ impl EngineConfig {
     }
 
     fn check(&self) -> Result<(), ValueError> {
-        for (name, RuntimeEntry { path }) in &self.runtimes {
+        let default = &self.default_runtime;
+        let own = [OWN_RUNTIME, DEFAULT_RUNTIME];
+        if !own.contains(&default.as_str()) && !self.runtimes.contains_key(default) {
+            return Err(ValueError::DefaultRuntime(default.clone()));
+        }
+        for (name, RuntimeEntry { path, .. }) in &self.runtimes {
             if name == OWN_RUNTIME {
                 return Err(ValueError::OwnRuntime);
             }
@@ -203,13 +242,17 @@ impl EngineConfig {
             return Err(ValueError::NothingKept { key });
         }
         self.images.check()?;
+        log::check(&self.log())?;
         self.network.check()?;
         Ok(self.storage.check()?)
     }
 
-    /// Returns the program of the runtime called `name`.
-    pub fn runtime(&self, name: &str) -> Option<PathBuf> {
-        self.runtimes.get(name).map(|entry| entry.path.clone())
+    /// Returns the log driver and options of containers that say nothing.
+    pub fn log(&self) -> LogConfig {
+        LogConfig {
+            r#type: self.log_driver.clone(),
+            config: self.log_opts.clone(),
+        }
     }
 }
 
@@ -238,12 +281,13 @@ mod tests {
 
     #[test]
     fn the_keys_of_every_daemon_are_read() {
-        let text = "insecure-registries = [\"r:5000\"]\n[mirrors]\n\"docker.io\" = [\"http://m:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\n\
+        let text = "insecure-registries = [\"r:5000\"]\n[mirrors]\n\"docker.io\" = [\"http://m:5000\"]\n[runtimes.crun]\npath = \"/usr/bin/crun\"\nargs = [\"--debug\"]\n\
             [events]\ndays = 3\n[images]\nlayer-size-mib = 5\n[[network.address-pools]]\nbase = \"10.9.0.0/16\"\nsize = 24\n\
             [storage]\nteardown-workers = 7\n";
         let config = load(text).unwrap();
         assert_eq!(config.mirrors["docker.io"][0].to_string(), "http://m:5000");
-        assert_eq!(config.runtime("crun"), Some("/usr/bin/crun".into()));
+        assert_eq!(config.runtimes["crun"].path, Path::new("/usr/bin/crun"));
+        assert_eq!(config.runtimes["crun"].args, ["--debug"]);
         assert_eq!((config.events.days, config.events.size_mib), (3, 256));
         let limits = config.images.limits();
         let default = Limits::default();
@@ -271,6 +315,13 @@ mod tests {
         refused("[runtimes.x]\npath = \"crun\"", "not absolute");
         refused("[mirrors]\n\"docker.io\" = [\"m:5000\"]", "m:5000");
         refused("[runtimes.runc-rs]\npath = \"/x\"", "own runtime");
+        refused("default-runtime = \"crun\"", "crun");
+        refused("log-driver = \"gelf\"", "plugin \"gelf\" not found");
+        refused("[log-opts]\nmax-sise = \"1m\"", "'max-sise'");
+        refused(
+            "[log-opts]\nmax-file = \"0\"",
+            "max-file cannot be less than 1",
+        );
         refused("[events]\ndays = 0", "days");
         refused("[events]\nsize-mib = 0", "size-mib");
         refused("[images]\nlayer-size-mib = 0", "layer-size-mib");
@@ -302,9 +353,12 @@ mod tests {
         let table: toml::Table = toml::from_str(example).unwrap();
         let keys: Vec<_> = table.keys().map(String::as_str).collect();
         let known = [
+            "default-runtime",
             "events",
             "images",
             "insecure-registries",
+            "log-driver",
+            "log-opts",
             "mirrors",
             "network",
             "runtimes",

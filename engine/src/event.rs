@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use engine_image::Image;
 use events::{Class, EventType};
 pub use netd_api::{CONTAINER_RENAMED, Renamed};
 use serde::{Deserialize, Serialize};
+
+/// Bytes of labels that a record about an image has at most.
+const MAX_LABELS_BYTES: usize = 16 << 10;
 
 /// The name the engine's events carry as their source.
 pub const SOURCE: &str = "engine";
@@ -29,6 +33,7 @@ pub const CONTAINER_REMOVED: &str = "container.removed";
 pub const CONTAINER_HEALTH: &str = "container.health";
 pub const EXEC_CREATED: &str = "exec.created";
 pub const IMAGE_PULLED: &str = "image.pulled";
+pub const IMAGE_PUSHED: &str = "image.pushed";
 pub const IMAGE_TAGGED: &str = "image.tagged";
 pub const IMAGE_UNTAGGED: &str = "image.untagged";
 pub const IMAGE_DELETED: &str = "image.deleted";
@@ -100,6 +105,7 @@ pub const EVENTS: &[EventType] = &[
     fact(CONTAINER_HEALTH, "Health"),
     fact(EXEC_CREATED, "ExecCreated"),
     fact(IMAGE_PULLED, "ImageNamed"),
+    fact(IMAGE_PUSHED, "ImageNamed"),
     fact(IMAGE_TAGGED, "ImageNamed"),
     fact(IMAGE_UNTAGGED, "ImageNamed"),
     fact(IMAGE_DELETED, "ImageNamed"),
@@ -157,6 +163,33 @@ pub struct ExecCreated {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageNamed {
     pub name: String,
+    /// Those of the image, if they are not too many for a record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ImageNamed {
+    /// Returns what is said of `image` under `name`.
+    pub fn new(name: impl Into<String>, image: &Image) -> Self {
+        let labels = image.labels();
+        let bytes: usize = labels
+            .iter()
+            .map(|(key, text)| key.len() + text.len())
+            .sum();
+        let is_small = bytes <= MAX_LABELS_BYTES;
+        Self {
+            name: name.into(),
+            labels: labels.into_iter().filter(|_| is_small).collect(),
+        }
+    }
+
+    /// Returns what is said of an image that is gone.
+    pub fn gone(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            labels: BTreeMap::new(),
+        }
+    }
 }
 
 #[cfg(test)]

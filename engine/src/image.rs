@@ -1,26 +1,14 @@
-//! Everything done to images: finding, pulling, naming, removing.
-
-use std::sync::Arc;
+//! Everything done to images that are here: finding, naming, removing.
 
 use base::{Digest, Failure, FailureKind};
-use engine_api::config::ContainerConfig as ImageConfig;
-use engine_image::{
-    Credential, Force, Image, ImageUse, LayerStep, Progress, PullError, PullEvent, PullOutcome,
-    PullRequest, PullStatus, Reference, RegistryAccess, RemoveError, Removed, ResolveError,
-    StoreError, Trust,
-};
+use engine_image::{Force, Image, ImageUse, RemoveError, Removed, ResolveError, StoreError};
 use engine_model::Status;
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use serde::de::DeserializeOwned;
 
 use crate::Engine;
 use crate::error::{OrFail as _, Result, not_found};
-use crate::event::{IMAGE_DELETED, IMAGE_PULLED, IMAGE_TAGGED, IMAGE_UNTAGGED, ImageNamed};
-
-/// Where further authorities of registries are, one directory a registry.
-const CERTIFICATES: &str = "/etc/engine/certs.d";
-/// Progress messages a pull may be ahead of its client; later ones are skipped.
-const MESSAGES_AHEAD: usize = 256;
+use crate::event::{IMAGE_DELETED, IMAGE_TAGGED, IMAGE_UNTAGGED, ImageNamed};
 
 /// Finds an image by name, digest or beginning of its id.
 ///
@@ -37,121 +25,23 @@ fn resolve_failure(error: ResolveError) -> Failure {
     }
 }
 
-/// Returns the image's own container configuration.
+/// Returns the image's own container configuration, in one form or another.
 ///
 /// # Errors
 /// When it is not in Docker's form.
-pub fn config_of(image: &Image) -> Result<ImageConfig> {
+pub fn config_of<T: DeserializeOwned + Default>(image: &Image) -> Result<T> {
     #[derive(Deserialize)]
-    struct Raw {
-        #[serde(default)]
-        config: Option<ImageConfig>,
+    #[serde(bound = "T: DeserializeOwned")]
+    struct Raw<T> {
+        #[serde(default = "no_config")]
+        config: Option<T>,
     }
-    let raw: Raw = serde_json::from_slice(&image.raw_config).or_internal()?;
+    let raw: Raw<T> = serde_json::from_slice(&image.raw_config).or_internal()?;
     Ok(raw.config.unwrap_or_default())
 }
 
-/// Begins a pull; its steps arrive at the receiver, its end at the handle.
-///
-/// # Errors
-/// Invalid for a reference or platform that is none.
-pub fn pull(
-    engine: &Arc<Engine>,
-    reference: &str,
-    platform: Option<&str>,
-    credential: Option<Credential>,
-) -> Result<(
-    mpsc::Receiver<PullEvent>,
-    tokio::task::JoinHandle<Result<PullOutcome>>,
-)> {
-    let reference: Reference = reference.parse().or_invalid()?;
-    let platform = platform.map(str::parse).transpose().or_invalid()?;
-    let access = access(engine, &reference, credential);
-    let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
-    let engine = engine.clone();
-    let work = async move {
-        let name = reference.clone().or_latest().to_string();
-        let request = PullRequest {
-            reference,
-            platform,
-            access,
-        };
-        let outcome = engine
-            .images
-            .pull(&request, Arc::new(Reporter(sender)))
-            .await
-            .map_err(pull_failure)?;
-        engine.bus.publish(
-            IMAGE_PULLED,
-            outcome.image.id.to_string(),
-            &ImageNamed { name },
-        )?;
-        Ok(outcome)
-    };
-    Ok((receiver, tokio::spawn(work)))
-}
-
-/// Returns how the registry of an image is reached.
-fn access(
-    engine: &Engine,
-    reference: &Reference,
-    credential: Option<Credential>,
-) -> RegistryAccess {
-    let config = &engine.config;
-    let registry = reference.domain();
-    let is_insecure = config.insecure_registries.iter().any(|one| one == registry);
-    RegistryAccess {
-        credential,
-        trust: match is_insecure {
-            true => Trust::Insecure,
-            false => Trust::Verified,
-        },
-        certificates: Some(CERTIFICATES.into()),
-        mirrors: config.mirrors.get(registry).cloned().unwrap_or_default(),
-    }
-}
-
-/// Hands steps on; bytes are skipped while the client is behind, the rest is
-/// worth waiting for, but a pull never waits for its client.
-struct Reporter(mpsc::Sender<PullEvent>);
-
-impl Progress for Reporter {
-    fn report(&self, event: &PullEvent) {
-        let is_bytes = matches!(
-            event,
-            PullEvent::Layer {
-                step: LayerStep::Downloading { .. } | LayerStep::Extracting { .. },
-                ..
-            }
-        );
-        let room = self.0.capacity() > MESSAGES_AHEAD / 2;
-        if room || !is_bytes {
-            // A full queue or a client that has gone loses a progress line only.
-            drop(self.0.try_send(event.clone()));
-        }
-    }
-}
-
-fn pull_failure(error: PullError) -> Failure {
-    let kind = match &error {
-        PullError::NotFound { .. } | PullError::Denied { .. } | PullError::NoPlatform { .. } => {
-            FailureKind::NotFound
-        }
-        _ => FailureKind::Internal,
-    };
-    Failure::from_error(kind, &error)
-}
-
-/// Returns Docker's last line of a pull.
-pub fn outcome_text(reference: &str, outcome: &PullOutcome) -> String {
-    let name = reference.parse::<Reference>().map_or_else(
-        |_| reference.to_owned(),
-        |name| name.or_latest().to_string(),
-    );
-    match outcome.status {
-        PullStatus::UpToDate => format!("Status: Image is up to date for {name}"),
-        PullStatus::Newer => format!("Status: Downloaded newer image for {name}"),
-    }
+fn no_config<T>() -> Option<T> {
+    None
 }
 
 /// Gives an image a further name.
@@ -160,9 +50,7 @@ pub fn outcome_text(reference: &str, outcome: &PullOutcome) -> String {
 /// Not found, or an invalid name.
 pub fn tag(engine: &Engine, source: &str, target: &str) -> Result<()> {
     let image = engine.images.tag(source, target).map_err(store_failure)?;
-    let named = ImageNamed {
-        name: target.to_owned(),
-    };
+    let named = ImageNamed::new(target, &image);
     engine
         .bus
         .publish(IMAGE_TAGGED, image.id.to_string(), &named)
@@ -192,17 +80,15 @@ pub fn remove(engine: &Engine, text: &str, force: Force) -> Result<Vec<Removed>>
             RemoveError::File(_) => Failure::from_error(FailureKind::Internal, &error),
         })?;
     for step in &removed {
-        let (kind, name) = match step {
-            Removed::Untagged(name) => (IMAGE_UNTAGGED, name.clone()),
+        let (kind, named) = match step {
+            Removed::Untagged(name) => (IMAGE_UNTAGGED, ImageNamed::new(name, &image)),
             Removed::Deleted(digest) if *digest == image.id => {
-                (IMAGE_DELETED, image.id.to_string())
+                (IMAGE_DELETED, ImageNamed::gone(digest.to_string()))
             }
             // A layer is no image.
             Removed::Deleted(_) => continue,
         };
-        engine
-            .bus
-            .publish(kind, image.id.to_string(), &ImageNamed { name })?;
+        engine.bus.publish(kind, image.id.to_string(), &named)?;
     }
     Ok(removed)
 }

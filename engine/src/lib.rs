@@ -4,7 +4,8 @@
 //! - [`daemon`]: starting up, supervising the helpers, shutting down.
 //! - [`bus`], [`event`]: the event log's end here and the engine's own facts.
 //! - [`container`]: everything done to containers.
-//! - [`image`]: everything done to images.
+//! - [`image`]: everything done to images that are here; [`distribution`]: to and
+//!   from registries.
 //! - [`api`]: HTTP, routes, and what clients see.
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ pub mod bus;
 pub mod config;
 pub mod container;
 pub mod daemon;
+pub mod distribution;
 pub mod error;
 pub mod event;
 pub mod image;

@@ -111,6 +111,7 @@ fn request(network: &NetworkId, port: u16) -> Attach {
             ipv6: None,
             link_local: Vec::new(),
             mac: None,
+            links: Vec::new(),
         }],
         ports: vec![PortRequest {
             protocol: Protocol::Tcp,

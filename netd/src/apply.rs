@@ -4,6 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use std::sync::RwLockReadGuard;
+
 use base::PathError;
 
 use crate::family::Family;
@@ -55,6 +57,8 @@ pub struct Host<'a> {
     firewall: Option<Firewall>,
     /// The namespace that is being worked on.
     namespace: Option<(PathBuf, Namespace)>,
+    /// Keeps the rules from being repaired while the plan is performed.
+    _acting: Option<RwLockReadGuard<'a, ()>>,
 }
 
 impl<'a> Host<'a> {
@@ -74,7 +78,14 @@ impl<'a> Host<'a> {
             route: RouteSocket::open()?,
             firewall: None,
             namespace: None,
+            _acting: None,
         })
+    }
+
+    /// Keeps a guard for as long as there are plans to perform.
+    pub fn holding(mut self, acting: RwLockReadGuard<'a, ()>) -> Self {
+        self._acting = Some(acting);
+        self
     }
 
     /// Returns the socket for questions about links, addresses and routes.

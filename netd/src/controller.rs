@@ -2,23 +2,25 @@
 //! the lock. Networks are made and removed in `networks`.
 
 mod connect;
+mod default_bridge;
 pub mod networks;
 mod over;
 mod rename;
+mod repair;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use base::{Failure, FailureKind, Instance, NetworkId, RunId};
-use netd_api::{Attach, Attached, Dns, Endpoint, Lease, NetworkConfig, PublishedPort};
+use netd_api::{Attach, Attached, Dns, Lease, NetworkConfig, PublishedPort};
 
 use crate::apply::{ApplyError, Host};
 use crate::config::NetworkSection;
 use crate::dns::supervisor::Supervisor;
 use crate::dns::{self, Names};
+use crate::firewall::base::LoadError;
 use crate::forwarding::Forwarding;
 use crate::ipam::IpamError;
 use crate::netlink::NetlinkError;
@@ -61,6 +63,8 @@ pub enum ControlError {
     #[error("cannot take away all of run {run}: {errors}")]
     Release { run: RunId, errors: String },
     #[error(transparent)]
+    Rules(#[from] LoadError),
+    #[error(transparent)]
     Network(#[from] networks::NetworkError),
 }
 
@@ -100,9 +104,11 @@ impl ControlError {
             Self::TooManyPorts => FailureKind::Invalid,
             Self::Different(_) | Self::Busy(_) => FailureKind::Conflict,
             Self::Network(error) => error.kind(),
-            Self::Store(_) | Self::Apply(_) | Self::Netlink(_) | Self::Release { .. } => {
-                FailureKind::Internal
-            }
+            Self::Store(_)
+            | Self::Apply(_)
+            | Self::Netlink(_)
+            | Self::Rules(_)
+            | Self::Release { .. } => FailureKind::Internal,
         }
     }
 }
@@ -122,6 +128,9 @@ pub struct Controller {
     held: Mutex<BTreeMap<RunId, Vec<Reservation>>>,
     released: Condvar,
     teardown: Teardown,
+    /// Read while the host is changed, written while its rules are repaired: what is
+    /// leased and what is there agree then.
+    acting: RwLock<()>,
 }
 
 impl Controller {
@@ -146,6 +155,7 @@ impl Controller {
             held: Mutex::default(),
             released: Condvar::new(),
             teardown: Teardown::default(),
+            acting: RwLock::new(()),
             instance,
         })
     }
@@ -156,7 +166,9 @@ impl Controller {
     }
 
     pub(crate) fn host(&self) -> Result<Host<'_>, NetlinkError> {
-        Host::open(&self.table, &self.steps, &self.forwarding)
+        let acting = self.acting.read().unwrap_or_else(PoisonError::into_inner);
+        let host = Host::open(&self.table, &self.steps, &self.forwarding)?;
+        Ok(host.holding(acting))
     }
 
     /// Holds ports on behalf of a run, beside those that are held for it already.
@@ -432,14 +444,7 @@ impl Controller {
     /// The same, and waits until it knows: a container may ask at once.
     fn publish_names_of(&self, lease: &Lease) {
         let change = self.names.changed();
-        let asks = |server: &IpAddr| {
-            let endpoints = lease.attached.endpoints.iter();
-            let mut gateways = endpoints.flat_map(Endpoint::gateways);
-            gateways.any(|gateway| gateway == *server)
-        };
-        let resolver = &lease.attached.resolver;
-        let needed = resolver.servers.iter().any(asks);
-        if needed && !self.names.wait_told(change, NAMES_LIMIT) {
+        if dns::is_asked_by(lease) && !self.names.wait_told(change, NAMES_LIMIT) {
             tracing::warn!(run = %lease.request.run, "its names are not known yet");
         }
     }

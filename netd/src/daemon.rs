@@ -2,6 +2,7 @@
 //! served until told to stop. A daemon that stops while nobody is attached
 //! leaves nothing on the host; else everything stays as it is.
 
+use std::io::PipeWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -78,7 +79,12 @@ pub fn run(
     log.append(&[Draft::new(SOURCE, RECONCILED, SOURCE, &counts)?])?;
     let dns = supervise_dns(&controller)?;
     let service = Arc::new(NetworkService::new(Arc::clone(&controller)));
+    let (over, rules) = watch_rules(&controller)?;
     let served = Server::new(log, service, ServerConfig::default()).run(stop);
+    drop(over);
+    if rules.join().is_err() {
+        tracing::error!("the thread that watches the rules panicked");
+    }
     controller.finish();
     controller.names.close();
     if dns.join().is_err() {
@@ -95,6 +101,16 @@ fn supervise_dns(controller: &Arc<Controller>) -> Result<JoinHandle<()>, DaemonE
     let thread = std::thread::Builder::new().name("dns".to_owned());
     let work = move || controller.supervise_dns();
     thread.spawn(work).map_err(DaemonError::Thread)
+}
+
+/// Watches the rules until what is returned first is dropped.
+fn watch_rules(controller: &Arc<Controller>) -> Result<(PipeWriter, JoinHandle<()>), DaemonError> {
+    let (over, writer) = std::io::pipe().map_err(DaemonError::Thread)?;
+    let controller = Arc::clone(controller);
+    let thread = std::thread::Builder::new().name("rules".to_owned());
+    let work = move || controller.watch_rules(over);
+    let thread = thread.spawn(work).map_err(DaemonError::Thread)?;
+    Ok((writer, thread))
 }
 
 impl Controller {

@@ -152,12 +152,24 @@ fn enter(
     work: impl FnOnce() -> Result<RouteSocket, NamespaceError> + Send,
 ) -> Result<Namespace, NamespaceError> {
     let file = File::open(path).at("open", path)?;
-    let route = in_thread(|| {
-        join(path, &file)?;
-        work()
-    })?;
+    let route = within(path, work)?;
     let path = path.to_owned();
     Ok(Namespace { path, file, route })
+}
+
+/// Does some work in the namespace bound at `path`.
+///
+/// # Errors
+/// When there is none, it cannot be entered, or the work fails.
+pub fn within<T: Send>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, NamespaceError> + Send,
+) -> Result<T, NamespaceError> {
+    let file = File::open(path).at("open", path)?;
+    in_thread(|| {
+        join(path, &file)?;
+        work()
+    })
 }
 
 /// Moves the calling thread, which is to end soon, into a namespace.

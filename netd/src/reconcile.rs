@@ -28,6 +28,7 @@ impl Controller {
         self.ensure_predefined()?;
         self.finish_releases(&mut counts)?;
         self.load_leases(&mut counts)?;
+        self.adapt_default_bridge()?;
         self.restore_bridges(&mut counts)?;
         self.settle(&mut counts)?;
         self.bind_again(&mut counts);

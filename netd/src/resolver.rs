@@ -1,6 +1,6 @@
 //! What a container's resolv.conf shall hold, from the host's and the request.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use base::PathError;
@@ -44,20 +44,23 @@ pub fn parse(text: &str) -> Dns {
     dns
 }
 
+/// Where the DNS process answers in a container's own namespace, as Docker's does.
+pub const EMBEDDED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
 /// Where names are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
     /// Loopback only: nowhere.
     Nowhere,
-    /// The default network: the host's servers, or the gateway's forwarder.
-    Host { gateway: IpAddr },
-    /// A user's network: its gateway knows the containers' names.
-    Network { gateway: IpAddr },
+    /// The default network: the host's servers.
+    Host,
+    /// A user's network: the DNS process knows the containers' names.
+    Network,
 }
 
 /// Returns what a container's resolv.conf shall hold. Servers on the host's
-/// loopback are of no use in a container; where the host has no other, the
-/// gateway forwards to them.
+/// loopback are of no use in a container; where the host has no other, the DNS
+/// process forwards to them.
 pub fn resolver(lookup: Lookup, wanted: &Dns, host: &Dns) -> Dns {
     let or_host = |wanted: &[String], host: &[String]| {
         let own = if wanted.is_empty() { host } else { wanted };
@@ -72,8 +75,8 @@ pub fn resolver(lookup: Lookup, wanted: &Dns, host: &Dns) -> Dns {
     dns.search.retain(|domain| domain != ".");
     let reachable = host.servers.iter().filter(|server| !server.is_loopback());
     match lookup {
-        Lookup::Network { gateway } => {
-            dns.servers = vec![gateway];
+        Lookup::Network => {
+            dns.servers = vec![EMBEDDED.into()];
             if !dns
                 .options
                 .iter()
@@ -83,12 +86,12 @@ pub fn resolver(lookup: Lookup, wanted: &Dns, host: &Dns) -> Dns {
                 dns.options.push("ndots:0".to_owned());
             }
         }
-        Lookup::Host { .. } | Lookup::Nowhere if !dns.servers.is_empty() => {}
+        Lookup::Host | Lookup::Nowhere if !dns.servers.is_empty() => {}
         Lookup::Nowhere => dns.servers = reachable.copied().collect(),
-        Lookup::Host { gateway } => {
+        Lookup::Host => {
             dns.servers = reachable.copied().collect();
             if dns.servers.is_empty() {
-                dns.servers.push(gateway);
+                dns.servers.push(EMBEDDED.into());
             }
         }
     }
@@ -98,8 +101,6 @@ pub fn resolver(lookup: Lookup, wanted: &Dns, host: &Dns) -> Dns {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 17, 0, 1));
 
     fn check(host: &str, wanted: &Dns, lookup: Lookup) -> String {
         let dns = resolver(lookup, wanted, &parse(host));
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_default_network_uses_the_hosts_servers_but_those_on_loopback() {
-        let lookup = Lookup::Host { gateway: GATEWAY };
+        let lookup = Lookup::Host;
         let none = Dns::default();
         let host = "# a comment\nsearch corp.example\nnameserver 10.0.0.53\nnameserver 127.0.0.53\noptions edns0\n";
         assert_eq!(
@@ -123,9 +124,9 @@ mod tests {
         );
         assert_eq!(
             check("nameserver 127.0.0.53\n", &none, lookup),
-            "172.17.0.1 |  | "
+            "127.0.0.11 |  | "
         );
-        assert_eq!(check("", &none, lookup), "172.17.0.1 |  | ");
+        assert_eq!(check("", &none, lookup), "127.0.0.11 |  | ");
         assert_eq!(
             check("nameserver 127.0.0.1\n", &none, Lookup::Nowhere),
             " |  | "
@@ -140,19 +141,19 @@ mod tests {
             options: vec!["ndots:3".to_owned()],
         };
         let host = "search corp.example\nnameserver 10.0.0.53\n";
-        let lookup = Lookup::Host { gateway: GATEWAY };
+        let lookup = Lookup::Host;
         assert_eq!(check(host, &wanted, lookup), "1.1.1.1 |  | ndots:3");
-        let lookup = Lookup::Network { gateway: GATEWAY };
-        assert_eq!(check(host, &wanted, lookup), "172.17.0.1 |  | ndots:3");
+        let lookup = Lookup::Network;
+        assert_eq!(check(host, &wanted, lookup), "127.0.0.11 |  | ndots:3");
     }
 
     #[test]
-    fn a_users_network_asks_its_gateway() {
-        let lookup = Lookup::Network { gateway: GATEWAY };
+    fn a_users_network_asks_the_dns_process() {
+        let lookup = Lookup::Network;
         let host = "search corp.example\nnameserver 10.0.0.53\n";
         assert_eq!(
             check(host, &Dns::default(), lookup),
-            "172.17.0.1 | corp.example | ndots:0"
+            "127.0.0.11 | corp.example | ndots:0"
         );
     }
 }

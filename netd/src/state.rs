@@ -173,7 +173,7 @@ impl State {
             endpoints.push(self.endpoint(request, wanted, &network, number)?);
             interfaces.push(self.next_interface()?);
         }
-        let resolver = resolver::resolver(self.lookup(&endpoints), &request.dns, host_dns);
+        let resolver = resolver::resolver(Self::lookup(&endpoints), &request.dns, host_dns);
         let attached = Attached {
             namespace,
             endpoints,
@@ -281,20 +281,12 @@ impl State {
         })
     }
 
-    fn lookup(&self, endpoints: &[Endpoint]) -> Lookup {
-        let pool_of = |endpoint: &Endpoint| {
-            let network = self.networks.get(&endpoint.network)?;
-            network.pools().next().map(|pool| pool.gateway)
-        };
-        let user = endpoints
-            .iter()
-            .find(|endpoint| endpoint.network_name != DEFAULT_NETWORK);
-        if let Some(gateway) = user.and_then(pool_of) {
-            return Lookup::Network { gateway };
-        }
-        match endpoints.first().and_then(pool_of) {
-            Some(gateway) => Lookup::Host { gateway },
-            None => Lookup::Nowhere,
+    fn lookup(endpoints: &[Endpoint]) -> Lookup {
+        let is_users = |endpoint: &Endpoint| endpoint.network_name != DEFAULT_NETWORK;
+        match endpoints {
+            [] => Lookup::Nowhere,
+            some if some.iter().any(is_users) => Lookup::Network,
+            _ => Lookup::Host,
         }
     }
 }

@@ -142,6 +142,11 @@ pub fn gzip(bytes: &[u8], directory: &Path) -> Vec<u8> {
 
 /// Writes an OCI layout of one image called `name` to `directory`, which is made.
 pub fn write_layout(directory: &Path, name: &str, layers: &[Layer]) {
+    write_layout_with(directory, name, layers, &json!({"Cmd": ["sh"]}));
+}
+
+/// As `write_layout`, with what containers of the image run.
+pub fn write_layout_with(directory: &Path, name: &str, layers: &[Layer], config: &Value) {
     fs::create_dir_all(directory.join("blobs/sha256")).expect("made");
     let blob = |media_type: &str, bytes: &[u8]| -> Value {
         let digest = Digest::of(bytes);
@@ -150,7 +155,7 @@ pub fn write_layout(directory: &Path, name: &str, layers: &[Layer]) {
     };
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
     let config = json!({
-        "architecture": architecture(), "os": "linux", "config": {"Cmd": ["sh"]},
+        "architecture": architecture(), "os": "linux", "config": config,
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
     let layers = layers

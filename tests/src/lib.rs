@@ -10,7 +10,7 @@ mod image;
 mod keeper;
 pub mod layout;
 mod leftovers;
-mod registry;
+pub mod registry;
 mod static_shim;
 mod terminal;
 

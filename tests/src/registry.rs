@@ -10,6 +10,12 @@ use base::file::{FileMode, replace};
 use crate::{run, wait_until};
 
 const ADDRESS: &str = "127.0.0.1:5000";
+/// Who may use a registry that wants to know.
+pub const USER: &str = "user";
+/// The password of [`USER`]; found nowhere else.
+pub const PASSWORD: &str = "s3cret-Word";
+/// bcrypt of [`PASSWORD`].
+const USERS: &str = "user:$2b$05$HDZYxvlTvuL/u3YmPhkdDeZwc9PXqjcHnYIZRwP3VnDnzIaw9wm6e\n";
 
 /// A registry at `localhost:5000`, which ends with the value.
 #[derive(Debug)]
@@ -21,10 +27,23 @@ pub struct Registry {
 impl Registry {
     /// Starts a registry that keeps its files in `directory`.
     pub fn start(directory: &Path) -> Self {
+        Self::start_with(directory, "")
+    }
+
+    /// Starts a registry that wants [`USER`] and [`PASSWORD`] with every request.
+    pub fn start_with_password(directory: &Path) -> Self {
+        let users = directory.join("users");
+        replace(&users, USERS.as_bytes(), FileMode::Private).expect("written");
+        let path = users.display();
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {path}}}}}\n");
+        Self::start_with(directory, &auth)
+    }
+
+    fn start_with(directory: &Path, auth: &str) -> Self {
         let config = directory.join("registry.yml");
         let text = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: false}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{ADDRESS}\"}}\n",
+             storage: {{filesystem: {{rootdirectory: {}}}}}\n{auth}http: {{addr: \"{ADDRESS}\"}}\n",
             directory.join("registry").display()
         );
         replace(&config, text.as_bytes(), FileMode::Private).expect("written");

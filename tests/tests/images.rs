@@ -53,7 +53,7 @@ fn an_image_is_pulled_by_tag_and_by_digest() {
     let registry = pushed(&host);
     let said = host.ok(&["pull", TAGGED]);
     for text in [
-        "1: Pulling from localhost:5000/box\n",
+        "1: Pulling from box\n",
         ": Pull complete\n",
         "\nDigest: sha256:",
     ] {

@@ -83,3 +83,94 @@ fn one_that_does_not_run_finds_its_networks_when_it_starts() {
     host.fails(1, "not found", &words("network connect nonsense alone"));
     host.finish();
 }
+
+#[test]
+fn containers_that_are_linked_know_each_other_by_names_of_their_own() {
+    let host = Installation::new();
+    host.ok(&words(
+        "run -d --name db -e FOO=1 --expose 5432 busybox:1 httpd -f -p 80 -h /www",
+    ));
+    host.ok(&words(
+        "run -d --name web --link db:my-store busybox:1 sleep 1000",
+    ));
+    let names = words_and("ps --format", "{{.Names}}");
+    assert_eq!(host.ok(&names), "web\ndb,web/my-store\n");
+    let shown = words_and("inspect web --format", "{{json .HostConfig.Links}}");
+    assert_eq!(host.ok(&shown), "[\"/db:/web/my-store\"]\n");
+    let environment = host.ok(&words("exec web env"));
+    for variable in [
+        "MY_STORE_NAME=/web/my-store",
+        "MY_STORE_ENV_FOO=1",
+        "MY_STORE_PORT_5432_TCP_PORT=5432",
+    ] {
+        assert!(environment.contains(variable), "{environment}");
+    }
+    let fetch = words("exec web wget -qO- http://my-store/");
+    assert_eq!(host.ok(&fetch), "from the image\n");
+    // Where the other has moved to, its names follow.
+    host.ok(&words("stop -t 0 db"));
+    host.ok(&words("run -d --name other busybox:1 sleep 1000"));
+    host.ok(&words("start db"));
+    assert_eq!(host.ok(&fetch), "from the image\n");
+    host.ok(&words("stop -t 0 db web"));
+    host.fails(
+        1,
+        "Cannot link to a non running container: /db AS /web/my-store",
+        &words("start web"),
+    );
+    host.ok(&words("rm --link web/my-store"));
+    host.ok(&words("start web"));
+    host.fails(1, "No such container", &words("rm --link web/my-store"));
+    host.fails(
+        125,
+        "could not get container for nobody",
+        &words("run --rm --link nobody busybox:1 true"),
+    );
+    host.finish();
+}
+
+#[test]
+fn a_link_on_a_users_network_is_a_name_for_one_container_only() {
+    let host = Installation::new();
+    host.ok(&words("network create front"));
+    host.ok(&words(
+        "run -d --name db --network front busybox:1 sleep 1000",
+    ));
+    let ask = "run --rm --network front";
+    host.ok(&words(&format!(
+        "{ask} --link db:store busybox:1 nslookup store"
+    )));
+    let stranger = host.engine(&words(&format!("{ask} busybox:1 nslookup store")));
+    assert_ne!(stranger.code, 0, "{stranger:?}");
+    host.finish();
+}
+
+#[test]
+fn volumes_come_from_other_containers() {
+    let host = Installation::new();
+    host.ok(&words_and(
+        "run --name first -v data:/data -v /anonymous --tmpfs /mem busybox:1 sh -c",
+        "echo kept >/data/file; echo too >/anonymous/file",
+    ));
+    let read = "cat /data/file /anonymous/file; test ! -e /mem";
+    let both = words_and("run --rm --volumes-from first busybox:1 sh -c", read);
+    assert_eq!(host.ok(&both), "kept\ntoo\n");
+    let written = host.engine(&words(
+        "run --rm --volumes-from first:ro busybox:1 touch /data/new",
+    ));
+    assert!(written.stderr.contains("Read-only"), "{written:?}");
+    // What is its own stays its own.
+    let own = words("run --rm --volumes-from first -v own:/data busybox:1 ls /data");
+    assert_eq!(host.ok(&own), "");
+    host.fails(
+        125,
+        "No such container: nobody",
+        &words("run --rm --volumes-from nobody busybox:1 true"),
+    );
+    host.fails(
+        125,
+        "invalid mode",
+        &words("run --rm --volumes-from first:rx busybox:1 true"),
+    );
+    host.finish();
+}

@@ -66,6 +66,8 @@ enum Command {
     Conform(commands::conform::Arguments),
     #[command(hide = true)]
     ConformInside { suite: String, words: Vec<String> },
+    /// Asks the reference implementation and writes what is committed of it
+    Record(commands::record::Arguments),
     /// Shows everything once: installs, builds, pulls, runs, cleans up
     Demo,
     /// Runs a command in a bare Debian with only the toolchain and a clone
@@ -102,6 +104,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::BenchInside { spec } => return commands::bench::run_inside(spec),
         Command::Conform(arguments) => commands::conform::run(arguments),
         Command::ConformInside { suite, words } => commands::conform::run_inside(suite, words),
+        Command::Record(arguments) => commands::record::run(arguments),
         Command::Fresh(arguments) => return commands::fresh::run(arguments),
         Command::Vm(arguments) => return commands::vm::run(arguments),
         Command::Demo => commands::demo::run(),

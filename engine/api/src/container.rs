@@ -55,6 +55,9 @@ wire! {
         pub size_rw: Option<i64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub size_root_fs: Option<i64>,
+        /// Bytes of the log. Ours: Docker counts logs nowhere.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub size_log: Option<i64>,
         pub labels: StringMap,
         pub state: String,
         /// For people: `Up 3 minutes (healthy)`.

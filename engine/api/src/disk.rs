@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::container::ContainerSummary;
 use crate::image::ImageSummary;
 use crate::volume::Volume;
-use crate::wire::wire;
+use crate::wire::{is_zero, wire};
 
 wire! {
     /// What takes room on the disk; a kind that was not asked for is absent.
@@ -16,6 +16,7 @@ wire! {
         pub containers: Option<Vec<ContainerSummary>>,
         pub volumes: Option<Vec<Volume>>,
         pub build_cache: Option<Vec<Value>>,
+        #[serde(skip_serializing_if = "is_zero")]
         pub builder_size: i64,
     }
 }

@@ -16,6 +16,8 @@ wire! {
         pub attach_stderr: bool,
         pub attach_stdout: bool,
         pub detach: bool,
+        /// Docker's SDK for Python spells it with a small letter.
+        #[serde(alias = "detachKeys")]
         pub detach_keys: String,
         pub env: Option<Vec<String>>,
         pub working_dir: String,

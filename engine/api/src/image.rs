@@ -1,8 +1,8 @@
 //! Answers of `/images`; pull and load answer with [`crate::progress`] messages.
 
-use crate::config::{ContainerConfig, StringMap};
+use crate::config::{Healthcheck, StringMap, StringSet};
 use crate::inspect::GraphDriver;
-use crate::wire::{is_zero, wire};
+use crate::wire::{StringList, is_zero, wire};
 
 wire! {
     /// One row of `GET /images/json`.
@@ -16,9 +16,6 @@ wire! {
         pub size: i64,
         /// `-1` is not counted.
         pub shared_size: i64,
-        /// Until API 1.43.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub virtual_size: Option<i64>,
         pub labels: Option<StringMap>,
         /// `-1` is not counted.
         pub containers: i64,
@@ -34,7 +31,7 @@ wire! {
         pub created: String,
         pub docker_version: String,
         pub author: String,
-        pub config: ContainerConfig,
+        pub config: ImageConfig,
         pub architecture: String,
         #[serde(skip_serializing_if = "is_zero")]
         pub variant: String,
@@ -42,13 +39,32 @@ wire! {
         #[serde(skip_serializing_if = "is_zero")]
         pub os_version: String,
         pub size: i64,
-        /// Until API 1.43.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub virtual_size: Option<i64>,
         pub graph_driver: GraphDriver,
         #[serde(rename = "RootFS")]
         pub root_fs: RootFs,
         pub metadata: ImageMetadata,
+    }
+
+    /// What containers of an image run unless they say something else.
+    pub struct ImageConfig {
+        pub user: String,
+        #[serde(skip_serializing_if = "is_zero")]
+        pub exposed_ports: StringSet,
+        pub env: Option<Vec<String>>,
+        pub cmd: Option<StringList>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub healthcheck: Option<Healthcheck>,
+        #[serde(skip_serializing_if = "is_zero")]
+        pub args_escaped: bool,
+        pub volumes: Option<StringSet>,
+        pub working_dir: String,
+        pub entrypoint: Option<StringList>,
+        pub on_build: Option<Vec<String>>,
+        pub labels: Option<StringMap>,
+        #[serde(skip_serializing_if = "is_zero")]
+        pub stop_signal: String,
+        #[serde(skip_serializing_if = "is_zero")]
+        pub shell: Vec<String>,
     }
 
     /// The layers of an image, as diff ids.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::config::{ContainerConfig, StringMap};
 use crate::host_config::{HostConfig, PortMap};
 use crate::mount::MountPoint;
@@ -114,6 +116,11 @@ wire! {
         #[serde(rename = "IPv6Gateway")]
         pub ipv6_gateway: String,
         pub mac_address: String,
+        /// Never set; old clients look for it.
+        #[serde(rename = "SecondaryIPAddresses")]
+        pub secondary_ip_addresses: Option<Vec<Value>>,
+        #[serde(rename = "SecondaryIPv6Addresses")]
+        pub secondary_ipv6_addresses: Option<Vec<Value>>,
         pub networks: BTreeMap<String, EndpointSettings>,
     }
 }

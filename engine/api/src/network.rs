@@ -77,6 +77,7 @@ wire! {
     pub struct Ipam {
         pub driver: String,
         pub options: Option<StringMap>,
+        #[serde(serialize_with = "crate::wire::empty_is_null")]
         pub config: Vec<IpamConfig>,
     }
 

@@ -26,7 +26,9 @@ snake! {
     /// What a container uses, and its processors a moment before.
     pub struct StatsResponse {
         /// With a slash before it.
+        #[serde(skip_serializing_if = "is_zero")]
         pub name: String,
+        #[serde(skip_serializing_if = "is_zero")]
         pub id: String,
         /// When it was measured (RFC 3339); the year one where nothing was.
         pub read: String,

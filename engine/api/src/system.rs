@@ -45,6 +45,7 @@ wire! {
     pub struct Component {
         pub name: String,
         pub version: String,
+        #[serde(skip_serializing_if = "is_zero")]
         pub details: StringMap,
     }
 
@@ -90,7 +91,7 @@ wire! {
         pub os_type: String,
         pub architecture: String,
         pub index_server_address: String,
-        pub registry_config: Option<Value>,
+        pub registry_config: RegistryConfig,
         #[serde(rename = "NCPU")]
         pub n_cpu: i64,
         pub mem_total: i64,
@@ -112,7 +113,34 @@ wire! {
         pub runc_commit: Commit,
         pub init_commit: Commit,
         pub security_options: Vec<String>,
+        pub firewall_backend: FirewallInfo,
+        #[serde(rename = "CDISpecDirs")]
+        pub cdi_spec_dirs: Vec<String>,
+        pub generic_resources: Option<Vec<Value>>,
         pub warnings: Option<Vec<String>>,
+    }
+
+    /// What the rules of networks are written with.
+    pub struct FirewallInfo {
+        pub driver: String,
+    }
+
+    /// How registries are reached.
+    pub struct RegistryConfig {
+        /// Where TLS is not asked for.
+        #[serde(rename = "InsecureRegistryCIDRs")]
+        pub insecure_registry_cidrs: Vec<String>,
+        pub index_configs: BTreeMap<String, IndexConfig>,
+        /// Of Docker's registry.
+        pub mirrors: Option<Vec<String>>,
+    }
+
+    /// How one registry is reached.
+    pub struct IndexConfig {
+        pub name: String,
+        pub mirrors: Vec<String>,
+        pub secure: bool,
+        pub official: bool,
     }
 
     /// What drivers there are.

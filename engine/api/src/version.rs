@@ -1,4 +1,4 @@
-//! Versions of the API: `1.44`, in paths as `/v1.44/…`.
+//! Versions of the API: `1.51`, in paths as `/v1.51/…`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,20 +11,21 @@ pub struct ApiVersion {
 }
 
 /// The oldest version served.
-pub const MIN_VERSION: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 40,
-};
+pub const MIN_VERSION: ApiVersion = ApiVersion::v1(24);
 /// The newest version served, and the one our client speaks.
-pub const MAX_VERSION: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 44,
-};
+pub const MAX_VERSION: ApiVersion = ApiVersion::v1(51);
 
 /// Says that a text is not a version.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid API version {0:?}: expected <major>.<minor>")]
 pub struct ApiVersionError(String);
+
+impl ApiVersion {
+    /// Returns the version `1.<minor>`.
+    pub const fn v1(minor: u16) -> Self {
+        Self { major: 1, minor }
+    }
+}
 
 impl fmt::Display for ApiVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +55,7 @@ mod tests {
     fn versions_compare_by_number() {
         let version = |text: &str| text.parse::<ApiVersion>().unwrap();
         assert!(version("1.9") < version("1.40"));
-        assert_eq!(version("1.44"), MAX_VERSION);
+        assert_eq!(version("1.51"), MAX_VERSION);
         for bad in ["", "1", "1.", ".4", "+1.4", "1.4.4", "v1.44"] {
             assert!(bad.parse::<ApiVersion>().is_err(), "{bad:?}");
         }

@@ -4,7 +4,7 @@
 
 use std::ops::Deref;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Declares structs in Docker's wire form: names in `PascalCase`, a field that
 /// is missing or `null` is its default, unknown fields are skipped.
@@ -31,6 +31,18 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Writes an empty list as `null`, as Go does with one that was never made.
+pub(crate) fn empty_is_null<T, S>(list: &[T], serializer: S) -> Result<S::Ok, S::Error>
+where
+    T: Serialize,
+    S: Serializer,
+{
+    match list.is_empty() {
+        true => serializer.serialize_none(),
+        false => list.serialize(serializer),
+    }
 }
 
 /// Returns whether `value` is its type's zero value, which Go's `omitempty` leaves out.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use engine_api::host_config::{DeviceMapping, RestartPolicy, Ulimit};
+use engine_api::host_config::{DeviceMapping, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice};
 use engine_api::mount::Mount;
 
 use crate::parse::network::Attachment;
@@ -12,8 +12,8 @@ use crate::parse::port::{Expose, Publish};
 use crate::parse::security::SecurityOption;
 use crate::parse::volume::Volume;
 use crate::parse::{
-    cpus, device, duration, env, label, mount, network, port, restart, security, size, ulimit,
-    volume,
+    block_io, cpus, device, duration, env, label, mount, network, port, restart, security, size,
+    ulimit, volume,
 };
 
 /// When the image is pulled.
@@ -160,6 +160,12 @@ pub(crate) struct FilesystemOptions {
     /// Mount a tmpfs, PATH[:OPTIONS]
     #[arg(long, value_name = "TMPFS", value_parser = mount::parse_tmpfs)]
     pub tmpfs: Vec<(String, String)>,
+    /// Mount the volumes of another container, CONTAINER[:ro]
+    #[arg(long, value_name = "CONTAINER")]
+    pub volumes_from: Vec<String>,
+    /// Driver of the volumes that are made
+    #[arg(long, value_name = "DRIVER")]
+    pub volume_driver: Option<String>,
     /// Mount the root filesystem read-only
     #[arg(long)]
     pub read_only: bool,
@@ -202,6 +208,9 @@ pub(crate) struct NetworkOptions {
     /// Link-local address
     #[arg(long, value_name = "ADDRESS", value_parser = network::check_ip)]
     pub link_local_ip: Vec<String>,
+    /// Call another container by a name that only this one knows, NAME[:ALIAS]
+    #[arg(long, value_name = "NAME")]
+    pub link: Vec<String>,
     /// MAC address
     #[arg(long, value_name = "ADDRESS", value_parser = network::mac_address)]
     pub mac_address: Option<String>,
@@ -257,6 +266,15 @@ pub(crate) struct LimitOptions {
     /// Memory nodes to use
     #[arg(long, value_name = "NODES")]
     pub cpuset_mems: Option<String>,
+    /// Real-time period in microseconds
+    #[arg(long, value_name = "NUMBER")]
+    pub cpu_rt_period: Option<i64>,
+    /// Real-time runtime in microseconds
+    #[arg(long, value_name = "NUMBER")]
+    pub cpu_rt_runtime: Option<i64>,
+    /// Weight of its block I/O, 10 to 1000
+    #[arg(long, value_name = "NUMBER")]
+    pub blkio_weight: Option<u16>,
     /// Number of processes; -1 is no limit
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
@@ -271,6 +289,27 @@ pub(crate) struct ResourceOptions {
     /// Resource limit, NAME=SOFT[:HARD]
     #[arg(long, value_name = "LIMIT", value_parser = ulimit::parse)]
     pub ulimit: Vec<Ulimit>,
+    /// How readily its memory is swapped out, 0 to 100
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub memory_swappiness: Option<i64>,
+    /// Do not kill it when memory is short
+    #[arg(long)]
+    pub oom_kill_disable: bool,
+    /// Weight of its I/O on a device, PATH:WEIGHT
+    #[arg(long, value_name = "DEVICE:WEIGHT", value_parser = block_io::parse_weight)]
+    pub blkio_weight_device: Vec<WeightDevice>,
+    /// Bytes a second it may read from a device
+    #[arg(long, value_name = "DEVICE:RATE", value_parser = block_io::parse_bytes)]
+    pub device_read_bps: Vec<ThrottleDevice>,
+    /// Bytes a second it may write to a device
+    #[arg(long, value_name = "DEVICE:RATE", value_parser = block_io::parse_bytes)]
+    pub device_write_bps: Vec<ThrottleDevice>,
+    /// Operations a second it may read from a device
+    #[arg(long, value_name = "DEVICE:RATE", value_parser = block_io::parse_operations)]
+    pub device_read_iops: Vec<ThrottleDevice>,
+    /// Operations a second it may write to a device
+    #[arg(long, value_name = "DEVICE:RATE", value_parser = block_io::parse_operations)]
+    pub device_write_iops: Vec<ThrottleDevice>,
     /// Adjust the out-of-memory score
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(i64).range(-1000..=1000))]

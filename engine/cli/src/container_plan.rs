@@ -126,6 +126,9 @@ fn check(options: &ContainerOptions, mode: Mode) -> Result<(), ParseError> {
     if general.rm && restarts {
         return refuse("conflicting options: cannot specify both --restart and --rm");
     }
+    if general.log_driver.as_deref() == Some("none") && !general.log_opt.is_empty() {
+        return refuse("invalid logging opts for driver none");
+    }
     if mode == Mode::Detached && !options.process.attach.is_empty() {
         return refuse("conflicting options: cannot specify both --attach and --detach");
     }
@@ -253,6 +256,8 @@ fn apply_filesystem(host: &mut HostConfig, options: &ContainerOptions, directory
     host.mounts = filesystem.mount.clone();
     host.tmpfs = filesystem.tmpfs.iter().cloned().collect();
     host.readonly_rootfs = filesystem.read_only;
+    host.volumes_from = some(&filesystem.volumes_from);
+    host.volume_driver = filesystem.volume_driver.clone().unwrap_or_default();
     host.devices = some(&filesystem.device);
     host.device_cgroup_rules = some(&filesystem.device_cgroup_rule);
     host.shm_size = filesystem.shm_size.unwrap_or_default();
@@ -268,16 +273,32 @@ fn apply_network(host: &mut HostConfig, network: &NetworkOptions) {
         bindings.get_or_insert_default().push(binding.clone());
     }
     host.publish_all_ports = network.publish_all;
+    if !is_users_network(&host.network_mode) {
+        host.links = some(&network.link);
+    }
     host.extra_hosts = some(&network.add_host);
     host.dns = some(&network.dns);
     host.dns_search = some(&network.dns_search);
     host.dns_options = some(&network.dns_option);
 }
 
+/// Links are names on a user's network, and Docker's legacy links elsewhere.
+fn is_users_network(mode: &str) -> bool {
+    let known = matches!(mode, "default" | "bridge" | "host" | "none");
+    !known && !mode.starts_with("container:")
+}
+
 fn apply_resources(host: &mut HostConfig, options: &ContainerOptions) {
     let resources = &options.resources;
     apply_limits(host, &resources.limits);
     host.ulimits = some(&resources.ulimit);
+    host.memory_swappiness = resources.memory_swappiness;
+    host.oom_kill_disable = resources.oom_kill_disable.then_some(true);
+    host.blkio_weight_device = some(&resources.blkio_weight_device);
+    host.blkio_device_read_bps = some(&resources.device_read_bps);
+    host.blkio_device_write_bps = some(&resources.device_write_bps);
+    host.blkio_device_read_iops = some(&resources.device_read_iops);
+    host.blkio_device_write_iops = some(&resources.device_write_iops);
     host.oom_score_adj = resources.oom_score_adj.unwrap_or_default();
     host.cgroup_parent = resources.cgroup_parent.clone().unwrap_or_default();
 }
@@ -293,6 +314,9 @@ pub(crate) fn apply_limits(host: &mut HostConfig, limits: &LimitOptions) {
     host.cpu_quota = limits.cpu_quota.unwrap_or_default();
     host.cpuset_cpus = limits.cpuset_cpus.clone().unwrap_or_default();
     host.cpuset_mems = limits.cpuset_mems.clone().unwrap_or_default();
+    host.cpu_realtime_period = limits.cpu_rt_period.unwrap_or_default();
+    host.cpu_realtime_runtime = limits.cpu_rt_runtime.unwrap_or_default();
+    host.blkio_weight = limits.blkio_weight.unwrap_or_default();
     host.pids_limit = limits.pids_limit;
 }
 
@@ -334,8 +358,8 @@ fn networking(options: &NetworkOptions) -> Result<NetworkingConfig, ParseError> 
     let is_plain = options.network_alias.is_empty()
         && options.ip.is_none()
         && options.ip6.is_none()
-        && options.link_local_ip.is_empty()
-        && options.mac_address.is_none();
+        && options.mac_address.is_none()
+        && options.link_local_ip.is_empty();
     if attachments.is_empty() && is_plain {
         return Ok(NetworkingConfig::default());
     }
@@ -347,15 +371,20 @@ fn networking(options: &NetworkOptions) -> Result<NetworkingConfig, ParseError> 
         let aliases = first.aliases.get_or_insert_default();
         aliases.extend(options.network_alias.iter().cloned());
     }
+    if is_users_network(&attachments[0].network) {
+        attachments[0].endpoint.links = some(&options.link);
+    }
+    let first = &mut attachments[0].endpoint;
+    if !options.link_local_ip.is_empty() {
+        network::ipam(first)
+            .link_local_ips
+            .clone_from(&options.link_local_ip);
+    }
     if let Some(ip) = &options.ip {
         network::ipam(first).ipv4_address.clone_from(ip);
     }
     if let Some(ip6) = &options.ip6 {
         network::ipam(first).ipv6_address.clone_from(ip6);
-    }
-    if !options.link_local_ip.is_empty() {
-        let addresses = &mut network::ipam(first).link_local_ips;
-        addresses.extend(options.link_local_ip.iter().cloned());
     }
     if let Some(mac_address) = &options.mac_address {
         first.mac_address.clone_from(mac_address);

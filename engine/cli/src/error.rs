@@ -35,6 +35,10 @@ pub(crate) enum CliError {
     Start(#[from] crate::daemon::StartError),
     #[error(transparent)]
     Stop(#[from] crate::daemon::StopError),
+    #[error(transparent)]
+    Credentials(#[from] crate::credentials::CredentialError),
+    #[error("Error saving credentials")]
+    Saving(#[source] crate::credentials::CredentialError),
     #[error("cannot read the event log")]
     Events(#[from] EventsError),
     #[error("the stream with the container broke")]

@@ -12,7 +12,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use engine_api::client::{Body, Client, channel_body};
+use engine_api::registry::AuthConfig;
 use engine_api::stdcopy::{MULTIPLEXED_STREAM, RAW_STREAM, Stream, encode};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response};
@@ -81,12 +83,14 @@ pub(crate) struct Fake {
     stdout: File,
     stderr: File,
     requests: Arc<Mutex<Vec<String>>>,
+    secrets: Arc<Mutex<Vec<String>>>,
     _directory: tempfile::TempDir,
 }
 
 struct Shared {
     behaviour: Mutex<Behaviour>,
     requests: Arc<Mutex<Vec<String>>>,
+    secrets: Arc<Mutex<Vec<String>>>,
     started: watch::Sender<bool>,
     exit: watch::Sender<Option<i64>>,
 }
@@ -107,7 +111,7 @@ impl Fake {
             stderr: stderr.try_clone().unwrap(),
         };
         let socket = directory.path().join("engine.sock");
-        let requests = serve(behaviour, &socket);
+        let (requests, secrets) = serve(behaviour, &socket);
         let host = format!("unix://{}", socket.display());
         let words = ["engine", "--host", &host, "ps"].map(std::ffi::OsString::from);
         let parsed = arguments::try_parse(words.into_iter()).unwrap();
@@ -122,6 +126,7 @@ impl Fake {
             stdout,
             stderr,
             requests,
+            secrets,
             _directory: directory,
         }
     }
@@ -154,6 +159,11 @@ impl Fake {
         content(&self.stderr)
     }
 
+    /// Returns the credentials the daemon was shown, in headers and bodies.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.secrets.lock().unwrap().clone()
+    }
+
     /// Returns what the daemon was asked, `METHOD /path?query`, without version.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
@@ -167,13 +177,16 @@ fn content(mut file: &File) -> String {
     text
 }
 
-/// Returns the list of what the daemon will be asked.
-fn serve(behaviour: Behaviour, socket: &PathBuf) -> Arc<Mutex<Vec<String>>> {
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// Returns the lists of what the daemon will be asked, and of credentials.
+fn serve(behaviour: Behaviour, socket: &PathBuf) -> (Seen, Seen) {
     let listener = UnixListener::bind(socket).unwrap();
-    let requests = Arc::new(Mutex::new(Vec::new()));
+    let (requests, secrets) = (Seen::default(), Seen::default());
     let shared = Arc::new(Shared {
         behaviour: Mutex::new(behaviour),
         requests: requests.clone(),
+        secrets: secrets.clone(),
         started: watch::Sender::new(false),
         exit: watch::Sender::new(None),
     });
@@ -188,7 +201,7 @@ fn serve(behaviour: Behaviour, socket: &PathBuf) -> Arc<Mutex<Vec<String>>> {
             tokio::spawn(connection);
         }
     });
-    requests
+    (requests, secrets)
 }
 
 async fn answer(
@@ -210,6 +223,7 @@ async fn answer(
         .lock()
         .unwrap()
         .push(format!("{} {target}", request.method()));
+    shared.note_secrets(&mut request, path).await;
     if let Some((status, body)) = shared.scripted(&key) {
         let mut response = plain(status, body);
         if path.ends_with("/logs") {
@@ -242,6 +256,19 @@ fn plain(status: u16, body: String) -> Response<Body> {
 }
 
 impl Shared {
+    async fn note_secrets(&self, request: &mut Request<Incoming>, path: &str) {
+        if let Some(header) = request.headers().get("x-registry-auth") {
+            let auth = AuthConfig::from_header(header.to_str().unwrap()).unwrap();
+            let auth = serde_json::to_string(&auth).unwrap();
+            self.secrets.lock().unwrap().push(auth);
+        }
+        if path == "/auth" {
+            let body = request.body_mut().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8_lossy(&body).into_owned();
+            self.secrets.lock().unwrap().push(body);
+        }
+    }
+
     fn scripted(&self, key: &str) -> Option<(u16, String)> {
         let mut behaviour = self.behaviour.lock().unwrap();
         let answers = behaviour.answers.get_mut(key)?;

@@ -13,7 +13,9 @@ mod cmd;
 mod container_options;
 mod container_plan;
 mod context;
+mod credentials;
 mod daemon;
+mod dockerd;
 mod error;
 mod human;
 mod json;
@@ -31,10 +33,25 @@ use std::process::ExitCode;
 pub use daemon::{DaemonOptions, FaultSteps, Held};
 
 /// Runs the command line `arguments`, the program's name first, and returns
-/// what the process exits with. `daemon` is called for `engine daemon --foreground`.
+/// what the process exits with. `daemon` is called for `engine daemon --foreground`,
+/// and where the program was called `dockerd`.
 ///
 /// This is where the environment is read; nothing below looks at it again.
 pub fn run(
+    arguments: impl Iterator<Item = OsString>,
+    daemon: impl FnOnce(DaemonOptions) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
+    let mut arguments = arguments.peekable();
+    if arguments.peek().is_some_and(|name| dockerd::is_meant(name)) {
+        return match dockerd::launch(arguments) {
+            Ok(launch) => run_engine(launch.words.iter().cloned(), daemon),
+            Err(code) => code,
+        };
+    }
+    run_engine(arguments, daemon)
+}
+
+fn run_engine(
     arguments: impl Iterator<Item = OsString>,
     daemon: impl FnOnce(DaemonOptions) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
@@ -71,3 +88,5 @@ fn block_on(
 mod fake;
 #[cfg(test)]
 mod flows;
+#[cfg(test)]
+mod registry_flows;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// A terminal's size in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,35 @@ pub(crate) fn size(file: &File) -> Option<Size> {
         height: size.ws_row,
         width: size.ws_col,
     })
+}
+
+/// A terminal that does not show what is typed; dropping it brings the old mode back.
+#[derive(Debug)]
+pub(crate) struct Hidden {
+    terminal: File,
+    before: Termios,
+}
+
+impl Hidden {
+    /// Turns the echo of the terminal `file` off.
+    ///
+    /// # Errors
+    /// When it is no terminal.
+    pub(crate) fn enter(file: &File) -> io::Result<Self> {
+        let terminal = file.try_clone()?;
+        let before = tcgetattr(&terminal)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Drain, &hidden)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no mode.
+        tcsetattr(&self.terminal, OptionalActions::Drain, &self.before).ok();
+    }
 }
 
 /// A terminal that passes every key on; dropping it brings the old mode back.

@@ -53,6 +53,7 @@ pub(crate) fn install(
         diff_id,
         size_bytes,
         blob,
+        packed: None,
     };
     if unpacked.implied.is_empty() {
         store.commit_layer(&unpacked.root, &record)?;

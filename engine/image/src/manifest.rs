@@ -13,6 +13,7 @@ pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+pub(crate) const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1";
 
 /// What every manifest request says it takes.
@@ -91,6 +92,11 @@ impl ImageManifest {
 }
 
 impl Descriptor {
+    /// Returns the same under another type.
+    pub(crate) fn of_type(&self, media_type: &str) -> Self {
+        Self::new(media_type, self.digest, self.size)
+    }
+
     /// Returns a descriptor without a platform.
     pub(crate) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
         Self {
@@ -104,7 +110,10 @@ impl Descriptor {
 
 /// A choice of images by platform.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ImageIndex {
+    #[serde(default)]
+    pub(crate) media_type: String,
     pub(crate) manifests: Vec<Descriptor>,
 }
 

@@ -110,6 +110,21 @@ impl Reference {
         }
     }
 
+    /// Returns the same name with only the tag `tag`.
+    ///
+    /// # Errors
+    /// When `tag` cannot be one.
+    pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
+        if !is_tag(tag) {
+            return Err(ReferenceError::Format(tag.chars().take(MAX_TAG).collect()));
+        }
+        Ok(Self {
+            tag: Some(tag.to_owned()),
+            digest: None,
+            ..self.clone()
+        })
+    }
+
     /// Returns whether both name the same repository.
     pub fn same_repository(&self, other: &Self) -> bool {
         self.domain == other.domain && self.path == other.path

@@ -12,7 +12,25 @@ pub struct HealthConfig {
     pub interval: Duration,
     pub timeout: Duration,
     pub start_period: Duration,
+    /// Between probes until the first success within the start period.
+    #[serde(default = "start_interval")]
+    pub start_interval: Duration,
     pub retries: u32,
+}
+
+/// Docker's default.
+const fn start_interval() -> Duration {
+    Duration::from_secs(5)
+}
+
+impl HealthConfig {
+    /// Returns how long to wait for the next probe, `age` after the start.
+    pub fn pause(&self, state: HealthState, age: Duration) -> Duration {
+        match state.status {
+            HealthStatus::Starting if age < self.start_period => self.start_interval,
+            _ => self.interval,
+        }
+    }
 }
 
 /// Docker's words for health.
@@ -90,8 +108,12 @@ mod tests {
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(30),
             start_period: Duration::from_secs(5),
+            start_interval: Duration::from_secs(1),
             retries: 2,
         };
+        let pause = |state, age| config.pause(state, Duration::from_secs(age)).as_secs();
+        assert_eq!(pause(HealthState::starting(), 4), 1);
+        assert_eq!(pause(HealthState::starting(), 5), 30);
         let probe = |state: HealthState, code, age| {
             state.after_probe(&config, code, Duration::from_secs(age))
         };

@@ -24,6 +24,41 @@ pub struct Resources {
     pub shm_size_bytes: Option<u64>,
     pub oom_score_adj: Option<i32>,
     pub oom_kill_disable: bool,
+    /// Time for real-time scheduling, of control groups v1.
+    #[serde(default)]
+    pub cpu_realtime_period_us: Option<u64>,
+    #[serde(default)]
+    pub cpu_realtime_runtime_us: Option<i64>,
+    #[serde(default)]
+    pub block_io: BlockIo,
+}
+
+/// Limits of block devices, which are named by the paths of their nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlockIo {
+    /// 10 to 1000, relative to others.
+    pub weight: Option<u16>,
+    pub device_weights: Vec<(String, u16)>,
+    pub read_bytes_per_second: Vec<(String, u64)>,
+    pub write_bytes_per_second: Vec<(String, u64)>,
+    pub read_operations_per_second: Vec<(String, u64)>,
+    pub write_operations_per_second: Vec<(String, u64)>,
+}
+
+impl BlockIo {
+    /// Returns the path of every device, some more than once.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        let rates = [
+            &self.read_bytes_per_second,
+            &self.write_bytes_per_second,
+            &self.read_operations_per_second,
+            &self.write_operations_per_second,
+        ];
+        let limited = rates.into_iter().flatten().map(|(path, _)| path.as_str());
+        let weighed = self.device_weights.iter().map(|(path, _)| path.as_str());
+        weighed.chain(limited)
+    }
 }
 
 /// A resource limit of the container's processes.

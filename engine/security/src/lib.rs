@@ -95,10 +95,12 @@ fn plan(
     };
     let capabilities = capability::resolve(&wish, &host.capabilities)?;
     let open_paths = config.privileged || options.unconfined_paths;
-    let (masked_paths, readonly_paths) = match open_paths {
-        true => (Vec::new(), Vec::new()),
-        false => (paths::masked(&host.thermal_paths), paths::read_only()),
+    let default = |wanted: &Option<Vec<String>>, default: Vec<String>| match open_paths {
+        true => Vec::new(),
+        false => wanted.clone().unwrap_or(default),
     };
+    let masked_paths = default(&config.masked_paths, paths::masked(&host.thermal_paths));
+    let readonly_paths = default(&config.readonly_paths, paths::read_only());
     Ok(SecurityProfile {
         seccomp: seccomp_of(host, config, &options, &capabilities)?,
         apparmor_profile: apparmor_of(host, config, &options)?,

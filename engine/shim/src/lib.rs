@@ -31,10 +31,11 @@ mod stdio;
 mod supervisor;
 #[expect(
     unsafe_code,
-    reason = "signalfd, sigwaitinfo, close_range, kill, fork and posix_spawn have no safe wrapper in rustix"
+    reason = "signalfd, sigwaitinfo, close_range, kill, fork, posix_spawn and localtime_r have no safe wrapper in rustix"
 )]
 mod sys;
 
+pub use log::{COMPRESS_ARGUMENT, ConnectError, OpenLogError, compress_log};
 pub use runtime::Environment;
 pub use start::{RunError, run};
 pub use sys::close_inherited;

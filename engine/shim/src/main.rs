@@ -2,6 +2,8 @@
 //!
 //! `docker-init -- COMMAND`, a link or mount of it: the init of a container.
 //!
+//! `engine-shim --compress-log <FROM >TO`: its child, which compresses a log's file.
+//!
 //! The engine starts the first; it is of no use to people. It writes `ready` to its
 //! standard output once its lock is held and its sockets listen.
 
@@ -16,12 +18,24 @@ fn main() -> ExitCode {
         return init::run(command);
     }
     engine_shim::close_inherited();
+    if let [_, argument] = &arguments[..]
+        && argument == engine_shim::COMPRESS_ARGUMENT
+    {
+        return told(engine_shim::compress_log());
+    }
     let mut arguments = arguments.into_iter().skip(1);
     let (Some(directory), None) = (arguments.next(), arguments.next()) else {
         eprintln!("usage: engine-shim <directory of the run>");
         return ExitCode::from(2);
     };
-    match engine_shim::run(directory.as_ref(), std::env::vars_os().collect()) {
+    told(engine_shim::run(
+        directory.as_ref(),
+        std::env::vars_os().collect(),
+    ))
+}
+
+fn told<E: std::error::Error>(result: Result<(), E>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("engine-shim: {}", base::failure::chain(&error));

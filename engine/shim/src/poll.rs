@@ -11,6 +11,8 @@ use crate::stdio::Stream;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
     Children,
+    /// The log's destination.
+    Log,
     ControlListener,
     AttachListener,
     Control(u32),

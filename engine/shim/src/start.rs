@@ -16,7 +16,7 @@ use events::OpenError;
 use rustix::net::SocketType;
 
 use crate::directory::Directory;
-use crate::log::LogWriter;
+use crate::log::{LogWriter, OpenLogError};
 use crate::outbox::Outbox;
 use crate::runtime::Environment;
 use crate::supervisor::{Parts, Supervisor};
@@ -35,6 +35,8 @@ pub enum RunError {
     Protocol(u32),
     #[error("another shim serves this run")]
     Busy,
+    #[error("failed to initialize logging driver")]
+    Log(#[from] OpenLogError),
     #[error("cannot watch for children")]
     Children(#[source] std::io::Error),
     #[error("cannot open the event log")]

@@ -171,6 +171,40 @@ pub(crate) fn spawn(
     Ok(Pid::from_raw(pid).expect("a child has a pid"))
 }
 
+/// A moment as the host's clocks show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LocalTime {
+    pub(crate) year: i32,
+    /// 1 to 12.
+    pub(crate) month: i32,
+    pub(crate) day: i32,
+    pub(crate) hour: i32,
+    pub(crate) minute: i32,
+    pub(crate) second: i32,
+    /// East of Greenwich.
+    pub(crate) offset_seconds: i64,
+}
+
+/// Returns a moment, in seconds since 1970 began, in the host's time zone.
+pub(crate) fn local_time(seconds: i64) -> LocalTime {
+    let mut local = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are valid for the call; all zeros are a valid tm,
+    // which a call that fails leaves.
+    let local = unsafe {
+        libc::localtime_r(&raw const seconds, local.as_mut_ptr());
+        local.assume_init()
+    };
+    LocalTime {
+        year: local.tm_year + 1900,
+        month: local.tm_mon + 1,
+        day: local.tm_mday,
+        hour: local.tm_hour,
+        minute: local.tm_min,
+        second: local.tm_sec,
+        offset_seconds: local.tm_gmtoff,
+    }
+}
+
 fn pointers(strings: &[CString]) -> Vec<*mut libc::c_char> {
     let strings = strings.iter().map(|string| string.as_ptr().cast_mut());
     strings.chain([ptr::null_mut()]).collect()

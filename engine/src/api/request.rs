@@ -6,29 +6,44 @@ use std::time::Duration;
 
 use base::FailureKind;
 use engine_api::filters::Filters;
+use engine_api::version::{ApiVersion, MAX_VERSION, MIN_VERSION};
+use engine_api::versions::{self, Body};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::{HeaderMap, Method, Uri};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::{OrFail as _, Result, internal, invalid};
 
-/// The newest version of the API that is spoken.
-pub const NEWEST: ApiVersion = ApiVersion(44);
-/// The oldest version of the API that is spoken.
-pub const OLDEST: ApiVersion = ApiVersion(40);
 /// A JSON body may not be larger.
 const JSON_LIMIT_BYTES: usize = 4 << 20;
 /// How long a client may take to send a JSON body.
 const JSON_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The minor version of the API; the major one is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ApiVersion(pub u16);
+/// Why a request has no handler.
+#[derive(Debug)]
+pub enum Refused {
+    /// It cannot be read.
+    Invalid(base::Failure),
+    /// Its version is not served.
+    Version(VersionRefused),
+}
 
-impl std::fmt::Display for ApiVersion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "1.{}", self.0)
+/// A version that is not served, as the path has it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionRefused {
+    #[error("client version {0} is too new. Maximum supported API version is {MAX_VERSION}")]
+    TooNew(String),
+    #[error(
+        "client version {0} is too old. Minimum supported API version is {MIN_VERSION}, please upgrade your client to a newer version"
+    )]
+    TooOld(String),
+}
+
+impl From<base::Failure> for Refused {
+    fn from(failure: base::Failure) -> Self {
+        Self::Invalid(failure)
     }
 }
 
@@ -48,14 +63,17 @@ impl Request {
     /// Takes a request apart.
     ///
     /// # Errors
-    /// Invalid, with Docker's sentence, for a version out of range.
-    pub fn new(inner: hyper::Request<Incoming>) -> Result<Self> {
+    /// Fails for a version out of range, and for what is no path or query.
+    pub fn new(inner: hyper::Request<Incoming>) -> Result<Self, Refused> {
         let (version, path) = split_path(inner.uri())?;
+        let mut query = split_query(inner.uri().query().unwrap_or_default())?;
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        query.retain(|name, _| versions::is_known(&parts, name, version));
         Ok(Self {
             method: inner.method().clone(),
             version,
+            query,
             path,
-            query: split_query(inner.uri().query().unwrap_or_default())?,
             headers: inner.headers().clone(),
             inner,
         })
@@ -106,7 +124,35 @@ impl Request {
     /// Invalid when it is too large, no JSON, or not a `T`.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
         let content = self.body().await?;
-        serde_json::from_slice(&content).map_err(|error| invalid(format!("invalid JSON: {error}")))
+        serde_json::from_slice(&content).map_err(|error| no_json(&error))
+    }
+
+    /// Reads the body as JSON of the request's version.
+    ///
+    /// # Errors
+    /// As [`Request::json`], and invalid for what the version does not have.
+    pub async fn versioned_json<T: DeserializeOwned>(&mut self, body: Body) -> Result<T> {
+        let mut value = self.json().await?;
+        self.read_as(body, &mut value)
+    }
+
+    /// Reads the body as JSON of the request's version; an empty one is the default.
+    ///
+    /// # Errors
+    /// As [`Request::versioned_json`].
+    pub async fn versioned_json_or_default<T>(&mut self, body: Body) -> Result<T>
+    where
+        T: DeserializeOwned + Default,
+    {
+        match self.json_or_default().await? {
+            Value::Null => Ok(T::default()),
+            mut value => self.read_as(body, &mut value),
+        }
+    }
+
+    fn read_as<T: DeserializeOwned>(&self, body: Body, value: &mut Value) -> Result<T> {
+        versions::read(body, self.version, value).or_invalid()?;
+        serde_json::from_value(value.take()).map_err(|error| no_json(&error))
     }
 
     /// Reads the body as JSON; an empty one is the default.
@@ -118,7 +164,16 @@ impl Request {
         if content.iter().all(u8::is_ascii_whitespace) {
             return Ok(T::default());
         }
-        serde_json::from_slice(&content).map_err(|error| invalid(format!("invalid JSON: {error}")))
+        serde_json::from_slice(&content).map_err(|error| no_json(&error))
+    }
+
+    /// Reads a body that says nothing: a client that is answered while it still
+    /// sends finds its connection closed.
+    ///
+    /// # Errors
+    /// Invalid when it is too large for nothing.
+    pub async fn skip_body(&mut self) -> Result<()> {
+        self.body().await.map(drop)
     }
 
     async fn body(&mut self) -> Result<bytes::Bytes> {
@@ -144,30 +199,58 @@ impl Request {
     }
 }
 
+fn no_json(error: &serde_json::Error) -> base::Failure {
+    match error.is_eof() {
+        true => invalid("invalid JSON: unexpected EOF"),
+        false => invalid(format!("invalid JSON: {error}")),
+    }
+}
+
 /// Takes `/v1.43` off the path; without one, the newest version is meant.
-fn split_path(uri: &Uri) -> Result<(ApiVersion, Vec<String>)> {
+fn split_path(uri: &Uri) -> Result<(ApiVersion, Vec<String>), Refused> {
     let mut parts = uri.path().split('/').filter(|part| !part.is_empty());
     let mut rest = parts.clone();
-    let version = rest.next().and_then(parse_version);
-    if version.is_some() {
-        parts = rest;
-    }
-    let version = version.unwrap_or(NEWEST);
-    if version > NEWEST {
-        return Err(invalid(format!(
-            "client version {version} is too new. Maximum supported API version is {NEWEST}"
-        )));
-    }
-    if version < OLDEST {
-        return Err(invalid(format!(
-            "client version {version} is too old. Minimum supported API version is {OLDEST}, please upgrade your client to a newer version"
-        )));
-    }
+    let version = match rest.next().and_then(version_of) {
+        Some(text) => {
+            parts = rest;
+            served(text).map_err(Refused::Version)?
+        }
+        None => MAX_VERSION,
+    };
     Ok((version, parts.map(decode).collect::<Result<_>>()?))
 }
 
-fn parse_version(part: &str) -> Option<ApiVersion> {
-    part.strip_prefix("v1.")?.parse().ok().map(ApiVersion)
+/// Returns the version that a part of a path is, whether there is such a one or not.
+fn version_of(part: &str) -> Option<&str> {
+    let is_version = |text: &&str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte == b'.' || byte.is_ascii_digit())
+    };
+    part.strip_prefix('v').filter(is_version)
+}
+
+/// Versions are compared number by number, as many as there are.
+fn served(text: &str) -> Result<ApiVersion, VersionRefused> {
+    let mut numbers: Vec<u16> = text
+        .split('.')
+        .map(|number| match number {
+            "" => 0,
+            digits => digits.parse().unwrap_or(u16::MAX),
+        })
+        .collect();
+    while numbers.len() > 2 && numbers.last() == Some(&0) {
+        numbers.pop();
+    }
+    numbers.resize(numbers.len().max(2), 0);
+    if numbers > vec![MAX_VERSION.major, MAX_VERSION.minor] {
+        return Err(VersionRefused::TooNew(text.to_owned()));
+    }
+    if numbers < vec![MIN_VERSION.major, MIN_VERSION.minor] {
+        return Err(VersionRefused::TooOld(text.to_owned()));
+    }
+    Ok(ApiVersion::v1(numbers[1]))
 }
 
 fn split_query(query: &str) -> Result<BTreeMap<String, String>> {
@@ -230,30 +313,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_taken_off_and_checked() {
-        let split = |text: &str| split_path(&text.parse().unwrap());
-        let (version, path) = split("/v1.41/images/a%2Fb/json").unwrap();
-        assert_eq!(
-            (version, path),
-            (
-                ApiVersion(41),
-                vec!["images".into(), "a/b".into(), "json".into()]
-            )
-        );
-        assert_eq!(split("/_ping").unwrap(), (NEWEST, vec!["_ping".to_owned()]));
-        assert!(
-            split("/v1.99/info")
-                .unwrap_err()
-                .message
-                .contains("too new")
-        );
-        assert!(
-            split("/v1.12/info")
-                .unwrap_err()
-                .message
-                .contains("too old")
-        );
-        assert!(split("/a%zz").is_err());
+    fn the_version_is_taken_off() {
+        let split = |text: &str| split_path(&text.parse().unwrap()).unwrap();
+        let (version, path) = split("/v1.41/images/a%2Fb/json");
+        assert_eq!(version, ApiVersion::v1(41));
+        assert_eq!(path, ["images", "a/b", "json"]);
+        assert_eq!(split("/_ping"), (MAX_VERSION, vec!["_ping".to_owned()]));
+        assert_eq!(split("/vx.y/info").1, ["vx.y", "info"]);
+        assert!(split_path(&"/a%zz".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn versions_out_of_range_are_refused_as_written() {
+        for (text, expected) in [
+            ("1.24", Ok(ApiVersion::v1(24))),
+            ("1.51", Ok(ApiVersion::v1(51))),
+            ("1.44.1", Ok(ApiVersion::v1(44))),
+            ("1.51.1", Err(VersionRefused::TooNew("1.51.1".into()))),
+            ("1.52", Err(VersionRefused::TooNew("1.52".into()))),
+            ("2.0", Err(VersionRefused::TooNew("2.0".into()))),
+            ("99999999", Err(VersionRefused::TooNew("99999999".into()))),
+            ("1.23", Err(VersionRefused::TooOld("1.23".into()))),
+            ("1", Err(VersionRefused::TooOld("1".into()))),
+        ] {
+            assert_eq!(served(text), expected, "{text}");
+        }
     }
 
     #[test]

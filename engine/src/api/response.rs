@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use base::Failure;
 use bytes::Bytes;
 use engine_api::error::{ErrorResponse, status_of};
+use engine_api::version::ApiVersion;
+use engine_api::versions::{self, Answer};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
@@ -12,6 +14,7 @@ use hyper::{Response, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::request::VersionRefused;
 use crate::error::{OrFail as _, Result};
 
 /// The body of every answer.
@@ -28,6 +31,52 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>
     let mut content = serde_json::to_vec(value).or_internal()?;
     content.push(b'\n');
     build(status, "application/json", full(content))
+}
+
+/// Returns an answer in the form of a version, with `value` as JSON.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn versioned(
+    (answer, version): (Answer, ApiVersion),
+    value: &impl Serialize,
+) -> Result<Response<Body>> {
+    let mut value = serde_json::to_value(value).or_internal()?;
+    versions::shape(answer, version, &mut value);
+    json(StatusCode::OK, &value)
+}
+
+/// Marks an answer that says nothing of the engine: its path is nobody's.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSuchPage;
+
+/// Returns the answer of a path, or a method of it, that there is not.
+///
+/// # Errors
+/// Never in practice.
+pub fn no_such_page() -> Result<Response<Body>> {
+    let message = "page not found".to_owned();
+    let mut answer = json(StatusCode::NOT_FOUND, &ErrorResponse { message })?;
+    answer.extensions_mut().insert(NoSuchPage);
+    Ok(answer)
+}
+
+/// Returns the answer to a version that is not served. Those that are too old knew no
+/// JSON in errors.
+///
+/// # Errors
+/// Never in practice.
+pub fn version_refused(refused: &VersionRefused) -> Result<Response<Body>> {
+    let message = refused.to_string();
+    if let VersionRefused::TooNew(_) = refused {
+        return json(StatusCode::BAD_REQUEST, &ErrorResponse { message });
+    }
+    let mut answer = text(StatusCode::BAD_REQUEST, &format!("{message}\n"))?;
+    let nosniff = header::HeaderValue::from_static("nosniff");
+    answer
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    Ok(answer)
 }
 
 /// Returns an answer without a body.

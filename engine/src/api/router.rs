@@ -8,10 +8,11 @@ use hyper::{Method, Response, StatusCode};
 use super::request::Request;
 use super::response::{self, Body};
 use super::routes::{
-    archives, containers, disk, events, exec, files, images, networks, stats, system, volumes,
+    archives, containers, disk, events, exec, files, images, networks, pull, push, registry, stats,
+    system, volumes,
 };
 use crate::Engine;
-use crate::error::{Result, not_found, unavailable, unsupported};
+use crate::error::{Result, unavailable, unsupported};
 
 /// What `GET /plugins` lists.
 const NO_PLUGINS: [(); 0] = [];
@@ -23,6 +24,9 @@ const NO_PLUGINS: [(); 0] = [];
 pub(super) async fn route(engine: &Arc<Engine>, request: Request) -> Result<Response<Body>> {
     let path = request.path.clone();
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    if request.method == Method::OPTIONS {
+        return response::empty(StatusCode::OK);
+    }
     match parts.first().copied() {
         Some("containers") => containers_table(engine, request, &parts[1..]).await,
         Some("images") => images_table(engine, request, &parts[1..]).await,
@@ -44,10 +48,6 @@ fn swarm(parts: &[&str]) -> base::Failure {
     }
 }
 
-fn no_such_page() -> base::Failure {
-    not_found("page not found")
-}
-
 async fn system_table(
     engine: &Arc<Engine>,
     request: Request,
@@ -56,9 +56,13 @@ async fn system_table(
     match (request.method.clone(), parts) {
         (Method::GET | Method::HEAD, ["_ping"]) => system::ping(),
         (Method::GET, ["version"]) => system::version(),
-        (Method::GET, ["info"]) => system::info(engine).await,
+        (Method::GET, ["info"]) => system::info(engine, &request).await,
         (Method::GET, ["system", "df"]) => disk::usage(engine, &request).await,
         (Method::POST, ["commit"]) => archives::commit(engine, request).await,
+        (Method::POST, ["auth"]) => registry::auth(engine, request).await,
+        (Method::GET, ["distribution", name @ .., "json"]) => {
+            registry::inspect(engine, &request, &name.join("/")).await
+        }
         (Method::GET, ["events"]) => events::follow(engine, &request),
         (Method::POST, ["build" | "session" | "grpc", ..]) => Err(unsupported(
             "building images is not supported by this engine",
@@ -68,7 +72,7 @@ async fn system_table(
         }
         (Method::GET, ["plugins"]) => response::json(StatusCode::OK, &NO_PLUGINS),
         (_, ["plugins", ..]) => Err(unsupported("plugins are not supported by this engine")),
-        _ => Err(no_such_page()),
+        _ => response::no_such_page(),
     }
 }
 
@@ -90,7 +94,7 @@ async fn containers_table(
         (Method::GET, [id, "changes"]) => files::changes(engine, id).await,
         (Method::GET, [id, "export"]) => files::export(engine, id).await,
         (Method::GET, [id, "logs"]) => containers::logs(engine, &request, id).await,
-        (Method::POST, [id, "start"]) => containers::start(engine, id).await,
+        (Method::POST, [id, "start"]) => containers::start(engine, &request, id).await,
         (Method::POST, [id, "stop"]) => containers::stop(engine, &request, id).await,
         (Method::POST, [id, "restart"]) => containers::restart(engine, &request, id).await,
         (Method::POST, [id, "kill"]) => containers::kill(engine, &request, id).await,
@@ -102,11 +106,14 @@ async fn containers_table(
         (Method::POST, [id, "wait"]) => containers::wait(engine, &request, id),
         (Method::POST, [id, "attach"]) => containers::attach(engine, request, id).await,
         (Method::POST, [id, "exec"]) => exec::create(engine, request, id).await,
-        (Method::DELETE, [id]) => containers::remove(engine, &request, id).await,
+        // The name of a link has two parts.
+        (Method::DELETE, id @ ([_] | [_, _])) => {
+            containers::remove(engine, &request, &id.join("/")).await
+        }
         (_, [_, "checkpoints", ..]) => {
             Err(unsupported("checkpoints of containers are not supported"))
         }
-        _ => Err(no_such_page()),
+        _ => response::no_such_page(),
     }
 }
 
@@ -119,7 +126,7 @@ async fn exec_table(
         (Method::POST, [id, "start"]) => exec::start(engine, request, id).await,
         (Method::POST, [id, "resize"]) => exec::resize(engine, &request, id).await,
         (Method::GET, [id, "json"]) => exec::inspect(engine, id),
-        _ => Err(no_such_page()),
+        _ => response::no_such_page(),
     }
 }
 
@@ -130,19 +137,18 @@ async fn images_table(
 ) -> Result<Response<Body>> {
     match (request.method.clone(), parts) {
         (Method::GET, ["json"]) => images::list(engine, &request),
-        (Method::POST, ["create"]) => images::create(engine, request).await,
+        (Method::POST, ["create"]) => pull::create(engine, request).await,
+        (Method::GET, ["search"]) => registry::search(engine, &request).await,
+        (Method::POST, [name @ .., "push"]) => push::push(engine, request, &name.join("/")).await,
         (Method::POST, ["load"]) => archives::load(engine, request).await,
         (Method::GET, ["get"]) => archives::save(engine, &request, None),
         (Method::GET, [name @ .., "get"]) => archives::save(engine, &request, Some(name.join("/"))),
-        (Method::GET, [name @ .., "json"]) => images::inspect(engine, &name.join("/")),
+        (Method::GET, [name @ .., "json"]) => images::inspect(engine, &request, &name.join("/")),
         (Method::GET, [name @ .., "history"]) => images::history(engine, &name.join("/")),
         (Method::POST, [name @ .., "tag"]) => images::tag(engine, &request, &name.join("/")).await,
         (Method::DELETE, name) => images::remove(engine, &request, &name.join("/")).await,
         (Method::POST, ["prune"]) => images::prune(engine, &request).await,
-        (_, ["search"] | [.., "push"]) => Err(unsupported(
-            "pushing and searching images are not supported",
-        )),
-        _ => Err(no_such_page()),
+        _ => response::no_such_page(),
     }
 }
 
@@ -159,7 +165,7 @@ async fn networks_table(
         (Method::DELETE, [id]) => networks::remove(engine, id).await,
         (Method::POST, [id, "connect"]) => networks::connect(engine, request, id).await,
         (Method::POST, [id, "disconnect"]) => networks::disconnect(engine, request, id).await,
-        _ => Err(no_such_page()),
+        _ => response::no_such_page(),
     }
 }
 
@@ -174,6 +180,6 @@ async fn volumes_table(
         (Method::POST, ["prune"]) => volumes::prune(engine, &request).await,
         (Method::GET, [name]) => volumes::inspect(engine, name),
         (Method::DELETE, [name]) => volumes::remove(engine, &request, name).await,
-        _ => Err(no_such_page()),
+        _ => response::no_such_page(),
     }
 }

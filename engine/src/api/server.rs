@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use base::PathContext as _;
+use engine_api::version::MAX_VERSION;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
@@ -16,8 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::request::{NEWEST, Request};
-use super::response::{self, Body};
+use super::request::{Refused, Request};
+use super::response::{self, Body, NoSuchPage};
 use super::router;
 use crate::Engine;
 
@@ -151,21 +152,31 @@ async fn handle(
     request: hyper::Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut knows_version = true;
     let answered = match Request::new(request) {
         Ok(request) => router::route(&engine, request).await,
-        Err(failure) => Err(failure),
+        Err(Refused::Invalid(failure)) => Err(failure),
+        Err(Refused::Version(refused)) => {
+            knows_version = false;
+            response::version_refused(&refused)
+        }
     };
     let mut answer = answered.unwrap_or_else(|failure| {
         tracing::info!(%method, path, kind = ?failure.kind, message = failure.message, "request refused");
         response::error(&failure)
     });
+    if answer.extensions().get::<NoSuchPage>().is_some() {
+        return Ok(answer);
+    }
     let headers = answer.headers_mut();
     headers.insert(
         "Api-Version",
-        HeaderValue::from_str(&NEWEST.to_string()).unwrap_or(HeaderValue::from_static("")),
+        HeaderValue::from_str(&MAX_VERSION.to_string()).unwrap_or(HeaderValue::from_static("")),
     );
     headers.insert("Ostype", HeaderValue::from_static("linux"));
-    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    if knows_version {
+        headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    }
     headers.insert(
         "Server",
         HeaderValue::from_static(concat!("Docker/", env!("CARGO_PKG_VERSION"), " (linux)")),

@@ -6,13 +6,14 @@ use std::os::unix::net::UnixStream as StdStream;
 
 use engine_api::detach_keys::{DetachKeys, Detector, Typed};
 use engine_api::stdcopy::{self, MULTIPLEXED_STREAM, RAW_STREAM};
+use engine_api::version::ApiVersion;
 use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use super::request::{ApiVersion, Request};
+use super::request::Request;
 use super::response::{self, Body};
 use crate::error::{OrFail as _, Result, invalid};
 
@@ -94,7 +95,7 @@ pub fn hijack(
 ) -> Result<Response<Body>> {
     // Before 1.42 the type did not tell the framing.
     let content_type = match framing {
-        Framing::Multiplexed if request.version >= ApiVersion(42) => MULTIPLEXED_STREAM,
+        Framing::Multiplexed if request.version >= ApiVersion::v1(42) => MULTIPLEXED_STREAM,
         _ => RAW_STREAM,
     };
     let mut answer = response::empty(StatusCode::SWITCHING_PROTOCOLS)?;

@@ -13,11 +13,11 @@ use base::{ContainerId, Failure, RunId};
 use engine_api::exec::ExecCreateBody;
 use engine_model::Status;
 use engine_model::container::{ProcessConfig, StdinConfig};
-use engine_model::plan::{ResolvedUser, exec_process};
+use engine_model::plan::{ResolvedUser, exec_process, linked_environment};
 use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION};
 use tokio::sync::watch;
 
-use super::{Container, create, lock, shim, start, user};
+use super::{Container, create, links, lock, shim, start, user};
 use crate::Engine;
 use crate::error::{OrFail as _, Result, conflict, invalid, not_found};
 use crate::event::{EXEC_CREATED, ExecCreated};
@@ -170,8 +170,10 @@ pub async fn create(
     if requested.cmd.is_empty() {
         return Err(invalid("No exec command specified"));
     }
-    let of_container = &container.config().process;
-    let mut environment = of_container.environment.clone();
+    let config = container.config();
+    let of_container = &config.process;
+    let linked = links::linked(engine, container)?;
+    let mut environment = linked_environment(&config, &container.name(), &linked);
     environment.extend(requested.env.clone().unwrap_or_default());
     let or = |own: &String, default: &String| {
         if own.is_empty() {
@@ -409,7 +411,14 @@ fn write_process(container: &Container, exec: &Exec, path: &Path) -> Result<()> 
 pub async fn resize(engine: &Engine, exec: &Exec, rows: u16, columns: u16) -> Result<()> {
     let status = exec.status();
     if status.pid.is_none() || status.exit_code.is_some() {
-        return Err(conflict(format!("exec process {} is not running", exec.id)));
+        return Err(not_found(format!(
+            "exec process {} is not running",
+            exec.id
+        )));
+    }
+    if !exec.process.terminal {
+        // As with Docker, nothing is asked of what has no size.
+        return Ok(());
     }
     let request = ControlRequest::Resize {
         exec: Some(exec.id.clone()),

@@ -66,7 +66,10 @@ async fn probe_until_exit(engine: &Arc<Engine>, container: &Arc<Container>, conf
     loop {
         let over =
             watch.wait_for(|now| now.state.run != run.run || !now.state.is_live() || now.removed);
-        if tokio::time::timeout(config.interval, over).await.is_ok() || engine.is_stopping() {
+        let state = lock(&container.health).state;
+        let state = state.unwrap_or_else(HealthState::starting);
+        let pause = config.pause(state, begun.elapsed());
+        if tokio::time::timeout(pause, over).await.is_ok() || engine.is_stopping() {
             return;
         }
         let result = probe(engine, container, config).await;

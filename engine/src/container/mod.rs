@@ -15,6 +15,8 @@ pub mod exec;
 pub mod exit;
 pub mod files;
 pub mod health;
+pub mod links;
+pub mod log;
 pub mod logs;
 pub mod network;
 pub mod registry;

@@ -94,6 +94,7 @@ pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointR
         ipv6: endpoint.ipv6,
         link_local: endpoint.link_local.clone(),
         mac: endpoint.mac.clone(),
+        links: endpoint.links.clone(),
     }
 }
 

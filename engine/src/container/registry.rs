@@ -101,9 +101,14 @@ impl Registry {
         lock(&self.tables).by_name.remove(name);
     }
 
+    /// Returns every container, in no order.
+    pub fn unordered(&self) -> Vec<Arc<Container>> {
+        lock(&self.tables).by_id.values().cloned().collect()
+    }
+
     /// Returns every container, the newest first.
     pub fn all(&self) -> Vec<Arc<Container>> {
-        let mut all: Vec<_> = lock(&self.tables).by_id.values().cloned().collect();
+        let mut all = self.unordered();
         all.sort_by_key(|container| std::cmp::Reverse(container.config().created));
         all
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::file::{FileMode, make_directories, replace};
 use base::lock::FileLock;
 use base::{Failure, FailureKind, RunId};
-use engine_model::container::{LogDriver, StdinConfig};
+use engine_model::container::StdinConfig;
 use engine_shim_api::{
     CallError, ControlClient, ControlReply, ControlRequest, LogConfig, PROTOCOL_VERSION,
     RuntimeConfig, ShimConfig, StdinMode,
@@ -27,6 +27,9 @@ const READY_LIMIT: Duration = Duration::from_secs(10);
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long any other request to a shim may take.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// How long it is waited for, and how much is read, of why a shim has ended.
+const REASON_LIMIT: Duration = Duration::from_secs(1);
+const REASON_LIMIT_BYTES: u64 = 4096;
 /// What a shim says once it can be spoken to.
 const READY: &[u8] = b"ready\n";
 
@@ -36,7 +39,8 @@ const READY: &[u8] = b"ready\n";
 /// When it cannot be started, or says nothing in time.
 pub async fn spawn(engine: &Arc<Engine>, container: &Container, run: &RunId) -> Result<()> {
     let directory = engine.instance.shim(run);
-    let config = shim_config(engine, container, run)?;
+    let log = super::log::for_shim(container).await?;
+    let config = shim_config(engine, container, run, log)?;
     engine.steps.reached("start.run_directory");
     make_directories(&directory, 0o700).or_internal()?;
     let content = serde_json::to_vec(&config).or_internal()?;
@@ -48,7 +52,7 @@ pub async fn spawn(engine: &Arc<Engine>, container: &Container, run: &RunId) -> 
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| internal(format!("cannot start {:?}: {error}", engine.binaries.shim)))?;
     let ready = wait_ready(&mut child).await;
@@ -63,10 +67,26 @@ async fn wait_ready(child: &mut Child) -> Result<()> {
     };
     match tokio::time::timeout(READY_LIMIT, stdout.read_exact(&mut said)).await {
         Ok(Ok(_)) if said == READY => Ok(()),
-        Ok(_) => Err(internal("the shim ended before it was ready")),
+        Ok(_) => Err(internal(why_ended(child).await)),
         Err(_) => Err(internal(format!(
             "the shim was not ready within {READY_LIMIT:?}"
         ))),
+    }
+}
+
+/// Returns what a shim says that does not start.
+async fn why_ended(child: &mut Child) -> String {
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        let mut stderr = stderr.take(REASON_LIMIT_BYTES);
+        let read = stderr.read_to_end(&mut said);
+        // What was said by then has to do.
+        drop(tokio::time::timeout(REASON_LIMIT, read).await);
+    }
+    let said = String::from_utf8_lossy(&said);
+    match said.trim().trim_start_matches("engine-shim: ") {
+        "" => "the shim ended before it was ready".to_owned(),
+        reason => format!("failed to create task for container: {reason}"),
     }
 }
 
@@ -81,23 +101,16 @@ fn watch_child(engine: &Arc<Engine>, run: &RunId, mut child: Child) {
     });
 }
 
-fn shim_config(engine: &Engine, container: &Container, run: &RunId) -> Result<ShimConfig> {
+fn shim_config(
+    engine: &Engine,
+    container: &Container,
+    run: &RunId,
+    log: Option<LogConfig>,
+) -> Result<ShimConfig> {
     let config = &container.config();
-    let log = match config.log {
-        LogDriver::None => None,
-        LogDriver::Local {
-            max_size_bytes,
-            max_files,
-        } => {
-            let directory = super::logs::directory(container);
-            make_directories(&directory, 0o700).or_internal()?;
-            Some(LogConfig {
-                directory,
-                max_size_bytes,
-                max_files,
-            })
-        }
-    };
+    if let Some(files) = log.as_ref().and_then(|log| log.files.as_ref()) {
+        make_directories(&files.place.directory, 0o700).or_internal()?;
+    }
     let stdin = match config.process.stdin {
         StdinConfig::Closed => StdinMode::Null,
         StdinConfig::Open => StdinMode::Open,
@@ -122,17 +135,18 @@ fn shim_config(engine: &Engine, container: &Container, run: &RunId) -> Result<Sh
 /// Invalid for a name the configuration does not know.
 pub fn runtime(engine: &Engine, name: Option<&str>) -> Result<RuntimeConfig> {
     let state_root = engine.instance.runtime_state();
-    let path = match name {
-        None | Some(OWN_RUNTIME) => engine.binaries.runtime.clone(),
-        Some(name) => match engine.config.runtime(name) {
-            Some(path) => path,
-            None if name == DEFAULT_RUNTIME => engine.binaries.runtime.clone(),
+    let own = || (engine.binaries.runtime.clone(), Vec::new());
+    let (path, arguments) = match name {
+        None | Some(OWN_RUNTIME) => own(),
+        Some(name) => match engine.config.runtimes.get(name) {
+            Some(entry) => (entry.path.clone(), entry.args.clone()),
+            None if name == DEFAULT_RUNTIME => own(),
             None => return Err(invalid(format!("unknown or invalid runtime name: {name}"))),
         },
     };
     Ok(RuntimeConfig {
         path,
-        arguments: Vec::new(),
+        arguments,
         state_root,
     })
 }

@@ -139,7 +139,10 @@ fn merge_processors(host: &mut HostConfig, wanted: &HostConfig) -> Result<()> {
     change(&mut host.nano_cpus, wanted.nano_cpus);
     change(&mut host.cpu_period, wanted.cpu_period);
     change(&mut host.cpu_quota, wanted.cpu_quota);
+    change(&mut host.blkio_weight, wanted.blkio_weight);
     change(&mut host.cpu_shares, wanted.cpu_shares);
+    change(&mut host.cpu_realtime_period, wanted.cpu_realtime_period);
+    change(&mut host.cpu_realtime_runtime, wanted.cpu_realtime_runtime);
     change(&mut host.cpuset_cpus, wanted.cpuset_cpus.clone());
     change(&mut host.cpuset_mems, wanted.cpuset_mems.clone());
     Ok(())

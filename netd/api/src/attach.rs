@@ -41,6 +41,9 @@ pub struct EndpointRequest {
     /// `02:42:ac:11:00:02`.
     #[serde(default)]
     pub mac: Option<String>,
+    /// Names of containers on that network, each with what only this run calls it.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
 }
 
 /// The transport of a published port.

@@ -27,6 +27,8 @@ pub fn longest_prefix(net: &IpNet) -> u8 {
 pub enum NetworkSectionError {
     #[error("address-pools in table network has no IPv4 pool: no network could get a subnet")]
     NoPool,
+    #[error("default-bridge {0} in table network is no host's address of a subnet")]
+    Bridge(Ipv4Net),
     #[error(
         "address pool {base} in table network cannot be cut into subnets of prefix length {size}"
     )]
@@ -41,6 +43,9 @@ pub struct NetworkSection {
     /// Without one of IPv6, IPv6 subnets are cut from a block of the
     /// installation's own.
     pub address_pools: Vec<AddressPool>,
+    /// The default network's gateway, with the prefix length of its subnet; the first
+    /// free subnet of the pools if absent.
+    pub default_bridge: Option<Ipv4Net>,
 }
 
 /// A block that is cut into subnets.
@@ -56,6 +61,7 @@ impl Default for NetworkSection {
     fn default() -> Self {
         Self {
             address_pools: default_pools(),
+            default_bridge: None,
         }
     }
 }
@@ -69,6 +75,13 @@ impl NetworkSection {
         let is_ipv4 = |pool: &AddressPool| matches!(pool.base, IpNet::V4(_));
         if !self.address_pools.iter().any(is_ipv4) {
             return Err(NetworkSectionError::NoPool);
+        }
+        if let Some(bridge) = self.default_bridge {
+            let (address, subnet) = (bridge.addr(), bridge.trunc());
+            let is_hosts = address != subnet.network() && address != subnet.broadcast();
+            if bridge.prefix_len() > LONGEST_PREFIX || !is_hosts {
+                return Err(NetworkSectionError::Bridge(bridge));
+            }
         }
         let bad = |pool: &&AddressPool| {
             pool.size < pool.base.prefix_len() || pool.size > longest_prefix(&pool.base)
@@ -106,7 +119,29 @@ mod tests {
         let base = base.parse().unwrap();
         let mut address_pools = default_pools();
         address_pools.push(AddressPool { base, size });
-        NetworkSection { address_pools }.check()
+        with_pools(address_pools).check()
+    }
+
+    fn with_pools(address_pools: Vec<AddressPool>) -> NetworkSection {
+        NetworkSection {
+            address_pools,
+            ..NetworkSection::default()
+        }
+    }
+
+    #[test]
+    fn the_default_bridge_is_a_hosts_address() {
+        let check = |bridge: &str| {
+            let section = NetworkSection {
+                default_bridge: Some(bridge.parse().unwrap()),
+                ..NetworkSection::default()
+            };
+            section.check().is_ok()
+        };
+        assert!(check("10.9.0.1/24") && check("10.9.0.254/24"));
+        for wrong in ["10.9.0.0/24", "10.9.0.255/24", "10.9.0.1/31", "10.9.0.1/32"] {
+            assert!(!check(wrong), "{wrong}");
+        }
     }
 
     #[test]
@@ -125,7 +160,7 @@ mod tests {
                 size: 64,
             }],
         ] {
-            let none = NetworkSection { address_pools }.check();
+            let none = with_pools(address_pools).check();
             assert_eq!(none, Err(NetworkSectionError::NoPool));
         }
     }

@@ -1,6 +1,5 @@
 //! Making and removing networks.
 
-use base::id::is_valid_name;
 use base::{FailureKind, NetworkId, RequestId, Timestamp};
 use ipnet::IpNet;
 use netd_api::config::AddressPool;
@@ -20,6 +19,8 @@ use crate::sysctl;
 const DRIVER_OPTIONS: &str = "com.docker.network.";
 /// The options that are honoured.
 const KNOWN_OPTIONS: [&str; 2] = [MTU_OPTION, MASQUERADE_OPTION];
+/// No network's name is longer.
+const NAME_LIMIT_BYTES: usize = 255;
 /// The smallest MTU IPv4 knows and the largest an interface may have.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
 /// The smallest MTU IPv6 knows; with less an interface has none.
@@ -28,9 +29,7 @@ const IPV6_MTU: u32 = 1280;
 /// Why a network cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    #[error(
-        "invalid network name {0:?}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at least 2 of them"
-    )]
+    #[error("invalid network name {0:?}: it must not be blank or hold control characters")]
     Name(String),
     #[error("network with name {0} already exists")]
     Exists(String),
@@ -321,8 +320,14 @@ fn in_use(network: &NetworkConfig, members: String) -> ControlError {
     NetworkError::InUse { name, members }.into()
 }
 
+/// Docker takes nearly anything.
+fn is_network_name(name: &str) -> bool {
+    let sensible = name.len() <= NAME_LIMIT_BYTES && !name.chars().any(char::is_control);
+    sensible && !name.trim().is_empty()
+}
+
 fn check(request: &CreateNetwork) -> Result<(), NetworkError> {
-    if !is_valid_name(&request.name) {
+    if !is_network_name(&request.name) {
         return Err(NetworkError::Name(request.name.clone()));
     }
     match request.driver {

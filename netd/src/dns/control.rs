@@ -4,7 +4,6 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::MemfdFlags;
@@ -26,14 +25,14 @@ const TABLE_LIMIT_BYTES: u64 = 64 << 20;
 /// What the child is told.
 #[derive(Debug)]
 pub enum Message {
-    /// Answer on these sockets, which are bound to a network's gateway.
+    /// Answer a run on these sockets, which are in its namespace.
     Listen {
-        gateway: IpAddr,
+        run: String,
         udp: OwnedFd,
         tcp: OwnedFd,
     },
-    /// Answer there no more.
-    Forget { gateway: IpAddr },
+    /// Answer it no more.
+    Forget { run: String },
     /// Know this from now on.
     Table(Box<Table>),
 }
@@ -41,8 +40,8 @@ pub enum Message {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Packet {
-    Listen { gateway: IpAddr },
-    Forget { gateway: IpAddr },
+    Listen { run: String },
+    Forget { run: String },
     Table,
 }
 
@@ -52,18 +51,20 @@ enum Packet {
 /// When the child is gone.
 pub fn send_listen(
     socket: BorrowedFd<'_>,
-    gateway: IpAddr,
+    run: &str,
     sockets: [BorrowedFd<'_>; 2],
 ) -> io::Result<()> {
-    send(socket, &Packet::Listen { gateway }, &sockets)
+    let run = run.to_owned();
+    send(socket, &Packet::Listen { run }, &sockets)
 }
 
 /// Withdraws sockets.
 ///
 /// # Errors
 /// When the child is gone.
-pub fn send_forget(socket: BorrowedFd<'_>, gateway: IpAddr) -> io::Result<()> {
-    send(socket, &Packet::Forget { gateway }, &[])
+pub fn send_forget(socket: BorrowedFd<'_>, run: &str) -> io::Result<()> {
+    let run = run.to_owned();
+    send(socket, &Packet::Forget { run }, &[])
 }
 
 /// Sends what there is to know.
@@ -101,12 +102,12 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(io::ErrorKind::InvalidData);
     Ok(Some(match packet {
-        Packet::Listen { gateway } => Message::Listen {
-            gateway,
+        Packet::Listen { run } => Message::Listen {
+            run,
             udp: next()?,
             tcp: next()?,
         },
-        Packet::Forget { gateway } => Message::Forget { gateway },
+        Packet::Forget { run } => Message::Forget { run },
         Packet::Table => Message::Table(Box::new(read_table(next()?)?)),
     }))
 }
@@ -134,28 +135,28 @@ fn send(socket: BorrowedFd<'_>, packet: &Packet, descriptors: &[BorrowedFd<'_>])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use std::net::Ipv4Addr;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     #[test]
     fn messages_arrive_whole_with_their_descriptors() {
         let kind = SocketType::SEQPACKET;
         let (here, there) =
             socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
-        let gateway: IpAddr = "fd00::1".parse().unwrap();
         let upstream = (0..100_000).map(|n| Ipv4Addr::from(n).into()).collect();
         let table = Table {
-            zones: Vec::new(),
             upstream,
+            ..Table::default()
         };
-        send_listen(here.as_fd(), gateway, [here.as_fd(), there.as_fd()]).unwrap();
+        send_listen(here.as_fd(), "r.1", [here.as_fd(), there.as_fd()]).unwrap();
         send_table(here.as_fd(), &table).unwrap();
-        send_forget(here.as_fd(), gateway).unwrap();
+        send_forget(here.as_fd(), "r.1").unwrap();
         drop(here);
         let next = || receive(there.as_fd()).unwrap();
-        assert!(matches!(next(), Some(Message::Listen { gateway: at, .. }) if at == gateway));
+        assert!(matches!(next(), Some(Message::Listen { run, .. }) if run == "r.1"));
         assert!(matches!(next(), Some(Message::Table(read)) if *read == table));
-        assert!(matches!(next(), Some(Message::Forget { gateway: at }) if at == gateway));
+        assert!(matches!(next(), Some(Message::Forget { run }) if run == "r.1"));
         assert!(next().is_none());
     }
 }

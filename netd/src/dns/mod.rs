@@ -2,11 +2,13 @@
 //!
 //! What containers send is read by a child process (`server`, `tcp`, `message`)
 //! that has given up every privilege (`sandbox`) and knows only the table it is
-//! sent (`control`, `table`). The daemon's part (`supervisor`) binds sockets,
-//! starts the child and tells it what changed.
+//! sent (`control`, `table`). The daemon's part (`supervisor`) starts the child,
+//! gives it sockets in the containers' own namespaces (`place`), where 127.0.0.11
+//! port 53 leads to them, and tells it what changed.
 
 pub mod control;
 pub mod message;
+mod place;
 pub mod sandbox;
 pub mod server;
 pub mod supervisor;
@@ -18,9 +20,11 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use table::{Member, Table, Zone};
+use netd_api::Lease;
+use table::{Asker, Member, Table, Zone};
 
-use crate::state::{DEFAULT_NETWORK, Phase, State};
+use crate::resolver::EMBEDDED;
+use crate::state::{DEFAULT_NETWORK, Phase, Run, State};
 
 /// Why the DNS process cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -117,43 +121,48 @@ impl Names {
     }
 }
 
-/// Returns what the DNS process is to know: the networks whose bridges are in
-/// place. The default network has no names; it is among them only where
-/// containers need its gateway to reach the host's name servers.
+/// Returns whether a run's resolv.conf names the DNS process.
+pub fn is_asked_by(lease: &Lease) -> bool {
+    lease.attached.resolver.servers.contains(&EMBEDDED.into())
+}
+
+/// Returns what the DNS process is to know: who asks it, and who is on the networks
+/// that have names, which the default one has not.
 pub fn table(state: &State, host: &netd_api::Dns) -> Table {
-    let loopback_only = host.servers.iter().all(|server| server.is_loopback());
-    let answered = state.networks.values().filter(|network| {
-        let ready = network
-            .interface
-            .as_ref()
-            .is_some_and(|it| state.ready.contains(it));
-        ready && (network.name != DEFAULT_NETWORK || loopback_only)
+    let attached = |run: &&Run| run.phase == Phase::Attached;
+    let askers = state.runs.values().filter(attached).map(|run| &run.lease);
+    let askers = askers.filter(|lease| is_asked_by(lease)).map(|lease| {
+        let endpoints = &lease.attached.endpoints;
+        let reach = state.reach(endpoints.iter().map(|it| &it.network));
+        let links = lease.request.endpoints.iter().flat_map(|it| &it.links);
+        Asker {
+            run: lease.request.run.to_string(),
+            namespace: lease.attached.namespace.clone(),
+            forwards: reach.any(),
+            servers: lease.request.dns.servers.clone(),
+            links: links.cloned().collect(),
+        }
     });
-    let zones = answered.filter_map(|network| {
-        let gateway = network.pools().next()?.gateway;
-        let live = state
-            .members(&network.id)
-            .filter(|run| run.phase == Phase::Attached);
-        let members = live.flat_map(|run| {
-            let lease = &run.lease;
-            let endpoints = lease.attached.endpoints.iter();
-            let here = endpoints.filter(|endpoint| endpoint.network == network.id);
-            here.map(|endpoint| Member {
-                run: lease.request.run.to_string(),
+    let named = state.networks.values();
+    let named = named.filter(|network| network.name != DEFAULT_NETWORK);
+    let zones = named.map(|network| {
+        let members = state.members(&network.id).filter(attached);
+        let members = members.filter_map(|run| {
+            let endpoint = run.lease.attached.endpoint_on(&network.id)?;
+            Some(Member {
+                run: run.lease.request.run.to_string(),
                 addresses: endpoint.addresses().collect(),
                 names: endpoint.dns_names.clone(),
-                servers: lease.request.dns.servers.clone(),
             })
         });
-        Some(Zone {
+        Zone {
             network: network.name.clone(),
-            gateway,
             subnets: network.pools().map(|pool| pool.subnet).collect(),
-            internal: network.internal,
             members: members.collect(),
-        })
+        }
     });
     Table {
+        askers: askers.collect(),
         zones: zones.collect(),
         upstream: host.servers.clone(),
     }

@@ -9,8 +9,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 /// `nobody` and `nogroup`; no name service is asked for them.
 const NOBODY: u32 = 65_534;
-/// Listeners, queries under way and connections.
-const OPEN_FILES: u64 = 4096;
+/// Two listeners for each run, queries under way and connections.
+const OPEN_FILES: u64 = 65_536;
 
 /// Why privilege could not be given up; the child then does not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,9 @@ pub fn enter(jail: &Path) -> Result<(), SandboxError> {
         (Resource::Fsize, 0),
         (Resource::Core, 0),
     ] {
+        // Without CAP_SYS_RESOURCE the daemon's own limit is the highest.
+        let highest = rustix::process::getrlimit(resource).maximum;
+        let limit = highest.map_or(limit, |highest| highest.min(limit));
         let limit = Rlimit {
             current: Some(limit),
             maximum: Some(limit),

@@ -47,9 +47,9 @@ pub(super) fn read(known: &Known) -> std::sync::RwLockReadGuard<'_, Table> {
     known.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The sockets of one gateway.
+/// The sockets in one run's namespace.
 struct Listener {
-    gateway: IpAddr,
+    run: Arc<str>,
     udp: UdpSocket,
     tcp: TcpListener,
 }
@@ -138,18 +138,18 @@ impl Server {
             Message::Table(table) => {
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = *table;
             }
-            Message::Forget { gateway } => {
-                self.listeners
-                    .retain(|_, listener| listener.gateway != gateway);
+            Message::Forget { run } => {
+                self.listeners.retain(|_, listener| *listener.run != *run);
             }
-            Message::Listen { gateway, udp, tcp } => {
+            Message::Listen { run, udp, tcp } => {
                 let (udp, tcp) = (UdpSocket::from(udp), TcpListener::from(tcp));
                 udp.set_nonblocking(true)?;
                 tcp.set_nonblocking(true)?;
                 let number = self.number();
                 self.watch(&udp, number)?;
                 self.watch(&tcp, number + 1)?;
-                let listener = Listener { gateway, udp, tcp };
+                let run = Arc::from(run);
+                let listener = Listener { run, udp, tcp };
                 self.listeners.insert(number, listener);
             }
         }
@@ -163,7 +163,7 @@ impl Server {
             self.asked(number);
         } else if let Some(listener) = self.listeners.get(&(number.wrapping_sub(1))) {
             self.connections
-                .accept(&listener.tcp, listener.gateway, &self.known);
+                .accept(&listener.tcp, &listener.run, &self.known);
         }
     }
 
@@ -179,7 +179,7 @@ impl Server {
                 return;
             };
             let query = &buffer[..length];
-            let response = respond(&read(&self.known), listener.gateway, client.ip(), query);
+            let response = respond(&read(&self.known), &listener.run, query);
             match response {
                 Response::Nothing => {}
                 Response::Message(answer) => answer_udp(&listener.udp, &answer, client),
@@ -200,7 +200,7 @@ impl Server {
         let own = self
             .forwards
             .values()
-            .filter(|forward| forward.client.ip() == client.ip());
+            .filter(|forward| forward.listener == listener);
         let busy = self.forwards.len() >= FORWARD_LIMIT || own.count() >= FORWARD_LIMIT_EACH;
         let started = if busy {
             None
@@ -330,7 +330,7 @@ pub(super) enum Response {
 }
 
 /// Decides about one message.
-pub(super) fn respond(table: &Table, gateway: IpAddr, client: IpAddr, query: &[u8]) -> Response {
+pub(super) fn respond(table: &Table, run: &str, query: &[u8]) -> Response {
     let or_nothing = |answer: Option<Vec<u8>>| answer.map_or(Response::Nothing, Response::Message);
     let question = match message::parse(query) {
         Ok(question) => question,
@@ -338,7 +338,7 @@ pub(super) fn respond(table: &Table, gateway: IpAddr, client: IpAddr, query: &[u
         Err(Malformed::Format) => return or_nothing(message::error(query, Code::Format)),
         Err(Malformed::NotQuery) => return or_nothing(message::error(query, Code::NotImplemented)),
     };
-    Response::Message(match table.answer(gateway, client, &question) {
+    Response::Message(match table.answer(run, &question) {
         Answer::Nobody => return Response::Nothing,
         Answer::Forward(servers) => return Response::Forward(question, servers),
         Answer::Code(code) => message::code(query, &question, code),

@@ -1,9 +1,9 @@
-//! Keeps the DNS child alive and told: binds the sockets it answers on, starts
+//! Keeps the DNS child alive and told: opens the sockets it answers on, starts
 //! it without privilege, sends it every change, starts it again when it ends.
+//! Only the child has the sockets: another child gets others.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,25 +12,16 @@ use std::time::{Duration, Instant};
 use base::file::make_directories;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::control;
-use super::server::PORT;
-use super::table::Table;
-use super::{Names, News};
+use super::table::{Asker, Table};
+use super::{Names, News, control, place};
 use crate::sys;
 
 /// How often the child is looked after.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
-/// How often a socket is tried again that an ending child still holds.
-const BIND_AGAIN: Duration = Duration::from_millis(50);
+/// How soon a child that is missing is looked for.
+const SOON: Duration = Duration::from_millis(50);
 /// A child that ends at once is not started again sooner.
 const START_AGAIN: Duration = Duration::from_secs(1);
-
-/// The sockets of one gateway.
-#[derive(Debug)]
-struct Sockets {
-    udp: UdpSocket,
-    tcp: TcpListener,
-}
 
 #[derive(Debug)]
 struct Running {
@@ -42,12 +33,15 @@ struct Running {
 #[derive(Debug)]
 pub struct Supervisor {
     jail: PathBuf,
-    sockets: BTreeMap<IpAddr, Sockets>,
-    /// Gateways whose sockets somebody else has, complained about once.
-    refused: BTreeMap<IpAddr, io::ErrorKind>,
+    /// Runs that the child answers.
+    answered: BTreeSet<String>,
+    /// Runs it cannot answer, complained about once.
+    refused: BTreeSet<String>,
     running: Option<Running>,
     started: Option<Instant>,
-    told: Table,
+    known: Table,
+    /// Whether the child knows it too.
+    is_told: bool,
 }
 
 impl Supervisor {
@@ -55,11 +49,12 @@ impl Supervisor {
     pub fn new(jail: PathBuf) -> Self {
         Self {
             jail,
-            sockets: BTreeMap::new(),
-            refused: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            refused: BTreeSet::new(),
             running: None,
             started: None,
-            told: Table::default(),
+            known: Table::default(),
+            is_told: false,
         }
     }
 
@@ -70,72 +65,76 @@ impl Supervisor {
             let news = names.wait(wait);
             match news {
                 News::Closed => break,
-                News::Changed(_) => {
-                    let table = table();
-                    self.listen(&table);
-                    self.tell(table);
-                }
-                News::Nothing => {
-                    let table = self.told.clone();
-                    self.listen(&table);
-                }
+                News::Changed(_) => self.learn(table()),
+                News::Nothing => {}
             }
             self.look_after();
+            self.listen();
+            self.tell();
             if let News::Changed(change) = news {
                 names.told(change);
             }
-            let waits = self.refused.is_empty() && !self.is_missing();
-            wait = if waits { LOOK_AFTER } else { BIND_AGAIN };
+            wait = if self.is_missing() { SOON } else { LOOK_AFTER };
         }
         self.end();
     }
 
     fn is_missing(&self) -> bool {
-        self.running.is_none() && !self.sockets.is_empty()
+        self.running.is_none() && !self.known.askers.is_empty()
     }
 
-    /// Binds and unbinds as the table's zones come and go.
-    fn listen(&mut self, table: &Table) {
-        let wanted = |gateway: &IpAddr| table.zones.iter().any(|zone| zone.gateway == *gateway);
-        self.refused.retain(|gateway, _| wanted(gateway));
-        let gone: Vec<IpAddr> = self
-            .sockets
-            .keys()
-            .copied()
-            .filter(|gateway| !wanted(gateway))
-            .collect();
-        for gateway in gone {
-            self.sockets.remove(&gateway);
-            self.send(|control| control::send_forget(control, gateway));
+    fn learn(&mut self, table: Table) {
+        if table != self.known {
+            self.known = table;
+            self.is_told = false;
         }
-        for gateway in table.zones.iter().map(|zone| zone.gateway) {
-            if self.sockets.contains_key(&gateway) {
-                continue;
-            }
-            match bind(gateway) {
-                Ok(sockets) => {
-                    self.refused.remove(&gateway);
-                    let both = [sockets.udp.as_fd(), sockets.tcp.as_fd()];
-                    let sent = self.running.as_ref().map(|running| {
-                        control::send_listen(running.control.as_fd(), gateway, both)
-                    });
-                    self.check(sent);
-                    self.sockets.insert(gateway, sockets);
-                }
-                Err(error) => {
-                    if self.refused.insert(gateway, error.kind()).is_none() {
-                        tracing::warn!(%gateway, %error, "cannot answer names there yet");
-                    }
-                }
+    }
+
+    /// Opens sockets for runs that come, and withdraws those of runs that went.
+    fn listen(&mut self) {
+        let askers = self.known.askers.iter();
+        let asking: BTreeSet<String> = askers.map(|asker| asker.run.clone()).collect();
+        self.refused.retain(|run| asking.contains(run));
+        let gone: Vec<String> = self.answered.difference(&asking).cloned().collect();
+        for run in gone {
+            self.answered.remove(&run);
+            self.send(|control| control::send_forget(control, &run));
+        }
+        let is_new = |asker: &&Asker| !self.answered.contains(&asker.run);
+        let new: Vec<Asker> = self.known.askers.iter().filter(is_new).cloned().collect();
+        for asker in new {
+            if self.running.is_some() {
+                self.answer(&asker);
             }
         }
     }
 
-    fn tell(&mut self, table: Table) {
-        if table != self.told {
-            self.send(|control| control::send_table(control, &table));
-            self.told = table;
+    fn answer(&mut self, asker: &Asker) {
+        let run = &asker.run;
+        match place::open(&asker.namespace) {
+            Ok(sockets) => {
+                self.refused.remove(run.as_str());
+                self.answered.insert(run.clone());
+                let both = [sockets.udp.as_fd(), sockets.tcp.as_fd()];
+                self.send(|control| control::send_listen(control, run, both));
+            }
+            Err(error) => {
+                if self.refused.insert(run.clone()) {
+                    let error = base::failure::chain(&error);
+                    tracing::warn!(%run, %error, "cannot answer names there yet");
+                }
+            }
         }
+    }
+
+    fn tell(&mut self) {
+        if self.is_told || self.running.is_none() {
+            return;
+        }
+        let table = std::mem::take(&mut self.known);
+        self.send(|control| control::send_table(control, &table));
+        self.is_told = self.running.is_some();
+        self.known = table;
     }
 
     fn look_after(&mut self) {
@@ -145,27 +144,26 @@ impl Supervisor {
                 Ok(Some(status)) => tracing::error!(%status, "the DNS process ended"),
                 Err(error) => tracing::error!(%error, "cannot wait for the DNS process"),
             }
-            self.running = None;
+            self.forget_child();
         }
         let recent = self
             .started
             .is_some_and(|started| started.elapsed() < START_AGAIN);
-        if self.sockets.is_empty() || recent {
+        if self.known.askers.is_empty() || recent {
             return;
         }
         self.started = Some(Instant::now());
         match start(&self.jail) {
             Ok(running) => self.running = Some(running),
-            Err(error) => return tracing::error!(%error, "cannot start the DNS process"),
+            Err(error) => tracing::error!(%error, "cannot start the DNS process"),
         }
-        let table = self.told.clone();
-        self.send(|control| control::send_table(control, &table));
-        let sockets = std::mem::take(&mut self.sockets);
-        for (gateway, both) in &sockets {
-            let both = [both.udp.as_fd(), both.tcp.as_fd()];
-            self.send(|control| control::send_listen(control, *gateway, both));
-        }
-        self.sockets = sockets;
+    }
+
+    /// Another child has nothing of what this one had.
+    fn forget_child(&mut self) -> Option<Running> {
+        self.answered.clear();
+        self.is_told = false;
+        self.running.take()
     }
 
     fn send(&mut self, send: impl FnOnce(rustix::fd::BorrowedFd<'_>) -> io::Result<()>) {
@@ -185,7 +183,7 @@ impl Supervisor {
     }
 
     fn end(&mut self) {
-        if let Some(mut running) = self.running.take() {
+        if let Some(mut running) = self.forget_child() {
             drop(running.control); // it ends by itself then
             let ended = running.child.kill().and_then(|()| running.child.wait());
             if let Err(error) = ended {
@@ -193,14 +191,6 @@ impl Supervisor {
             }
         }
     }
-}
-
-fn bind(gateway: IpAddr) -> io::Result<Sockets> {
-    let address = SocketAddr::new(gateway, PORT);
-    Ok(Sockets {
-        udp: UdpSocket::bind(address)?,
-        tcp: TcpListener::bind(address)?,
-    })
 }
 
 fn start(jail: &Path) -> io::Result<Running> {

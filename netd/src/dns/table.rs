@@ -2,29 +2,41 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::message::{Code, Question, TYPE_PTR, record_type};
+use crate::resolver::EMBEDDED;
 
 /// Everything the DNS child knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
+    pub askers: Vec<Asker>,
     pub zones: Vec<Zone>,
     /// The host's name servers.
     pub upstream: Vec<IpAddr>,
+}
+
+/// One container that asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    pub run: String,
+    pub namespace: PathBuf,
+    /// Nothing is forwarded for containers that are on internal networks only.
+    pub forwards: bool,
+    /// What it asks instead of the host's name servers.
+    pub servers: Vec<IpAddr>,
+    /// Names of others, each with what only this one calls it.
+    pub links: Vec<(String, String)>,
 }
 
 /// One network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zone {
     pub network: String,
-    /// Where it is asked.
-    pub gateway: IpAddr,
     pub subnets: Vec<IpNet>,
-    /// Nothing is forwarded for containers that are on such networks only.
-    pub internal: bool,
     pub members: Vec<Member>,
 }
 
@@ -37,8 +49,6 @@ pub struct Member {
     pub addresses: Vec<IpAddr>,
     /// The container's name first.
     pub names: Vec<String>,
-    /// What it asks instead of the host's name servers.
-    pub servers: Vec<IpAddr>,
 }
 
 /// What a question is answered with.
@@ -49,51 +59,53 @@ pub enum Answer {
     Code(Code),
     /// Somebody else knows.
     Forward(Vec<IpAddr>),
-    /// Who asks is not of the network: no answer at all.
+    /// Who asks is not known (any more): no answer at all.
     Nobody,
 }
 
 impl Table {
-    /// Returns what the question of `source` is answered with that came in at
-    /// the gateway `gateway`. A container sees the names of all its networks,
-    /// whichever it asks on.
-    pub fn answer(&self, gateway: IpAddr, source: IpAddr, question: &Question) -> Answer {
-        let asked = self.zones.iter().find(|zone| zone.gateway == gateway);
-        let Some(zone) = asked.filter(|zone| zone.covers(&source)) else {
+    /// Returns what the question of a run is answered with. A container sees the
+    /// names of all its networks.
+    pub fn answer(&self, run: &str, question: &Question) -> Answer {
+        let Some(asker) = self.askers.iter().find(|asker| asker.run == run) else {
             return Answer::Nobody;
         };
-        let asker = zone.member_at(&source);
-        let visible: Vec<&Zone> = match asker {
-            Some(asker) => self
-                .zones
-                .iter()
-                .filter(|zone| zone.has(&asker.run))
-                .collect(),
-            None => vec![zone],
-        };
+        let zones = self.zones.iter().filter(|zone| zone.has(run));
+        let visible: Vec<&Zone> = zones.collect();
         if question.is_internet()
             && let Some(name) = &question.name
-            && let Some(answer) = local(&visible, name, question.kind)
+            && let Some(answer) = local(&visible, asker.linked(name), question.kind)
         {
             return answer;
         }
-        self.forward(&visible, asker)
+        self.forward(asker)
     }
 
-    fn forward(&self, visible: &[&Zone], asker: Option<&Member>) -> Answer {
-        if visible.iter().all(|zone| zone.internal) {
+    fn forward(&self, asker: &Asker) -> Answer {
+        if !asker.forwards {
             return Answer::Code(Code::Refused);
         }
-        let own = asker
-            .map(|asker| &asker.servers)
-            .filter(|servers| !servers.is_empty());
-        let servers = own.unwrap_or(&self.upstream).iter().copied();
-        let ours = |server: &IpAddr| self.zones.iter().any(|zone| zone.gateway == *server);
-        let servers: Vec<IpAddr> = servers.filter(|server| !ours(server)).collect();
-        if servers.is_empty() {
-            return Answer::Code(Code::ServerFailure);
+        let servers = match asker.servers.is_empty() {
+            true => &self.upstream,
+            false => &asker.servers,
+        };
+        // It would ask us again.
+        let ours = |server: &&IpAddr| **server == IpAddr::V4(EMBEDDED);
+        let servers: Vec<IpAddr> = servers.iter().filter(|it| !ours(it)).copied().collect();
+        match servers.is_empty() {
+            true => Answer::Code(Code::ServerFailure),
+            false => Answer::Forward(servers),
         }
-        Answer::Forward(servers)
+    }
+}
+
+impl Asker {
+    /// Returns the name that `name` is a link to for this asker, or `name`.
+    fn linked<'a>(&'a self, name: &'a str) -> &'a str {
+        let mut links = self.links.iter();
+        links
+            .find(|(_, alias)| alias.eq_ignore_ascii_case(name))
+            .map_or(name, |(target, _)| target)
     }
 }
 
@@ -192,54 +204,66 @@ mod tests {
             run: run.to_owned(),
             addresses: address.split(' ').map(|it| it.parse().unwrap()).collect(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    fn asker(run: &str) -> Asker {
+        Asker {
+            run: run.to_owned(),
+            namespace: PathBuf::new(),
+            forwards: run != "r4",
             servers: Vec::new(),
+            links: Vec::new(),
         }
     }
 
     fn table() -> Table {
-        let zone = |network: &str, third: u8, internal, members| Zone {
+        let zone = |network: &str, third: u8, members| Zone {
             network: network.to_owned(),
-            gateway: Ipv4Addr::new(10, 0, third, 1).into(),
             subnets: vec![
                 format!("10.0.{third}.0/24").parse().unwrap(),
                 format!("fd00:{third}::/64").parse().unwrap(),
             ],
-            internal,
             members,
         };
-        let mut own = member("r3", "10.0.1.4", &["own"]);
-        own.servers = vec!["9.9.9.9".parse().unwrap()];
         let front = vec![
             member("r1", "10.0.1.2", &["web", "shared"]),
             member("r2", "10.0.1.3 fd00:1::3", &["app", "shared"]),
-            own,
+            member("r3", "10.0.1.4", &["own"]),
         ];
         let back = vec![
             member("r2", "10.0.2.2", &["app"]),
             member("r4", "10.0.2.3", &["db"]),
         ];
+        let mut askers: Vec<_> = ["r1", "r2", "r3", "r4"].map(asker).into();
+        askers[1].links = vec![("web".to_owned(), "store".to_owned())];
+        askers[2].servers = vec!["9.9.9.9".parse().unwrap()];
         Table {
-            zones: vec![zone("front", 1, false, front), zone("Back", 2, true, back)],
-            upstream: vec!["8.8.8.8".parse().unwrap(), "10.0.2.1".parse().unwrap()],
+            askers,
+            zones: vec![zone("front", 1, front), zone("Back", 2, back)],
+            upstream: vec!["8.8.8.8".parse().unwrap(), EMBEDDED.into()],
         }
     }
 
-    fn check(source: &str, name: &str, kind: u16) -> String {
-        let question = Question {
+    #[test]
+    fn a_link_is_known_to_its_own_container_only() {
+        assert_eq!(check("r2", "Store", TYPE_A), "10.0.1.2");
+        assert_eq!(check("r1", "store", TYPE_A), "Forward([8.8.8.8])");
+    }
+
+    fn question(name: &str, kind: u16) -> Question {
+        Question {
             id: 1,
             recursion_desired: true,
             name: Some(name.to_owned()),
             kind,
             class: 1,
             end: 0,
-        };
-        let source: IpAddr = source.parse().unwrap();
-        let third = match source {
-            IpAddr::V4(ip) => ip.octets()[2].clamp(1, 2),
-            IpAddr::V6(_) => 1,
-        };
-        let gateway = Ipv4Addr::new(10, 0, third, 1).into();
-        match table().answer(gateway, source, &question) {
+        }
+    }
+
+    fn check(run: &str, name: &str, kind: u16) -> String {
+        match table().answer(run, &question(name, kind)) {
             Answer::Addresses(all) => all
                 .iter()
                 .map(|a| a.to_string())
@@ -251,47 +275,35 @@ mod tests {
 
     #[test]
     fn containers_see_the_names_of_their_own_networks() {
-        assert_eq!(check("10.0.1.2", "app", TYPE_A), "10.0.1.3");
-        assert_eq!(check("10.0.1.2", "app.front", TYPE_A), "10.0.1.3");
-        assert_eq!(check("10.0.1.2", "shared", TYPE_A), "10.0.1.2 10.0.1.3");
+        assert_eq!(check("r1", "app", TYPE_A), "10.0.1.3");
+        assert_eq!(check("r1", "app.front", TYPE_A), "10.0.1.3");
+        assert_eq!(check("r1", "shared", TYPE_A), "10.0.1.2 10.0.1.3");
         assert_eq!(
-            check("10.0.1.2", "db", TYPE_A),
+            check("r1", "db", TYPE_A),
             "Forward([8.8.8.8])",
             "not its network"
         );
         assert_eq!(
-            check("10.0.1.3", "db", TYPE_A),
+            check("r2", "db", TYPE_A),
             "10.0.2.3",
             "asked on the other network"
         );
-        assert_eq!(check("10.0.1.3", "db.back", TYPE_A), "10.0.2.3");
-        assert_eq!(
-            check("10.0.1.2", "web", AAAA),
-            "",
-            "known, without such data"
-        );
+        assert_eq!(check("r2", "db.back", TYPE_A), "10.0.2.3");
+        assert_eq!(check("r1", "web", AAAA), "", "known, without such data");
     }
 
     #[test]
     fn strangers_get_no_answer() {
-        assert_eq!(check("192.0.2.1", "web", TYPE_A), "Nobody");
-        assert_eq!(
-            check("10.0.1.1", "web", TYPE_A),
-            "10.0.1.2",
-            "the host itself may ask"
-        );
+        assert_eq!(check("r9", "web", TYPE_A), "Nobody");
     }
 
     #[test]
     fn other_names_are_forwarded_but_not_from_internal_networks() {
+        assert_eq!(check("r1", "example.com", TYPE_A), "Forward([8.8.8.8])");
+        assert_eq!(check("r3", "example.com", AAAA), "Forward([9.9.9.9])");
+        assert_eq!(check("r4", "example.com", TYPE_A), "Code(Refused)");
         assert_eq!(
-            check("10.0.1.2", "example.com", TYPE_A),
-            "Forward([8.8.8.8])"
-        );
-        assert_eq!(check("10.0.1.4", "example.com", AAAA), "Forward([9.9.9.9])");
-        assert_eq!(check("10.0.2.3", "example.com", TYPE_A), "Code(Refused)");
-        assert_eq!(
-            check("10.0.2.2", "example.com", TYPE_A),
+            check("r2", "example.com", TYPE_A),
             "Forward([8.8.8.8])",
             "on both"
         );
@@ -300,23 +312,20 @@ mod tests {
     #[test]
     fn addresses_of_ours_have_names() {
         assert_eq!(
-            check("10.0.1.2", "3.1.0.10.in-addr.arpa", TYPE_PTR),
+            check("r1", "3.1.0.10.in-addr.arpa", TYPE_PTR),
             "Pointer(\"app.front\")"
         );
         assert_eq!(
-            check("10.0.1.2", "9.1.0.10.in-addr.arpa", TYPE_PTR),
+            check("r1", "9.1.0.10.in-addr.arpa", TYPE_PTR),
             "Code(NoSuchName)"
         );
         assert_eq!(
-            check("10.0.1.2", "1.2.3.4.in-addr.arpa", TYPE_PTR),
+            check("r1", "1.2.3.4.in-addr.arpa", TYPE_PTR),
             "Forward([8.8.8.8])"
         );
         let six = |last: &str| format!("{last}.{}1.0.0.0.0.0.d.f.ip6.arpa", "0.".repeat(23));
-        assert_eq!(
-            check("10.0.1.2", &six("3"), TYPE_PTR),
-            "Pointer(\"app.front\")"
-        );
-        assert_eq!(check("10.0.1.2", &six("9"), TYPE_PTR), "Code(NoSuchName)");
+        assert_eq!(check("r1", &six("3"), TYPE_PTR), "Pointer(\"app.front\")");
+        assert_eq!(check("r1", &six("9"), TYPE_PTR), "Code(NoSuchName)");
         assert_eq!(reverse(&six("10")), None);
         assert_eq!(reverse("1.0.0.ip6.arpa"), None);
         assert_eq!(reverse("1.2.3.in-addr.arpa"), None);
@@ -325,14 +334,8 @@ mod tests {
 
     #[test]
     fn a_name_has_the_families_its_container_has() {
-        assert_eq!(check("10.0.1.2", "app", AAAA), "fd00:1::3");
-        assert_eq!(check("10.0.1.2", "app", TYPE_A), "10.0.1.3");
-        assert_eq!(check("10.0.1.2", "shared", AAAA), "fd00:1::3");
-        assert_eq!(
-            check("fd00:1::3", "web", TYPE_A),
-            "10.0.1.2",
-            "asked by IPv6"
-        );
-        assert_eq!(check("fd00:2::3", "web", TYPE_A), "Nobody");
+        assert_eq!(check("r1", "app", AAAA), "fd00:1::3");
+        assert_eq!(check("r1", "app", TYPE_A), "10.0.1.3");
+        assert_eq!(check("r1", "shared", AAAA), "fd00:1::3");
     }
 }

@@ -23,8 +23,8 @@ const QUESTION_LIMIT: usize = 32;
 const QUERY_BYTES: usize = 4096;
 const STACK_BYTES: usize = 256 * 1024;
 
-/// How many connections each client has.
-type Open = Arc<Mutex<HashMap<IpAddr, usize>>>;
+/// How many connections each run has.
+type Open = Arc<Mutex<HashMap<Arc<str>, usize>>>;
 
 /// The connections that are open.
 #[derive(Debug, Default)]
@@ -35,16 +35,16 @@ pub(super) struct Connections {
 /// Counts one connection down when it ends.
 struct Place {
     open: Open,
-    client: IpAddr,
+    run: Arc<str>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.client) {
+        if let Some(count) = open.get_mut(&self.run) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.client);
+                open.remove(&self.run);
             }
         }
     }
@@ -52,18 +52,17 @@ impl Drop for Place {
 
 impl Connections {
     /// Takes one connection from a listener; one too many is closed at once.
-    pub(super) fn accept(&self, listener: &TcpListener, gateway: IpAddr, known: &Known) {
-        let Ok((stream, client)) = listener.accept() else {
+    pub(super) fn accept(&self, listener: &TcpListener, run: &Arc<str>, known: &Known) {
+        let Ok((stream, _)) = listener.accept() else {
             return; // gone again
         };
-        let Some(place) = self.place(client.ip()) else {
+        let Some(place) = self.place(run) else {
             return;
         };
         let known = Arc::clone(known);
         let work = move || {
-            let client = place.client;
             // A connection that breaks is the client's to open again.
-            drop(talk(stream, client, gateway, &known));
+            drop(talk(stream, &place.run, &known));
             drop(place);
         };
         let thread = std::thread::Builder::new().name("dns-tcp".to_owned());
@@ -71,28 +70,31 @@ impl Connections {
         drop(thread.stack_size(STACK_BYTES).spawn(work));
     }
 
-    fn place(&self, client: IpAddr) -> Option<Place> {
+    fn place(&self, run: &Arc<str>) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = open.values().sum();
-        let own = open.entry(client).or_default();
+        let own = open.entry(Arc::clone(run)).or_default();
         if all >= CONNECTION_LIMIT || *own >= CONNECTION_LIMIT_EACH {
             if *own == 0 {
-                open.remove(&client);
+                open.remove(run);
             }
             return None;
         }
         *own += 1;
         let open = Arc::clone(&self.open);
-        Some(Place { open, client })
+        Some(Place {
+            open,
+            run: Arc::clone(run),
+        })
     }
 }
 
-fn talk(mut stream: TcpStream, client: IpAddr, gateway: IpAddr, known: &Known) -> io::Result<()> {
+fn talk(mut stream: TcpStream, run: &str, known: &Known) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     let deadline = Instant::now() + CONNECTION_TIME;
     for _ in 0..QUESTION_LIMIT {
         let query = receive(&mut stream, deadline, QUERY_BYTES)?;
-        let response = respond(&read(known), gateway, client, &query);
+        let response = respond(&read(known), run, &query);
         let answer = match response {
             Response::Nothing => return Ok(()),
             Response::Message(answer) => answer,

@@ -242,7 +242,10 @@ pub fn load(table: &str, others: &str) -> Result<(), LoadError> {
 }
 
 /// The one place where netd starts a process of another program.
-fn run(table: &str, script: &str) -> Result<(), LoadError> {
+///
+/// # Errors
+/// When `nft` cannot be run or refuses the script.
+pub fn run(table: &str, script: &str) -> Result<(), LoadError> {
     let mut child = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())

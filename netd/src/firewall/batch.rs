@@ -240,7 +240,7 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// A transaction being written.
-pub(super) struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     family: u8,
     socket: &'a mut Socket,
     bytes: Message,
@@ -248,7 +248,7 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn begin(socket: &'a mut Socket, family: u8) -> Self {
+    pub(crate) fn begin(socket: &'a mut Socket, family: u8) -> Self {
         let mut batch = Self {
             family,
             socket,
@@ -267,7 +267,7 @@ impl<'a> Batch<'a> {
             .whole([kind, NLM_F_REQUEST], sequence, generic, |_| {});
     }
 
-    pub(super) fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Message)) {
+    pub(crate) fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Message)) {
         let sequence = self.socket.next_sequence();
         self.awaited.push(sequence);
         let kind = NFNL_SUBSYS_NFTABLES << 8 | kind;
@@ -276,7 +276,7 @@ impl<'a> Batch<'a> {
             .whole([kind, flags], sequence, [self.family, 0, 0, 0], body);
     }
 
-    pub(super) fn commit(mut self) -> io::Result<()> {
+    pub(crate) fn commit(mut self) -> io::Result<()> {
         self.border(NFNL_MSG_BATCH_END);
         let results = self.socket.transact(&self.bytes.0, &self.awaited)?;
         match results.into_iter().find(|errno| *errno != 0) {
@@ -287,7 +287,7 @@ impl<'a> Batch<'a> {
 }
 
 /// Netlink messages and attributes being written.
-pub(super) struct Message(pub(super) Vec<u8>);
+pub(crate) struct Message(pub(super) Vec<u8>);
 
 impl Message {
     /// Writes a message: `[type, flags]`, its number, its generic header, its body.
@@ -310,15 +310,15 @@ impl Message {
         self.0[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
-    pub(super) fn text(&mut self, kind: u16, text: &str) {
+    pub(crate) fn text(&mut self, kind: u16, text: &str) {
         self.bytes(kind, &[text.as_bytes(), &[0]].concat());
     }
 
-    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) {
+    pub(crate) fn bytes(&mut self, kind: u16, value: &[u8]) {
         self.attribute(kind, |message| message.0.extend(value));
     }
 
-    pub(super) fn nested(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
+    pub(crate) fn nested(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
         self.attribute(kind | NLA_F_NESTED, body);
     }
 

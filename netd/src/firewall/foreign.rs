@@ -23,6 +23,8 @@ const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_USERDATA: u16 = 7;
+/// What rules of ours in Docker's chain look at: one rule each.
+const DIRECTIONS: [&str; 2] = ["iifname", "oifname"];
 /// Docker's chain for the rules of others.
 const DOCKER_USER: &str = "DOCKER-USER";
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -119,6 +121,12 @@ pub enum Advice {
     Warn(String),
 }
 
+/// What was last said of each family.
+pub type LastAdvice = [Advice; 2];
+
+/// Nothing was said yet.
+pub const NO_ADVICE: LastAdvice = [Advice::Nothing, Advice::Nothing];
+
 /// Returns what is to be done about those of a family, `ip` or `ip6`; chains of
 /// both are looked at with the first. Pure.
 pub fn advise(chains: &[Chain], own_family: &str, prefix: &str) -> Advice {
@@ -177,6 +185,37 @@ pub fn script(own_table: &str, prefix: &str) -> Result<String, NetlinkError> {
     Ok(script)
 }
 
+/// As [`script`], where the others have changed: empty where our rules are in place,
+/// or nothing has come to `last` that the administrator was not told.
+///
+/// # Errors
+/// When the kernel refuses to list them.
+pub fn script_again(
+    own_table: &str,
+    prefix: &str,
+    last: &mut LastAdvice,
+) -> Result<String, NetlinkError> {
+    let chains = chains(own_table)?;
+    let mut script = String::new();
+    for (family, last) in FAMILIES.into_iter().zip(last) {
+        let advice = advise(&chains, family.0, prefix);
+        let is_new = advice != *last;
+        last.clone_from(&advice);
+        match advice {
+            Advice::Nothing => {}
+            Advice::Warn(text) if is_new => tracing::warn!("{text}"),
+            Advice::Warn(_) => {}
+            Advice::DockerUser => {
+                let handles = docker_user_handles(family, prefix)?;
+                if handles.len() < DIRECTIONS.len() {
+                    script += &docker_user_rules(family.0, prefix, &handles);
+                }
+            }
+        }
+    }
+    Ok(script)
+}
+
 /// Takes our rules out of Docker's chain.
 ///
 /// # Errors
@@ -216,7 +255,7 @@ fn docker_user_rules(family: &str, prefix: &str, handles: &[u64]) -> String {
     let removed = handles
         .iter()
         .map(|handle| format!("delete rule {family} filter {DOCKER_USER} handle {handle}\n"));
-    let added = ["iifname", "oifname"].map(|direction| {
+    let added = DIRECTIONS.map(|direction| {
         format!(
             "insert rule {family} filter {DOCKER_USER} {direction} \"{prefix}*\" counter accept \
              comment \"{prefix}\"\n"

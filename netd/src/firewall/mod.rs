@@ -2,12 +2,14 @@
 //! sets and maps. `base` is the text of the rules, loaded once when the daemon
 //! starts; everything later is set elements (`element`), sent over netlink
 //! (`batch`) without a process and at a cost that does not grow with the number
-//! of containers. `foreign` looks at what other firewalls would do to us.
+//! of containers. `foreign` looks at what other firewalls would do to us, `watch`
+//! hears when they change.
 
 pub mod base;
 pub mod batch;
 pub mod element;
 pub mod foreign;
+pub mod watch;
 
 pub use batch::Firewall;
 pub use element::Element;

@@ -125,6 +125,17 @@ fn restore_links(
     }
 }
 
+/// Returns the elements that networks and leases say and the table has not.
+pub fn missing_elements(leases: &[Lease], networks: &Networks, found: &Found) -> Vec<Element> {
+    let mut difference = Difference::default();
+    compare_elements(leases, networks, found, &mut difference);
+    let added = difference.operations.into_iter().filter_map(|it| match it {
+        Operation::AddElements(elements) => Some(elements),
+        _ => None,
+    });
+    added.flatten().collect()
+}
+
 fn compare_elements(
     leases: &[Lease],
     networks: &Networks,

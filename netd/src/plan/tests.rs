@@ -55,6 +55,7 @@ fn example() -> (Lease, Networks) {
         ipv6: None,
         link_local: Vec::new(),
         mac: None,
+        links: Vec::new(),
     };
     let container: ContainerId = "c".repeat(64).parse().unwrap();
     let request = Attach {

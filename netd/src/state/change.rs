@@ -100,7 +100,7 @@ impl State {
     }
 
     fn replace_lease(&mut self, new: &mut Lease, host_dns: &Dns) {
-        let lookup = self.lookup(&new.attached.endpoints);
+        let lookup = Self::lookup(&new.attached.endpoints);
         new.attached.resolver = resolver::resolver(lookup, &new.request.dns, host_dns);
         if let Some(known) = self.runs.get_mut(&new.request.run) {
             known.lease = new.clone();

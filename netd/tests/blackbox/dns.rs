@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use netd::dns::message::{self, TYPE_A};
-use netd_api::{Attached, CreateNetwork};
+use netd::resolver::EMBEDDED;
+use netd_api::{Attached, Connect, CreateNetwork};
 
 use crate::support::*;
 
@@ -46,11 +47,18 @@ fn question(name: &str, kind: u16) -> Vec<u8> {
 
 /// Sends `query` over UDP; returns the answer.
 fn ask(namespace: &Path, server: SocketAddr, query: &[u8]) -> Option<Vec<u8>> {
+    ask_within(Duration::from_secs(2), namespace, server, query)
+}
+
+fn ask_within(
+    limit: Duration,
+    namespace: &Path,
+    server: SocketAddr,
+    query: &[u8],
+) -> Option<Vec<u8>> {
     inside(namespace, || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
+        socket.set_read_timeout(Some(limit)).unwrap();
         socket.connect(server).unwrap();
         let mut buffer = [0; 1024];
         socket.send(query).ok()?;
@@ -97,8 +105,7 @@ fn containers_of_a_network_find_each_other_by_name() {
     let web_at = host.attach(&web);
     assert_eq!(web_at.endpoints[0].dns_names[..2], ["web", "www"]);
     let client = host.attach(&attach(&[&mine.id]));
-    let gateway = mine.ipv4.unwrap().gateway;
-    assert_eq!(client.resolver.servers, [gateway]);
+    assert_eq!(client.resolver.servers, [std::net::IpAddr::V4(EMBEDDED)]);
     assert_eq!(client.resolver.options, ["ndots:0"]);
     resolves(&client, "web", address(&web_at));
     for name in ["www", "WEB", "web.mine", web.run.container.short()] {
@@ -111,15 +118,6 @@ fn containers_of_a_network_find_each_other_by_name() {
     assert!(pointer.contains("name = web.mine"), "{pointer}");
     let stranger = host.attach(&attach(&[&other.id]));
     assert!(!nslookup(&stranger, "web").contains(&address(&web_at).to_string()));
-    assert_eq!(
-        ask(
-            &stranger.namespace,
-            server_of(&client),
-            &question("web", TYPE_A)
-        ),
-        None,
-        "asked across networks"
-    );
     let answer = ask_tcp(
         &client.namespace,
         server_of(&client),
@@ -244,7 +242,7 @@ fn other_names_are_asked_of_the_hosts_name_servers() {
 }
 
 #[test]
-fn where_the_host_has_only_loopback_name_servers_the_default_gateway_forwards() {
+fn where_the_host_has_only_loopback_name_servers_the_dns_process_forwards() {
     let mut host = Sandbox::without_netd();
     host.resolv_conf("nameserver 127.0.0.53\n");
     let here = Ipv4Addr::new(127, 0, 0, 53);
@@ -253,10 +251,7 @@ fn where_the_host_has_only_loopback_name_servers_the_default_gateway_forwards() 
     host.start(&[]);
     let bridge = host.bridge();
     let client = host.attach(&attach(&[&bridge]));
-    assert_eq!(
-        client.resolver.servers,
-        [std::net::IpAddr::V4(client.endpoints[0].gateway.unwrap())]
-    );
+    assert_eq!(client.resolver.servers, [std::net::IpAddr::V4(EMBEDDED)]);
     resolves(&client, "example.com", known);
     // The forwarder names no containers on the default network.
     assert_eq!(client.endpoints[0].dns_names, [] as [String; 0]);
@@ -324,4 +319,75 @@ fn malformed_messages_do_not_stop_the_answers() {
     });
     resolves(&web, "web", address(&web));
     assert_eq!(host.dns_process(), child, "still the same process");
+}
+
+#[test]
+fn a_container_may_listen_on_port_53_itself() {
+    let mut host = Sandbox::new();
+    let mine = host.network(network("mine"));
+    let mut web = attach(&[&mine.id]);
+    web.container_name = "web".to_owned();
+    let web = host.attach(&web);
+    let known = Ipv4Addr::new(192, 0, 2, 53);
+    name_server(&web.namespace, Ipv4Addr::UNSPECIFIED, known);
+    resolves(&web, "web", address(&web));
+    let own = SocketAddr::from((address(&web), 53));
+    let answer = ask(&web.namespace, own, &question("web", TYPE_A)).unwrap();
+    assert_eq!(last_address(&answer), known, "its own server");
+}
+
+#[test]
+fn answers_come_back_within_a_second_of_the_daemon() {
+    let mut host = Sandbox::new();
+    let mine = host.network(network("mine"));
+    let clients: Vec<_> = (0..20).map(|_| host.attach(&attach(&[&mine.id]))).collect();
+    let name = clients[0].endpoints[0].dns_names[0].clone();
+    let asked = question(&name, TYPE_A);
+    // One that keeps its socket, as some resolvers do.
+    let kept = inside(&clients[0].namespace, || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        socket.connect(server_of(&clients[0])).unwrap();
+        socket
+    });
+    kept.set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let mut buffer = [0; 512];
+    kept.send(&asked).unwrap();
+    kept.recv(&mut buffer).unwrap();
+    host.kill();
+    host.start(&[]);
+    let begun = std::time::Instant::now();
+    for client in &clients {
+        until("an answer", || {
+            let limit = Duration::from_millis(50);
+            ask_within(limit, &client.namespace, server_of(client), &asked).is_some()
+        });
+    }
+    until("an answer to who keeps its socket", || {
+        kept.send(&asked).is_ok() && kept.recv(&mut [0; 512]).is_ok()
+    });
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn a_container_that_joins_a_users_network_asks_from_then_on() {
+    let mut host = Sandbox::new();
+    let bridge = host.bridge();
+    let mine = host.network(network("mine"));
+    let mut web = attach(&[&mine.id]);
+    web.container_name = "web".to_owned();
+    let web = host.attach(&web);
+    let request = attach(&[&bridge]);
+    let before = host.attach(&request);
+    assert_ne!(before.resolver.servers, [std::net::IpAddr::V4(EMBEDDED)]);
+    let body = Connect {
+        run: request.run.clone(),
+        endpoint: endpoint(&mine.id),
+    };
+    let joined = host.call(&request.run.to_string(), &body).unwrap().attached;
+    assert!(nslookup(&joined, "web").contains(&format!("Address: {}\n", address(&web))));
 }

@@ -135,6 +135,7 @@ fn forwarding_between_foreign_interfaces_stays_off_where_netd_turned_it_on() {
     let reached = server.reach(&host.outside, to(SECOND, 80));
     assert!(reached.is_some(), "the attempt would have succeeded");
     // The administrator's own decision is not ours to undo.
+    host.start(&[]);
     host.stop();
     drop(host);
     let mut host = Sandbox::without_netd();
@@ -263,7 +264,8 @@ fn a_network_that_makes_no_sense_is_refused() {
         ..PoolRequest::default()
     };
     let cases = [
-        (network("../x"), FailureKind::Invalid),
+        (network("  "), FailureKind::Invalid),
+        (network("a\nb"), FailureKind::Invalid),
         (
             CreateNetwork {
                 driver: NetworkDriver::Host,
@@ -370,4 +372,34 @@ fn beside_a_docker_that_drops_what_it_does_not_know_traffic_passes() {
         (uncounted(&after), after.lines().count()),
         (uncounted(&before), before.lines().count())
     );
+}
+
+#[test]
+fn the_default_bridge_has_the_address_that_the_configuration_names() {
+    let mut host = Sandbox::without_netd();
+    let path = host.directory.path().join("config.toml");
+    let start = |host: &mut Sandbox, bridge: &str| {
+        let text = format!("[network]\ndefault-bridge = \"{bridge}\"\n");
+        base::file::replace(&path, text.as_bytes(), base::file::FileMode::Private).unwrap();
+        host.start(&["--config", path.to_str().unwrap()]);
+    };
+    start(&mut host, "10.77.0.9/24");
+    let bridge = host.bridge();
+    let request = attach(&[&bridge]);
+    let attached = host.attach(&request);
+    let gateway = |attached: &netd_api::Attached| attached.endpoints[0].gateway.unwrap();
+    assert_eq!(gateway(&attached), Ipv4Addr::new(10, 77, 0, 9));
+    assert_eq!(address(&attached), Ipv4Addr::new(10, 77, 0, 1));
+    // While somebody is on it, it stays.
+    host.stop();
+    start(&mut host, "10.78.0.1/24");
+    let second = attach(&[&bridge]);
+    assert_eq!(gateway(&host.attach(&second)), Ipv4Addr::new(10, 77, 0, 9));
+    host.detach(&second.run);
+    host.detach(&request.run);
+    host.kill();
+    start(&mut host, "10.78.0.1/24");
+    let attached = host.attach(&attach(&[&bridge]));
+    assert_eq!(gateway(&attached), Ipv4Addr::new(10, 78, 0, 1));
+    assert_eq!(host.links().len(), 2, "{:?}", host.links());
 }

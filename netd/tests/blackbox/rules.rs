@@ -121,3 +121,79 @@ fn a_table_of_another_build_is_replaced() {
     base::load("ours", "").unwrap();
     assert!(nft(&["list", "set", "inet", "ours", "bridges"]).contains("type ifname"));
 }
+
+/// Returns whether a published port is reached from outside.
+fn is_reached(host: &Sandbox, server: &TcpServer) -> bool {
+    server.reach(&host.outside, (HOST, 8080).into()) == Some(OUTSIDE)
+}
+
+#[test]
+fn rules_that_somebody_flushes_are_back_within_a_second() {
+    let mut host = Sandbox::new();
+    let bridge = host.bridge();
+    let mine = host.network(network("mine"));
+    let mut request = attach(&[&bridge]);
+    request.ports = vec![port(Protocol::Tcp, 8080, 80)];
+    let attached = host.attach(&request);
+    let other = host.attach(&attach(&[&mine.id]));
+    let server = TcpServer::new(&attached.namespace, 80);
+    assert!(is_reached(&host, &server));
+    let table = host.instance.firewall_table();
+    // Elements have no order.
+    let sorted = |text: &str| {
+        let mut words: Vec<String> = text.split([' ', ',', '\n']).map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    let before = sorted(&nft(&["-s", "list", "table", "inet", &table]));
+    let flushes: [&[&str]; 3] = [
+        &["flush", "ruleset"],
+        &["delete", "table", "inet", &table],
+        &["flush", "chain", "inet", &table, "forward"],
+    ];
+    for flush in flushes {
+        nft(flush);
+        let begun = std::time::Instant::now();
+        let is_back = || {
+            let list = Command::new("nft")
+                .args(["-s", "list", "table", "inet", &table])
+                .output();
+            sorted(&String::from_utf8(list.unwrap().stdout).unwrap()) == before
+        };
+        until("the same table", is_back);
+        let took = begun.elapsed();
+        assert!(took < std::time::Duration::from_secs(1), "{took:?}");
+        assert!(is_reached(&host, &server), "{flush:?}");
+    }
+    // What ends afterwards takes its own away, and nothing comes back.
+    host.detach(&request.run);
+    assert_eq!(host.published(), 0);
+    nft(&["flush", "ruleset"]);
+    let has_rules = || {
+        Command::new("nft")
+            .args(["list", "chain", "inet", &table, "forward"])
+            .output()
+    };
+    until("rules", || has_rules().unwrap().status.success());
+    assert_eq!(host.published(), 0);
+    drop(other);
+}
+
+#[test]
+fn a_docker_that_comes_later_lets_our_traffic_pass() {
+    let mut host = Sandbox::new();
+    let bridge = host.bridge();
+    let mut request = attach(&[&bridge]);
+    request.ports = vec![port(Protocol::Tcp, 8080, 80)];
+    let attached = host.attach(&request);
+    let server = TcpServer::new(&attached.namespace, 80);
+    for command in [
+        "add table ip filter",
+        "add chain ip filter DOCKER-USER",
+        "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
+        "add rule ip filter FORWARD jump DOCKER-USER",
+    ] {
+        nft(&command.split(' ').collect::<Vec<_>>());
+    }
+    until("traffic passes", || is_reached(&host, &server));
+}

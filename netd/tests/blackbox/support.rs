@@ -311,8 +311,10 @@ impl Sandbox {
         path
     }
 
-    /// Empties a chain of our table, to show what its rules are for.
-    pub(crate) fn flush(&self, chain: &str) {
+    /// Empties a chain of our table while netd is away, to show what its rules are
+    /// for.
+    pub(crate) fn flush(&mut self, chain: &str) {
+        self.kill();
         let table = self.instance.firewall_table();
         let flush = ["flush", "chain", "inet", &table, chain];
         assert!(Command::new("nft").args(flush).status().unwrap().success());
@@ -440,6 +442,7 @@ pub(crate) fn endpoint(network: &NetworkId) -> EndpointRequest {
         ipv6: None,
         link_local: Vec::new(),
         mac: None,
+        links: Vec::new(),
     }
 }
 

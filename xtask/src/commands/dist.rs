@@ -94,7 +94,17 @@ pub(crate) fn programs() -> Result<()> {
         check(program, &built)?;
         copy_file(&built, &folder().join(program.name))?;
     }
-    Ok(())
+    link_dockerd()
+}
+
+/// By this name the engine takes the options of Docker's daemon.
+fn link_dockerd() -> Result<()> {
+    let link = folder().join("dockerd");
+    if link.is_symlink() {
+        return Ok(());
+    }
+    std::os::unix::fs::symlink("engine", &link)
+        .with_context(|| format!("make the link {}", link.display()))
 }
 
 fn build_dynamic() -> Result<()> {

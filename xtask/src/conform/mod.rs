@@ -1,5 +1,6 @@
 //! Outside suites run against our binaries, inside trees of other software.
 
+pub(crate) mod api_versions;
 pub(crate) mod docker_py;
 pub(crate) mod docker_smoke;
 mod results;
@@ -19,6 +20,7 @@ use crate::commands::dist;
 /// Fails when a test fails.
 pub(crate) fn run_inside(suite: &str, words: &[String]) -> Result<()> {
     match suite {
+        api_versions::NAME => api_versions::run_inside(),
         docker_py::NAME => docker_py::run_inside(words),
         docker_smoke::NAME => docker_smoke::run_inside(words),
         runtime_smoke::NAME => runtime_smoke::run_inside(words),

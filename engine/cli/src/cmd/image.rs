@@ -9,6 +9,8 @@ use super::history::History;
 use super::images::Images;
 use super::inspect::{Kind, Show};
 use super::prune::PruneOptions;
+use super::pull::Pull;
+use super::push::Push;
 use super::rmi::{self, Rmi};
 use crate::context::Context;
 use crate::error::CliError;
@@ -24,6 +26,10 @@ pub(crate) enum Image {
     History(History),
     /// Show all about images
     Inspect(Show),
+    /// Download an image from a registry
+    Pull(Pull),
+    /// Upload an image to a registry
+    Push(Push),
     /// Remove images
     #[command(alias = "remove")]
     Rm(Rmi),
@@ -37,6 +43,8 @@ impl Image {
             Self::Ls(command) => command.run(context).await,
             Self::History(command) => command.run(context).await,
             Self::Inspect(show) => show.run(context, &[Kind::Image], false).await,
+            Self::Pull(command) => command.run(context).await,
+            Self::Push(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
             Self::Prune(command) => command.run(context).await,
         }

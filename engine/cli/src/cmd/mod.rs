@@ -20,6 +20,8 @@ mod info;
 mod inspect;
 mod kill;
 mod load;
+mod login;
+mod logout;
 mod logs;
 mod man;
 mod network;
@@ -28,12 +30,14 @@ mod port;
 mod prune;
 mod ps;
 mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod start;
 mod stats;
 mod stop;
@@ -105,6 +109,14 @@ pub(crate) enum Command {
     Stats(stats::Stats),
     /// Download an image from a registry
     Pull(pull::Pull),
+    /// Upload an image to a registry
+    Push(push::Push),
+    /// Search a registry for images
+    Search(search::Search),
+    /// Log in to a registry
+    Login(login::Login),
+    /// Log out from a registry
+    Logout(logout::Logout),
     /// List images
     Images(images::Images),
     /// Show how an image was made
@@ -159,10 +171,19 @@ impl Command {
     /// Runs the command.
     pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
-            Self::Run(command) => return command.run(context).await,
-            Self::Start(command) => return command.run(context).await,
-            Self::Attach(command) => return command.run(context).await,
-            Self::Exec(command) => return command.run(context).await,
+            Self::Run(command) => command.run(context).await,
+            Self::Start(command) => command.run(context).await,
+            Self::Attach(command) => command.run(context).await,
+            Self::Exec(command) => command.run(context).await,
+            plain => plain.run_plain(context).await.map(|()| ExitCode::SUCCESS),
+        }
+    }
+
+    /// Runs a command that has no exit code of its own.
+    async fn run_plain(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            // Those are run above.
+            Self::Run(_) | Self::Start(_) | Self::Attach(_) | Self::Exec(_) => Ok(()),
             Self::Create(command) => command.run(context).await,
             Self::Stop(command) => command.run(context).await,
             Self::Restart(command) => command.run(context).await,
@@ -187,6 +208,10 @@ impl Command {
             Self::Container(command) => command.run(context).await,
             Self::Image(command) => command.run(context).await,
             Self::Pull(command) => command.run(context).await,
+            Self::Push(command) => command.run(context).await,
+            Self::Search(command) => command.run(context).await,
+            Self::Login(command) => command.run(context).await,
+            Self::Logout(command) => command.run(context).await,
             Self::Images(command) => command.run(context).await,
             Self::Rmi(command) => command.run(context).await,
             Self::Tag(command) => command.run(context).await,
@@ -201,8 +226,7 @@ impl Command {
             Self::Daemon(command) => command.run(context).await,
             Self::Completion(command) => command.run(context),
             Self::Man(command) => command.run(),
-        }?;
-        Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

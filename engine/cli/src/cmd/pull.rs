@@ -2,15 +2,20 @@
 
 use clap::Args;
 use engine_api::client::Call;
+use engine_api::registry::AUTH_HEADER;
 
 use crate::context::Context;
+use crate::credentials;
 use crate::error::CliError;
-use crate::parse::reference;
+use crate::parse::reference::{self, Reference};
 use crate::progress::{self, Show};
 
 /// Downloads an image.
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
+    /// Download all tags of the image
+    #[arg(short, long)]
+    all_tags: bool,
     /// Print only the image's name
     #[arg(short, long)]
     quiet: bool,
@@ -23,17 +28,25 @@ pub(crate) struct Pull {
 
 impl Pull {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
-        let reference = reference::parse(&self.image)?;
-        if reference.tag.is_none() && reference.digest.is_none() && !self.quiet {
-            context.print_line("Using default tag: latest")?;
+        let mut reference = reference::parse(&self.image)?;
+        if self.all_tags && !reference.is_name_only() {
+            return Err(CliError::Usage(reference::ALL_TAGS.to_owned()));
+        }
+        if !self.all_tags && reference.is_name_only() {
+            reference.tag = Some("latest".to_owned());
+            if !self.quiet {
+                context.print_line("Using default tag: latest")?;
+            }
         }
         let show = if self.quiet {
             Show::Nowhere
         } else {
             Show::Stdout
         };
-        pull(context, &self.image, self.platform.as_deref(), show).await?;
-        context.print_line(&reference.full())
+        let tag = (!self.all_tags).then(|| reference.tag_or_digest().to_owned());
+        let platform = self.platform.as_deref();
+        send(context, &reference, (tag, platform), show).await?;
+        context.print_line(&reference.normalized())
     }
 }
 
@@ -45,10 +58,23 @@ pub(super) async fn pull(
     show: Show,
 ) -> Result<(), CliError> {
     let reference = reference::parse(image)?;
-    let call = Call::post("/images/create")
+    let tag = reference.tag_or_digest().to_owned();
+    send(context, &reference, (Some(tag), platform), show).await
+}
+
+async fn send(
+    context: &Context,
+    reference: &Reference,
+    (tag, platform): (Option<String>, Option<&str>),
+    show: Show,
+) -> Result<(), CliError> {
+    let mut call = Call::post("/images/create")
         .query("fromImage", &reference.repository)
-        .query("tag", reference.tag_or_digest())
+        .query_some("tag", tag)
         .query_some("platform", platform);
+    if let Some(header) = credentials::header(context, reference.domain()).await {
+        call = call.header(AUTH_HEADER, header);
+    }
     let stream = context.connect().await?.stream(call).await?;
     progress::show(stream, context, show).await
 }

@@ -16,6 +16,9 @@ pub(crate) struct Rm {
     /// Remove its anonymous volumes
     #[arg(short, long)]
     volumes: bool,
+    /// Remove the link of that name, not the container
+    #[arg(short, long)]
+    link: bool,
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
@@ -26,7 +29,8 @@ impl Rm {
             Ok(
                 Call::delete(&container_path(name.trim_start_matches('/'), ""))
                     .query_flag("force", self.force)
-                    .query_flag("v", self.volumes),
+                    .query_flag("v", self.volumes)
+                    .query_flag("link", self.link),
             )
         };
         context.for_all(&self.containers, call).await

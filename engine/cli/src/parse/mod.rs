@@ -1,6 +1,7 @@
 //! The little languages of options: ports, mounts, durations and so on. Every
 //! parser is pure; what it needs of the host is passed in.
 
+pub(crate) mod block_io;
 pub(crate) mod cpus;
 pub(crate) mod csv;
 pub(crate) mod device;

@@ -11,9 +11,7 @@ use serde_json::json;
 use super::{
     ArchiveEntry, INDEX_FILE, LAYOUT_FILE, MANIFEST_FILE, NAME_ANNOTATION, REF_ANNOTATION,
 };
-use crate::manifest::{
-    Descriptor, Document, ImageManifest, MAX_MANIFEST, OCI_CONFIG, OCI_MANIFEST,
-};
+use crate::manifest::{Descriptor, ImageManifest, OCI_CONFIG, OCI_MANIFEST};
 use crate::reference::Reference;
 use crate::store::{Image, ImageStore, ResolveError};
 
@@ -137,11 +135,7 @@ impl ImageStore {
     /// Returns the manifest the image came with, or a new one if its layers were
     /// already here in another form.
     fn manifest_of(&self, image: &Image) -> Result<Vec<u8>, SaveError> {
-        let blobs = || image.layers.iter().map(|layer| layer.blob);
-        if let Some(bytes) = self.get_blob(&image.manifest, MAX_MANIFEST)?
-            && let Ok(Document::Manifest(manifest)) = Document::parse(&bytes)
-            && manifest.layers.iter().map(|layer| layer.digest).eq(blobs())
-        {
+        if let Some((bytes, _)) = self.original_manifest(image)? {
             return Ok(bytes);
         }
         let config = Descriptor::new(OCI_CONFIG, image.id, image.raw_config.len() as u64);

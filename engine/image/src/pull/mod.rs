@@ -6,26 +6,25 @@
 //! that was refused for its content, or found no room, leaves nothing.
 
 mod download;
+mod error;
 pub(crate) mod ingest;
 mod layers;
 mod progress;
 
 use std::sync::Arc;
 
-use base::{Digest, PathError};
+use base::Digest;
 
+pub use error::PullError;
 pub use progress::{LayerStep, NoProgress, Progress, PullEvent};
 
 use layers::{LayerContext, fetch_layers};
 
-use crate::layer::LayerError;
-use crate::manifest::{
-    Descriptor, Document, ImageIndex, ImageManifest, MAX_CONFIG, MAX_MANIFEST, ManifestError,
-};
+use crate::manifest::{Descriptor, Document, ImageIndex, ImageManifest, MAX_CONFIG, MAX_MANIFEST};
 use crate::platform::{Platform, choose};
 use crate::reference::Reference;
-use crate::registry::{Mirror, RegistryAccess, RegistryError, Repository};
-use crate::store::{Image, ImageStore, NewImage, StoreError, diff_ids, parse_config, platform};
+use crate::registry::{Mirror, RegistryAccess, RegistryError, Repository, Use};
+use crate::store::{Image, ImageStore, NewImage, diff_ids, parse_config, platform};
 
 /// What to pull.
 #[derive(Debug, Clone)]
@@ -57,167 +56,6 @@ pub struct PullOutcome {
     pub digest: Digest,
     /// Whether anything changed.
     pub status: PullStatus,
-}
-
-/// Says which step of a pull failed.
-#[derive(Debug, thiserror::Error)]
-pub enum PullError {
-    /// The registry has no such image.
-    #[error("manifest for {reference} not found{detail}")]
-    NotFound {
-        /// What was asked for.
-        reference: String,
-        /// What the registry says.
-        detail: String,
-    },
-    /// The registry does not let us.
-    #[error(
-        "pull access denied for {repository}, repository does not exist or may require 'docker login': {detail}"
-    )]
-    Denied {
-        /// What was asked for.
-        repository: String,
-        /// What the registry says.
-        detail: String,
-    },
-    /// Talking to the registry failed.
-    #[error(transparent)]
-    Registry(RegistryError),
-    /// The manifest cannot be used.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// Other bytes than the digest says.
-    #[error("the registry sent a manifest with digest {actual}, {expected} was asked for")]
-    ManifestDigest {
-        /// Asked for.
-        expected: Digest,
-        /// Got.
-        actual: Digest,
-    },
-    /// Other bytes than the digest says.
-    #[error("the registry sent a blob with digest {actual}, {expected} was asked for")]
-    BlobDigest {
-        /// Asked for.
-        expected: Digest,
-        /// Got.
-        actual: Digest,
-    },
-    /// Fewer bytes than the manifest says.
-    #[error("the registry ended blob {digest} before its {size} bytes")]
-    BlobShort {
-        /// The blob.
-        digest: Digest,
-        /// Its size by the manifest.
-        size: u64,
-    },
-    /// More bytes than the manifest says.
-    #[error("the registry sent more than the {size} bytes of blob {digest}")]
-    BlobLong {
-        /// The blob.
-        digest: Digest,
-        /// Its size by the manifest.
-        size: u64,
-    },
-    /// Nothing of the index fits.
-    #[error("no matching manifest for {platform} in the manifest list entries")]
-    NoPlatform {
-        /// What was wanted.
-        platform: Platform,
-    },
-    /// The only image there is for something else.
-    #[error(
-        "image was found but its platform ({found}) does not match the specified platform ({wanted})"
-    )]
-    OtherPlatform {
-        /// What was wanted.
-        wanted: Box<Platform>,
-        /// What there is.
-        found: Box<Platform>,
-    },
-    /// An index within an index.
-    #[error("the index refers to another index")]
-    NestedIndex,
-    /// The configuration cannot be parsed.
-    #[error("cannot parse the image's configuration {digest}")]
-    Config {
-        /// Its digest.
-        digest: Digest,
-        /// What is wrong.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A layer of the configuration is named by something else than a digest.
-    #[error("the image's configuration names an invalid layer")]
-    DiffId(#[from] base::digest::DigestError),
-    /// Manifest and configuration do not belong together.
-    #[error("the manifest has {manifest} layers, the configuration {config}")]
-    LayerCount {
-        /// Layers of the manifest.
-        manifest: usize,
-        /// Layers of the configuration.
-        config: usize,
-    },
-    /// A layer cannot be unpacked.
-    #[error("failed to register layer {blob}")]
-    Layer {
-        /// The layer as it came.
-        blob: Digest,
-        /// Why.
-        #[source]
-        source: LayerError,
-    },
-    /// The store could not be read or written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A task of the pull was ended or panicked.
-    #[error("a part of the pull ended unexpectedly")]
-    Task(#[source] tokio::task::JoinError),
-}
-
-impl From<RegistryError> for PullError {
-    fn from(error: RegistryError) -> Self {
-        Self::Registry(error)
-    }
-}
-
-impl From<PathError> for PullError {
-    fn from(error: PathError) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl PullError {
-    fn is_transient(&self) -> bool {
-        match self {
-            Self::Registry(error) => error.is_transient(),
-            Self::BlobShort { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Returns whether a later attempt could go on with what this one has fetched.
-    fn is_interruption(&self) -> bool {
-        match self {
-            Self::Registry(_) | Self::BlobShort { .. } | Self::Task(_) => true,
-            Self::Layer { source, .. } => matches!(source, LayerError::Cancelled),
-            _ => false,
-        }
-    }
-
-    /// Gives what the registry refused the name that was asked for.
-    fn about(self, reference: &Reference) -> Self {
-        match self {
-            Self::Registry(RegistryError::NotFound(detail)) => Self::NotFound {
-                reference: reference.to_string(),
-                detail,
-            },
-            Self::Registry(RegistryError::Denied(detail)) => Self::Denied {
-                repository: reference.familiar_name(),
-                detail,
-            },
-            other => other,
-        }
-    }
 }
 
 /// A manifest whose digest is right, with its bytes.
@@ -252,6 +90,19 @@ impl ImageStore {
         let reference = request.reference.clone().or_latest();
         let pulled = self.pull_named(request, &reference, progress).await;
         pulled.map_err(|error| error.about(&reference))
+    }
+
+    /// Returns the names of every tag that the repository of the request has.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached or refuses.
+    pub async fn remote_tags(&self, request: &PullRequest) -> Result<Vec<Reference>, PullError> {
+        let name = &request.reference;
+        let about = |error: RegistryError| PullError::from(error).about(name);
+        let repository = Repository::connect(name, &request.access, Use::Pull).await;
+        let tags = repository.map_err(about)?.tags().await.map_err(about)?;
+        let named = tags.iter().map(|tag| name.with_tag(tag));
+        named.collect::<Result<_, _>>().map_err(PullError::Tag)
     }
 
     async fn pull_named(
@@ -405,7 +256,7 @@ async fn find(
             }
         }
     }
-    let repository = Repository::connect(reference, &request.access).await?;
+    let repository = Repository::connect(reference, &request.access, Use::Pull).await?;
     let chosen = choose_manifest(&repository, reference, request.platform.as_ref()).await?;
     Ok((repository, chosen))
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::RegistryError;
 use super::challenge::{Challenge, parse};
+use super::error::{MAX_ERROR_BODY, explain, unauthorized};
 use super::origin::{Origin, Scheme, Url, query_escape};
 use super::transport::{Answer, Ask, Transport};
 
@@ -50,14 +51,35 @@ impl std::fmt::Debug for Credential {
 #[derive(Debug)]
 pub(super) struct Applicant<'a> {
     pub(super) registry: &'a Origin,
-    pub(super) repository: &'a str,
+    /// What a token is to be good for, such as `repository:a/b:pull`.
+    pub(super) scopes: Vec<String>,
     pub(super) credential: Option<&'a Credential>,
+    pub(super) purpose: Purpose,
+}
+
+/// What a proof is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// One use of a repository.
+    Repository,
+    /// Logging in, whose result is kept: in place of a password if the server has that.
+    Login,
+}
+
+/// What was granted.
+#[derive(Debug)]
+pub(super) struct Grant {
+    /// The `Authorization` to send.
+    pub(super) header: HeaderValue,
+    /// The token to log in with later.
+    pub(super) identity_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
 }
 
 impl Applicant<'_> {
@@ -66,7 +88,7 @@ impl Applicant<'_> {
         &self,
         transport: &Transport,
         refusal: &Answer,
-    ) -> Result<HeaderValue, RegistryError> {
+    ) -> Result<Grant, RegistryError> {
         let headers = refusal.headers.get_all("www-authenticate");
         let challenges: Vec<Challenge> = headers
             .iter()
@@ -75,20 +97,18 @@ impl Applicant<'_> {
             .collect();
         let find = |scheme: &str| challenges.iter().find(|c| c.scheme == scheme);
         if let Some(Credential::RegistryToken(token)) = self.credential {
-            return secret_header(&format!("Bearer {token}"));
+            return Grant::of(&format!("Bearer {token}"));
         }
         if let Some(bearer) = find("bearer") {
-            let token = self.token(transport, bearer).await?;
-            return secret_header(&format!("Bearer {token}"));
+            return self.token(transport, bearer).await;
         }
         match (find("basic"), self.credential) {
             (Some(_), Some(Credential::Basic { username, password })) => {
-                secret_header(&basic(username, password))
+                Grant::of(&basic(username, password))
             }
-            (Some(_), _) => Err(RegistryError::Denied(format!(
-                "{} asks for a user name and a password",
-                self.registry
-            ))),
+            (Some(_), _) => Err(RegistryError::NoCredentials {
+                request: self.registry.to_string(),
+            }),
             (None, _) => Err(RegistryError::Challenge(self.registry.to_string())),
         }
     }
@@ -97,24 +117,14 @@ impl Applicant<'_> {
         &self,
         transport: &Transport,
         challenge: &Challenge,
-    ) -> Result<String, RegistryError> {
+    ) -> Result<Grant, RegistryError> {
         let realm = challenge.get("realm").unwrap_or_default();
         let realm = Url::parse(realm).ok_or_else(|| RegistryError::Realm(realm.to_owned()))?;
         self.check_realm(&realm)?;
         let answer = self.ask_for_token(transport, challenge, realm).await?;
-        let status = answer.status;
         let from = answer.from.to_string();
-        if !status.is_success() {
-            return Err(match status.as_u16() {
-                400..=403 => {
-                    RegistryError::Denied(format!("{from} refused to issue a token ({status})"))
-                }
-                _ => RegistryError::Status {
-                    origin: from,
-                    status,
-                    detail: String::new(),
-                },
-            });
+        if !answer.status.is_success() {
+            return Err(refusal_of(answer).await);
         }
         let body = answer.body(MAX_TOKEN_ANSWER).await?;
         let parsed: TokenAnswer =
@@ -126,7 +136,11 @@ impl Applicant<'_> {
             .token
             .or(parsed.access_token)
             .filter(|t| !t.is_empty());
-        token.ok_or(RegistryError::NoToken(from))
+        let token = token.ok_or(RegistryError::NoToken(from))?;
+        Ok(Grant {
+            identity_token: parsed.refresh_token.filter(|t| !t.is_empty()),
+            ..Grant::of(&format!("Bearer {token}"))?
+        })
     }
 
     /// Refuses a realm that would let a secret, or the choice of token, be read on the way.
@@ -140,28 +154,38 @@ impl Applicant<'_> {
         Ok(())
     }
 
+    /// Returns what the token is to be good for. Our own scopes, not the
+    /// challenge's: a token for more is not wanted.
+    fn query(&self, challenge: &Challenge) -> String {
+        let mut all: Vec<(&str, &str)> = Vec::new();
+        all.extend(challenge.get("service").map(|service| ("service", service)));
+        all.extend(self.scopes.iter().map(|scope| ("scope", scope.as_str())));
+        let escaped: Vec<String> = all
+            .iter()
+            .map(|(name, value)| format!("{name}={}", query_escape(value)))
+            .collect();
+        escaped.join("&")
+    }
+
     async fn ask_for_token(
         &self,
         transport: &Transport,
         challenge: &Challenge,
         realm: Url,
     ) -> Result<Answer, RegistryError> {
-        // Our own scope, not the challenge's: a token for more is not wanted.
-        let scope = format!("repository:{}:pull", self.repository);
-        let mut query = format!("scope={}", query_escape(&scope));
-        if let Some(service) = challenge.get("service") {
-            query = format!("service={}&{query}", query_escape(service));
-        }
+        let mut query = self.query(challenge);
         let mut ask = Ask::default();
         if let Some(Credential::IdentityToken(token)) = self.credential {
             ask.method = Method::POST;
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             ask.headers.insert(CONTENT_TYPE, form);
             let token = query_escape(token);
-            ask.body = Bytes::from(format!(
-                "grant_type=refresh_token&client_id={CLIENT_ID}&refresh_token={token}&{query}"
-            ));
+            let grant = format!("grant_type=refresh_token&client_id={CLIENT_ID}");
+            ask.body = Bytes::from(format!("{grant}&refresh_token={token}&{query}"));
             return transport.send(&realm, &ask).await;
+        }
+        if self.purpose == Purpose::Login {
+            query = format!("client_id={CLIENT_ID}&offline_token=true&{query}");
         }
         if let Some(Credential::Basic { username, password }) = self.credential {
             query = format!("account={}&{query}", query_escape(username));
@@ -174,14 +198,42 @@ impl Applicant<'_> {
     }
 }
 
-fn basic(username: &str, password: &str) -> String {
+impl Grant {
+    fn of(header: &str) -> Result<Self, RegistryError> {
+        Ok(Self {
+            header: secret_header(header)?,
+            identity_token: None,
+        })
+    }
+}
+
+/// Returns why a server of tokens issued none.
+async fn refusal_of(answer: Answer) -> RegistryError {
+    let (origin, status) = (answer.from.to_string(), answer.status);
+    let body = answer.body(MAX_ERROR_BODY).await.unwrap_or_default();
+    let detail = explain(&body);
+    match status.as_u16() {
+        401 => unauthorized(&detail),
+        400 | 402 | 403 => {
+            RegistryError::Denied(format!("{origin} refused to issue a token ({status})"))
+        }
+        _ => RegistryError::Status {
+            origin,
+            status,
+            detail,
+        },
+    }
+}
+
+/// Returns the `Authorization` of a name and a password.
+pub(super) fn basic(username: &str, password: &str) -> String {
     format!(
         "Basic {}",
         STANDARD.encode(format!("{username}:{password}"))
     )
 }
 
-fn secret_header(text: &str) -> Result<HeaderValue, RegistryError> {
+pub(super) fn secret_header(text: &str) -> Result<HeaderValue, RegistryError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| RegistryError::Secret)?;
     value.set_sensitive(true);
     Ok(value)
@@ -195,8 +247,9 @@ mod tests {
         let registry = Url::parse(registry).unwrap().origin;
         let applicant = Applicant {
             registry: &registry,
-            repository: "a",
+            scopes: Vec::new(),
             credential,
+            purpose: Purpose::Repository,
         };
         applicant.check_realm(&Url::parse(realm).unwrap()).is_ok()
     }

@@ -1,30 +1,39 @@
-//! A registry's API, as far as pulling needs it: manifests and blobs.
+//! A registry's API: manifests, blobs, tags, logging in, searching.
 //!
 //! Every answer is bounded, every credential stays with the registry and the
 //! repository it was given for. Content is verified by whoever receives it.
 
 mod auth;
 mod challenge;
+mod error;
+mod login;
 mod mirror;
 mod origin;
+mod search;
+mod tags;
 mod tls;
 mod transport;
+mod upload;
 
 use std::sync::Mutex;
 
 use base::Digest;
-use hyper::StatusCode;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE};
-use serde::Deserialize;
+use hyper::{Method, StatusCode};
 
 pub use auth::Credential;
+pub use error::RegistryError;
+pub use login::log_in;
 pub use mirror::Mirror;
+pub use search::{SearchError, SearchResult, search};
 pub use tls::TlsError;
 pub use transport::Trust;
 
-pub(crate) use transport::Answer;
+pub(crate) use transport::{Answer, Outgoing};
+pub(crate) use upload::{Begun, Session};
 
-use auth::Applicant;
+use auth::{Applicant, Purpose};
+use error::check;
 use origin::{Origin, Scheme, Url};
 use transport::{Ask, Transport};
 
@@ -34,90 +43,12 @@ use crate::reference::{DEFAULT_DOMAIN, Reference};
 /// Docker Hub's registry does not have the name images are given.
 const HUB: &str = "registry-1.docker.io";
 const MAX_REDIRECTS: usize = 10;
-const MAX_ERROR_BODY: u64 = 64 << 10;
 
-/// Says which step of talking to a registry failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "each message says what the variant is")]
-pub enum RegistryError {
-    #[error("invalid registry address {0:?}")]
-    Address(String),
-    #[error("cannot connect to {origin}")]
-    Connect {
-        origin: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("cannot set up tls with {origin}")]
-    Handshake {
-        origin: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error("gave up waiting to {action} {origin}")]
-    Timeout {
-        action: &'static str,
-        origin: String,
-    },
-    #[error("cannot talk http with {origin}")]
-    Http {
-        origin: String,
-        #[source]
-        source: hyper::Error,
-    },
-    #[error("the answer of {origin} is longer than {limit} bytes")]
-    TooLong { origin: String, limit: u64 },
-    #[error("{origin} answered {status}{detail}")]
-    Status {
-        origin: String,
-        status: StatusCode,
-        detail: String,
-    },
-    #[error("not found{0}")]
-    NotFound(String),
-    #[error("access denied: {0}")]
-    Denied(String),
-    #[error("{0} refuses the request but names no way to log in that this engine knows")]
-    Challenge(String),
-    #[error("invalid token server {0:?}")]
-    Realm(String),
-    #[error("refusing to ask {0} for a token: it is not reached by https")]
-    PlainRealm(String),
-    #[error("cannot parse the answer of {origin}")]
-    Answer {
-        origin: String,
-        #[source]
-        source: serde_json::Error,
-    },
-    #[error("{0} answered without a token")]
-    NoToken(String),
-    #[error("the credentials hold characters that cannot be sent")]
-    Secret,
-    #[error("{from} redirects to {to:?}, which is not followed")]
-    Redirect { from: String, to: String },
-    #[error("{0} redirects more than {MAX_REDIRECTS} times")]
-    Redirects(String),
-    #[error("{0} is not a registry")]
-    NotARegistry(String),
-    #[error("{origin} sent other bytes of the blob than asked for")]
-    Range { origin: String },
-}
-
-impl RegistryError {
-    /// Returns whether the same request may succeed a little later.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Connect { .. }
-            | Self::Timeout { .. }
-            | Self::Http { .. }
-            | Self::Range { .. } => true,
-            Self::Status { status, .. } => status.is_server_error() || status.as_u16() == 429,
-            _ => false,
-        }
-    }
+/// What is done with a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Pull,
+    Push,
 }
 
 /// One repository of a registry that answered.
@@ -125,6 +56,7 @@ impl RegistryError {
 pub(crate) struct Repository {
     origin: Origin,
     path: String,
+    purpose: Use,
     credential: Option<Credential>,
     transport: Transport,
     authorization: Mutex<Option<HeaderValue>>,
@@ -157,30 +89,16 @@ impl Repository {
     pub(crate) async fn connect(
         reference: &Reference,
         access: &RegistryAccess,
+        purpose: Use,
     ) -> Result<Self, RegistryError> {
         let transport = Transport::new(access.trust, access.certificates.clone());
-        let domain = match reference.domain() {
-            DEFAULT_DOMAIN => HUB,
-            other => other,
-        };
-        let origin = |scheme| {
-            Origin::new(scheme, domain).ok_or_else(|| RegistryError::Address(domain.to_owned()))
-        };
-        let secure = origin(Scheme::Https)?;
-        let found = match ping(&transport, &secure).await {
-            Err(error) if transport.accepts_insecure(&secure) => {
-                tracing::debug!(%error, registry = domain, "no tls, trying plain http");
-                let plain = origin(Scheme::Http)?;
-                ping(&transport, &plain).await.map(|()| plain)
-            }
-            other => other.map(|()| secure),
-        };
-        Ok(Self::at(
-            found?,
-            reference,
-            access.credential.clone(),
-            transport,
-        ))
+        let found = find(&transport, reference.domain()).await?;
+        let credential = access.credential.clone();
+        let repository = Self::at(found, reference, credential, transport);
+        Ok(Self {
+            purpose,
+            ..repository
+        })
     }
 
     /// Finds out whether a mirror answers; it gets no credential.
@@ -203,6 +121,7 @@ impl Repository {
         Self {
             origin,
             path: reference.path().to_owned(),
+            purpose: Use::Pull,
             credential,
             transport,
             authorization: Mutex::new(None),
@@ -257,16 +176,22 @@ impl Repository {
         Ok(BlobStream { answer, offset })
     }
 
-    async fn get(&self, path: String, mut ask: Ask) -> Result<Answer, RegistryError> {
-        let url = self.origin.at(path);
+    async fn get(&self, path: String, ask: Ask) -> Result<Answer, RegistryError> {
+        check(self.ask(self.origin.at(path), ask).await?).await
+    }
+
+    /// Sends a request, again with a proof if one is asked for; returns whatever
+    /// is answered.
+    async fn ask(&self, url: Url, mut ask: Ask) -> Result<Answer, RegistryError> {
         let used = self.authorization();
         let answer = self.follow(url.clone(), &mut ask, used.as_ref()).await?;
         if answer.status != StatusCode::UNAUTHORIZED || answer.from != self.origin {
-            return check(answer).await;
+            return Ok(answer);
         }
-        let fresh = self.log_in(used.as_ref(), &answer).await?;
+        let fresh = self.log_in(used.as_ref(), &answer, &ask.method, &url);
+        let fresh = fresh.await?;
         drop(answer);
-        check(self.follow(url, &mut ask, Some(&fresh)).await?).await
+        self.follow(url, &mut ask, Some(&fresh)).await
     }
 
     fn authorization(&self) -> Option<HeaderValue> {
@@ -284,19 +209,39 @@ impl Repository {
         &self,
         used: Option<&HeaderValue>,
         refusal: &Answer,
+        method: &Method,
+        url: &Url,
     ) -> Result<HeaderValue, RegistryError> {
         let _turn = self.login.lock().await;
         if let Some(current) = self.authorization().filter(|current| Some(current) != used) {
             return Ok(current);
         }
-        let applicant = Applicant {
-            registry: &self.origin,
-            repository: &self.path,
-            credential: self.credential.as_ref(),
+        let applicant = self.applicant(None);
+        let fresh = applicant.authorize(&self.transport, refusal).await;
+        let fresh = fresh.map_err(|error| match error {
+            RegistryError::NoCredentials { .. } => RegistryError::NoCredentials {
+                request: format!("{} \"{url}\"", in_words(method)),
+            },
+            other => other,
+        })?;
+        *self.lock() = Some(fresh.header.clone());
+        Ok(fresh.header)
+    }
+
+    /// Returns who asks for a proof, which is to be good for reading `other` as well.
+    fn applicant(&self, other: Option<&str>) -> Applicant<'_> {
+        let actions = match self.purpose {
+            Use::Pull => "pull",
+            Use::Push => "pull,push",
         };
-        let fresh = applicant.authorize(&self.transport, refusal).await?;
-        *self.lock() = Some(fresh.clone());
-        Ok(fresh)
+        let mut scopes = vec![format!("repository:{}:{actions}", self.path)];
+        scopes.extend(other.map(|other| format!("repository:{other}:pull")));
+        Applicant {
+            registry: &self.origin,
+            scopes,
+            credential: self.credential.as_ref(),
+            purpose: Purpose::Repository,
+        }
     }
 
     /// Sends the request and follows redirects, the proof going to the registry only.
@@ -312,8 +257,11 @@ impl Repository {
                 ask.headers.insert(AUTHORIZATION, proof.clone());
             }
             let answer = self.transport.send(&url, ask).await?;
-            if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
+            let is_reading = matches!(ask.method, Method::GET | Method::HEAD);
+            match answer.status.as_u16() {
+                307 | 308 => {}
+                301..=303 if is_reading => {}
+                _ => return Ok(answer),
             }
             let location = answer.header("location").unwrap_or_default();
             let refused = || RegistryError::Redirect {
@@ -336,6 +284,32 @@ impl Repository {
     }
 }
 
+/// Returns how the registry that images call `domain` is reached.
+async fn find(transport: &Transport, domain: &str) -> Result<Origin, RegistryError> {
+    let domain = match domain {
+        DEFAULT_DOMAIN => HUB,
+        other => other,
+    };
+    let origin = |scheme| {
+        Origin::new(scheme, domain).ok_or_else(|| RegistryError::Address(domain.to_owned()))
+    };
+    let secure = origin(Scheme::Https)?;
+    match ping(transport, &secure).await {
+        Err(error) if transport.accepts_insecure(&secure) => {
+            tracing::debug!(%error, registry = domain, "no tls, trying plain http");
+            let plain = origin(Scheme::Http)?;
+            ping(transport, &plain).await.map(|()| plain)
+        }
+        other => other.map(|()| secure),
+    }
+}
+
+/// Returns a method as Docker's messages name it.
+fn in_words(method: &Method) -> String {
+    let (first, rest) = method.as_str().split_at(1);
+    format!("{first}{}", rest.to_lowercase())
+}
+
 /// Returns if `origin` speaks the registry API, be it only to refuse.
 async fn ping(transport: &Transport, origin: &Origin) -> Result<(), RegistryError> {
     let answer = transport
@@ -355,49 +329,6 @@ async fn ping(transport: &Transport, origin: &Origin) -> Result<(), RegistryErro
     }
 }
 
-#[derive(Deserialize)]
-struct ErrorBody {
-    errors: Vec<ErrorEntry>,
-}
-
-#[derive(Deserialize)]
-struct ErrorEntry {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: String,
-}
-
-/// Returns a good answer, or what the registry says is wrong.
-async fn check(answer: Answer) -> Result<Answer, RegistryError> {
-    let status = answer.status;
-    if status.is_success() {
-        return Ok(answer);
-    }
-    let origin = answer.from.to_string();
-    let body = answer.body(MAX_ERROR_BODY).await.unwrap_or_default();
-    let detail = explain(&body);
-    Err(match status.as_u16() {
-        404 => RegistryError::NotFound(detail),
-        401 | 403 => RegistryError::Denied(format!("{origin} answered {status}{detail}")),
-        _ => RegistryError::Status {
-            origin,
-            status,
-            detail,
-        },
-    })
-}
-
-fn explain(body: &[u8]) -> String {
-    let parsed = serde_json::from_slice::<ErrorBody>(body).ok();
-    let Some(first) = parsed.and_then(|body| body.errors.into_iter().next()) else {
-        return String::new();
-    };
-    let code = first.code.to_lowercase().replace('_', " ");
-    let text: String = format!(": {code}: {}", first.message);
-    text.chars().filter(|c| !c.is_control()).take(500).collect()
-}
-
 /// Returns the first position of `bytes 5-9/10`.
 fn range_start(header: &str) -> Option<u64> {
     header
@@ -411,13 +342,6 @@ fn range_start(header: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_registry_explains_itself_in_few_words() {
-        let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no\u001b[31m such","detail":{}}]}"#;
-        assert_eq!(explain(body), ": manifest unknown: no[31m such");
-        assert_eq!(explain(b"<html>"), "");
-    }
 
     #[test]
     fn ranges_are_read() {

@@ -2,14 +2,17 @@
 //!
 //! No redirects, no credentials, no retries: those are decided above.
 
+mod outgoing;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -20,12 +23,16 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+pub(crate) use outgoing::Outgoing;
+
 use super::RegistryError;
 use super::origin::{Origin, Scheme, Url};
 use super::tls::{self, TlsError};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
+/// A registry may take so long over what it was given, to check and to move it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 /// A body may pause so long.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const MAX_HEADERS: usize = 100;
@@ -89,6 +96,17 @@ impl Transport {
 
     /// Sends one request and returns the head of the answer.
     pub(super) async fn send(&self, url: &Url, ask: &Ask) -> Result<Answer, RegistryError> {
+        let body = Outgoing::whole(ask.body.clone());
+        self.send_body(url, ask, body).await
+    }
+
+    /// As `send`, with a body that comes while it is sent.
+    pub(super) async fn send_body(
+        &self,
+        url: &Url,
+        ask: &Ask,
+        body: Outgoing,
+    ) -> Result<Answer, RegistryError> {
         let origin = &url.origin;
         let connect = async {
             let tcp = TcpStream::connect((origin.host.as_str(), origin.port)).await?;
@@ -101,7 +119,7 @@ impl Transport {
             source,
         })?;
         if origin.scheme == Scheme::Http {
-            return exchange(tcp, url, ask).await;
+            return exchange(tcp, url, ask, body).await;
         }
         let connector = TlsConnector::from(self.tls_for(origin)?);
         let name = ServerName::try_from(origin.host.clone())
@@ -117,7 +135,7 @@ impl Transport {
             origin: origin.to_string(),
             source,
         })?;
-        exchange(tls, url, ask).await
+        exchange(tls, url, ask, body).await
     }
 
     /// Returns whether `origin` may be spoken to without proof.
@@ -157,10 +175,10 @@ async fn limited<T>(
     timeout(limit, work).await.map_err(late)
 }
 
-fn request_for(url: &Url, ask: &Ask) -> Result<Request<Full<Bytes>>, RegistryError> {
+fn request_for(url: &Url, ask: &Ask, body: Outgoing) -> Result<Request<Outgoing>, RegistryError> {
     let wrong = || RegistryError::Address(url.to_string());
     let host = HeaderValue::try_from(url.origin.authority()).map_err(|_| wrong())?;
-    let mut request = Request::new(Full::new(ask.body.clone()));
+    let mut request = Request::new(body);
     *request.method_mut() = ask.method.clone();
     *request.uri_mut() = url.path.parse().map_err(|_| wrong())?;
     let headers = request.headers_mut();
@@ -170,7 +188,31 @@ fn request_for(url: &Url, ask: &Ask) -> Result<Request<Full<Bytes>>, RegistryErr
     Ok(request)
 }
 
-async fn exchange<S>(stream: S, url: &Url, ask: &Ask) -> Result<Answer, RegistryError>
+/// Begins to speak HTTP; the connection ends with the second value.
+async fn handshake<S>(stream: S) -> hyper::Result<(SendRequest<Outgoing>, Connection)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let task = tokio::spawn(async move {
+        // The request or its body reports the same failure.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "registry connection ended");
+        }
+    });
+    Ok((sender, Connection(task.abort_handle())))
+}
+
+async fn exchange<S>(
+    stream: S,
+    url: &Url,
+    ask: &Ask,
+    body: Outgoing,
+) -> Result<Answer, RegistryError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -179,29 +221,26 @@ where
         origin: origin.to_string(),
         source,
     };
-    let mut builder = hyper::client::conn::http1::Builder::new();
-    builder
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES);
-    let (mut sender, connection) = builder
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(failed)?;
-    let task = tokio::spawn(async move {
-        // The request or its body reports the same failure.
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "registry connection ended");
+    let (mut sender, connection) = handshake(stream).await.map_err(failed)?;
+    let watch = body.watch();
+    let request = request_for(url, ask, body)?;
+    let response = match watch {
+        None => {
+            let limit = match ask.method {
+                Method::PUT => ANSWER_LIMIT,
+                _ => HEADER_LIMIT,
+            };
+            let answer = sender.send_request(request);
+            limited(limit, "get an answer from", origin, answer).await?
         }
-    });
-    let connection = Connection(task.abort_handle());
-    let request = request_for(url, ask)?;
-    let response = limited(
-        HEADER_LIMIT,
-        "get an answer from",
-        origin,
-        sender.send_request(request),
-    )
-    .await?;
+        Some(watch) => {
+            let answer = watch.answer(sender.send_request(request)).await;
+            answer.ok_or_else(|| RegistryError::Timeout {
+                action: "send to",
+                origin: origin.to_string(),
+            })?
+        }
+    };
     let (head, body) = response.map_err(failed)?.into_parts();
     Ok(Answer {
         status: head.status,

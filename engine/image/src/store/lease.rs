@@ -10,6 +10,8 @@ use super::ImageStore;
 
 /// Downloads at the same time, of all pulls together; Docker's default.
 const DOWNLOADS: usize = 3;
+/// Uploads at the same time, of all pushes together; Docker's default.
+const UPLOADS: usize = 5;
 
 /// Keeps blobs and layers from being removed until dropped.
 #[derive(Debug)]
@@ -55,6 +57,7 @@ pub(crate) type Turn = Arc<(OwnedMutexGuard<()>, OwnedRwLockReadGuard<()>)>;
 #[derive(Debug)]
 pub(crate) struct Workers {
     pub(crate) downloads: Arc<Semaphore>,
+    pub(crate) uploads: Arc<Semaphore>,
     pub(crate) unpacks: Arc<Semaphore>,
     turns: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -64,6 +67,7 @@ impl Workers {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             downloads: Arc::new(Semaphore::new(DOWNLOADS)),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
             unpacks: Arc::new(Semaphore::new(cores)),
             turns: Mutex::default(),
         }

@@ -20,6 +20,7 @@ mod image;
 mod layout;
 mod lease;
 mod open;
+mod pushed;
 mod record;
 mod remove;
 mod resolve;

@@ -61,6 +61,9 @@ pub(crate) struct LayerRecord {
     pub(crate) diff_id: Digest,
     pub(crate) size_bytes: u64,
     pub(crate) blob: Descriptor,
+    /// What a push made of a blob that is not compressed; it is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) packed: Option<Box<Descriptor>>,
 }
 
 impl ImageRecord {

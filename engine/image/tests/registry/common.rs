@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base::Digest;
@@ -146,6 +146,7 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Seen {
@@ -193,6 +194,8 @@ type Handler = dyn Fn(&Seen) -> Reply + Send + Sync;
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    /// So many of the next bodies of uploads are broken off.
+    pub(crate) breaks: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 }
 
@@ -205,7 +208,9 @@ impl Server {
             Arc::<AtomicBool>::default(),
         );
         let handler: Arc<Handler> = Arc::new(handler);
+        let breaks = Arc::<AtomicUsize>::default();
         let (log, ended) = (Arc::clone(&seen), Arc::clone(&stop));
+        let broken = Arc::clone(&breaks);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if ended.load(Ordering::SeqCst) {
@@ -213,12 +218,20 @@ impl Server {
                 }
                 let (handler, log, ended) =
                     (Arc::clone(&handler), Arc::clone(&log), Arc::clone(&ended));
-                std::thread::spawn(move || serve(stream.unwrap(), &*handler, &log, &ended));
+                let broken = Arc::clone(&broken);
+                std::thread::spawn(move || {
+                    let mut reader = BufReader::new(stream.unwrap());
+                    // Nothing, of what is broken off.
+                    if let Some(request) = read_request(&mut reader, &broken) {
+                        serve(reader.into_inner(), request, (&*handler, &log, &ended));
+                    }
+                });
             }
         });
         Self {
             address,
             seen,
+            breaks,
             stop,
         }
     }
@@ -248,11 +261,11 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Seen>>, ended: &AtomicBool) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let Some(request) = read_request(&mut reader) else {
-        return;
-    };
+fn serve(
+    stream: TcpStream,
+    request: Seen,
+    (handler, log, ended): (&Handler, &Mutex<Vec<Seen>>, &AtomicBool),
+) {
     log.lock().unwrap().push(request.clone());
     let reply = handler(&request);
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", reply.status);
@@ -266,7 +279,9 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Seen>>, ended: &A
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    let body = &reply.body[..reply.cut.unwrap_or(reply.body.len()).min(reply.body.len())];
+    let is_head = request.method == "HEAD";
+    let cut = if is_head { Some(0) } else { reply.cut };
+    let body = &reply.body[..cut.unwrap_or(reply.body.len()).min(reply.body.len())];
     let mut stream = stream;
     // The client may have gone away; that is its right.
     let sent = stream
@@ -278,7 +293,7 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Seen>>, ended: &A
     }
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
+fn read_request(reader: &mut BufReader<TcpStream>, breaks: &AtomicUsize) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace();
@@ -295,18 +310,49 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
         };
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let length = headers
-        .get("content-length")
-        .and_then(|l| l.parse().ok())
-        .unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
+    let length = headers.get("content-length").and_then(|l| l.parse().ok());
+    let is_chunked = headers.contains_key("transfer-encoding");
+    let has_body = is_chunked || length.is_some_and(|length| length > 0);
+    let less = |left: usize| left.checked_sub(1);
+    if has_body
+        && path.contains("/uploads/")
+        && breaks
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok()
+    {
+        reader.read_exact(&mut [0; 10]).ok()?;
+        return None;
+    }
+    let bytes = match is_chunked {
+        true => read_chunks(reader)?,
+        false => {
+            let mut bytes = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut bytes).ok()?;
+            bytes
+        }
+    };
     Some(Seen {
         method,
         path,
         headers,
-        body: String::from_utf8_lossy(&body).into_owned(),
+        body: String::from_utf8_lossy(&bytes).into_owned(),
+        bytes,
     })
+}
+
+fn read_chunks(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim(), 16).ok()?;
+        let mut chunk = vec![0; length + 2];
+        reader.read_exact(&mut chunk).ok()?;
+        if length == 0 {
+            return Some(all);
+        }
+        all.extend_from_slice(&chunk[..length]);
+    }
 }
 
 /// What a registry of `content` answers.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base::file::{FileMode, replace};
 use engine_image::{
-    Credential, Force, ImageStore, ImageUse, PullError, PullStatus, RegistryAccess,
+    Credential, Force, ImageStore, ImageUse, PullError, PullStatus, RegistryAccess, RegistryError,
 };
 
 use crate::archive::skopeo;
@@ -217,7 +217,13 @@ async fn tls_and_passwords_of_a_real_registry() {
     let reference = registry.push(&layout, "app:1", &["--dest-creds=user:pass"]);
     let store = ImageStore::open(&registry.directory.path().join("images")).unwrap();
     let denied = pull(&store, &reference).await.unwrap_err();
-    assert!(matches!(denied, PullError::Denied { .. }), "{denied}");
+    assert!(
+        matches!(
+            denied,
+            PullError::Registry(RegistryError::NoCredentials { .. })
+        ),
+        "{denied}"
+    );
     let credential = Credential::Basic {
         username: "user".into(),
         password: "pass".into(),
@@ -226,5 +232,58 @@ async fn tls_and_passwords_of_a_real_registry() {
         credential: Some(credential),
         ..RegistryAccess::default()
     };
-    pull_with(&store, &reference, access).await.unwrap();
+    pull_with(&store, &reference, access.clone()).await.unwrap();
+    push_back(&registry, &store, access).await;
+}
+
+/// Pushes what was pulled, and an image made here, to a registry with TLS and a password.
+async fn push_back(registry: &Registry, store: &ImageStore, access: RegistryAccess) {
+    let (from, to) = ("app:1", "other/name:2");
+    let name = |rest: &str| format!("{}/{rest}", registry.address);
+    store.tag(&name(from), &name(to)).unwrap();
+    let archive = registry.directory.path().join("small.tar");
+    let content = registry.directory.path().join("content");
+    replace(&content, b"text", FileMode::Public).unwrap();
+    let tar = Command::new("tar")
+        .arg("-cf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(registry.directory.path())
+        .arg("content")
+        .status();
+    assert!(tar.unwrap().success());
+    let request = engine_image::ImportRequest {
+        reference: Some(name("made:1").parse().unwrap()),
+        ..Default::default()
+    };
+    let archive = fs::File::open(&archive).unwrap();
+    let made = store.import(archive, &request).unwrap();
+    for rest in [to, "made:1"] {
+        let request = engine_image::PushRequest {
+            reference: name(rest).parse().unwrap(),
+            access: access.clone(),
+            second: Duration::from_secs(1),
+        };
+        let quiet = std::sync::Arc::new(engine_image::NoPushProgress);
+        let push = store.push(&request, quiet).await.unwrap();
+        let pushed = push.push(0).await.unwrap();
+        let inspected = engine_image::inspect(&request.reference, &access).await;
+        let inspected = inspected.unwrap().descriptor;
+        assert_eq!(
+            (inspected.digest, inspected.size),
+            (pushed.digest, pushed.size)
+        );
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let other = ImageStore::open(directory.path()).unwrap();
+    let back = pull_with(&other, &name("made:1"), access).await.unwrap();
+    assert_eq!(back.image.id, made.id);
+    skopeo(&[
+        "copy",
+        "-q",
+        "--src-tls-verify=false",
+        "--src-creds=user:pass",
+        &format!("docker://{}", name("made:1")),
+        &format!("dir:{}", directory.path().join("copy").display()),
+    ]);
 }

@@ -12,3 +12,5 @@ mod common;
 mod docker;
 mod mirrors;
 mod pull;
+mod push;
+mod taking;

@@ -190,7 +190,10 @@ async fn a_token_is_fetched_once_and_for_pulling_only() {
     let error = pull_with(&store, &server.reference("app:1"), access("wrong"))
         .await
         .unwrap_err();
-    assert!(matches!(error, PullError::Denied { .. }), "{error}");
+    assert!(
+        matches!(error, PullError::Registry(RegistryError::Unauthorized(_))),
+        "{error}"
+    );
     assert!(!base::failure::chain(&error).contains("wrong"));
     let before = server.requests("/token").len();
     pull_with(&store, &server.reference("app:1"), access("pass"))
@@ -243,7 +246,11 @@ async fn basic_credentials_are_sent_when_asked_for() {
     let place = Place::new();
     let store = place.open();
     let error = pull(&store, &server.reference("app:1")).await.unwrap_err();
-    assert!(matches!(error, PullError::Denied { .. }), "{error}");
+    let expected = format!("Get \"http://{}/v2/test/app/manifests/1\"", server.address);
+    assert!(
+        matches!(&error, PullError::Registry(RegistryError::NoCredentials { request }) if *request == expected),
+        "{error:?}"
+    );
     let credential = Credential::Basic {
         username: "user".into(),
         password: "pass".into(),

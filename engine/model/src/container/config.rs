@@ -27,6 +27,12 @@ pub struct ContainerConfig {
     pub hostname: String,
     pub domainname: String,
     pub labels: BTreeMap<String, String>,
+    /// What the runtime is told beside all else.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// The control group that the container's is below; the installation's if absent.
+    #[serde(default)]
+    pub cgroup_parent: Option<String>,
     pub mounts: Vec<MountConfig>,
     /// Whether the root filesystem is mounted read-only.
     pub read_only: bool,
@@ -36,6 +42,9 @@ pub struct ContainerConfig {
     pub ports: Vec<PortConfig>,
     pub dns: DnsConfig,
     pub extra_hosts: Vec<ExtraHost>,
+    /// Containers of the default network that this one knows by other names.
+    #[serde(default)]
+    pub links: Vec<Link>,
     pub pid_mode: NamespaceMode,
     pub ipc_mode: NamespaceMode,
     /// Whether there is a `/dev/shm`.
@@ -96,6 +105,11 @@ pub struct SecurityConfig {
     pub devices: Vec<DeviceConfig>,
     /// `--device-cgroup-rule` values as given.
     pub device_rules: Vec<String>,
+    /// In place of the default ones.
+    #[serde(default)]
+    pub masked_paths: Option<Vec<String>>,
+    #[serde(default)]
+    pub readonly_paths: Option<Vec<String>>,
 }
 
 /// A host device given to the container.
@@ -137,6 +151,9 @@ pub struct NetworkEndpoint {
     pub link_local: Vec<IpAddr>,
     #[serde(default)]
     pub mac: Option<String>,
+    /// Names of other containers and what only this one calls them.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
 }
 
 /// A port to publish.
@@ -165,6 +182,13 @@ pub struct ExtraHost {
     pub address: Option<IpAddr>,
 }
 
+/// A container that another knows by a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub target: ContainerId,
+    pub alias: String,
+}
+
 /// Where a namespace comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -174,14 +198,23 @@ pub enum NamespaceMode {
     Container(ContainerId),
 }
 
-/// Where output is kept.
+/// Where output is kept to be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogDriver {
-    /// JSON lines, rotated.
+    /// Records of our own, rotated.
     Local {
         max_size_bytes: u64,
         max_files: u32,
+        #[serde(default)]
+        compress: bool,
     },
+    /// As Docker's `json-file` driver keeps it.
+    JsonFile {
+        max_size_bytes: u64,
+        max_files: u32,
+        compress: bool,
+    },
+    /// Nowhere.
     None,
 }

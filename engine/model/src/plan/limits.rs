@@ -1,12 +1,13 @@
 //! Limits in the runtime's form.
 
 use oci_spec::runtime::{
-    LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxPids, LinuxPidsBuilder,
+    LinuxCpu, LinuxCpuBuilder, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxPids, LinuxPidsBuilder,
     LinuxResources, LinuxResourcesBuilder,
 };
 
+use super::block_io::{BlockDevices, block_io};
 use super::spec::{SpecError, build};
-use crate::resources::Resources;
+use crate::resources::{BlockIo, Resources};
 
 /// Returns the limits that a container that runs has to be given, `None` where none has
 /// changed: the number of processes apart from the others, which depend on each other
@@ -20,11 +21,17 @@ pub fn changed_limits(
 ) -> Result<Option<LinuxResources>, SpecError> {
     let without_pids = |limits: &Resources| Resources {
         pids: None,
+        // Devices are limited from the start only, as with Docker.
+        block_io: BlockIo {
+            weight: limits.block_io.weight,
+            ..BlockIo::default()
+        },
         ..limits.clone()
     };
+    let devices = BlockDevices::new();
     let mut all = match without_pids(old) == without_pids(new) {
-        true => resources(&Resources::default(), Vec::new())?,
-        false => resources(&without_pids(new), Vec::new())?,
+        true => resources(&Resources::default(), Vec::new(), &devices)?,
+        false => resources(&without_pids(new), Vec::new(), &devices)?,
     };
     if old.pids != new.pids {
         // Without one again, it is unlimited.
@@ -44,6 +51,7 @@ fn pids(limit: i64) -> Result<LinuxPids, SpecError> {
 pub(super) fn resources(
     limits: &Resources,
     devices: Vec<LinuxDeviceCgroup>,
+    block_devices: &BlockDevices,
 ) -> Result<LinuxResources, SpecError> {
     let mut all = build(
         "resources",
@@ -62,21 +70,27 @@ pub(super) fn resources(
         memory.set_disable_oom_killer(limits.oom_kill_disable.then_some(true));
         all.set_memory(Some(memory));
     }
-    let (quota, period) = limits.cpu_bandwidth();
-    let any_cpu = quota.is_some() || period.is_some() || limits.cpu_shares.is_some();
-    if any_cpu || limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some() {
-        let mut cpu = build("CPU limits", LinuxCpuBuilder::default().build())?;
-        cpu.set_quota(quota);
-        cpu.set_period(period);
-        cpu.set_shares(limits.cpu_shares);
-        cpu.set_cpus(limits.cpuset_cpus.clone());
-        cpu.set_mems(limits.cpuset_mems.clone());
+    all.set_block_io(block_io(&limits.block_io, block_devices)?);
+    if let Some(cpu) = cpu(limits)? {
         all.set_cpu(Some(cpu));
     }
     if let Some(limit) = limits.pids {
         all.set_pids(Some(pids(limit)?));
     }
     Ok(all)
+}
+
+fn cpu(limits: &Resources) -> Result<Option<LinuxCpu>, SpecError> {
+    let (quota, period) = limits.cpu_bandwidth();
+    let mut cpu = build("CPU limits", LinuxCpuBuilder::default().build())?;
+    cpu.set_quota(quota);
+    cpu.set_period(period);
+    cpu.set_shares(limits.cpu_shares);
+    cpu.set_cpus(limits.cpuset_cpus.clone());
+    cpu.set_mems(limits.cpuset_mems.clone());
+    cpu.set_realtime_period(limits.cpu_realtime_period_us);
+    cpu.set_realtime_runtime(limits.cpu_realtime_runtime_us);
+    Ok(Some(cpu).filter(|cpu| *cpu != LinuxCpu::default()))
 }
 
 #[cfg(test)]

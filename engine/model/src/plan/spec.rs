@@ -9,7 +9,9 @@ use oci_spec::runtime::{
     Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
+use super::block_io::BlockDevices;
 use super::limits::resources;
+use super::links::{LinkedContainer, linked_environment};
 use super::mounts::{INIT_PATH, ResolvedMount, plan_mounts};
 use crate::container::{ContainerConfig, NamespaceMode, NetworkMode, ProcessConfig};
 use crate::resources::Resources;
@@ -36,6 +38,12 @@ pub struct StartFacts {
     pub security: SecurityProfile,
     /// The init to put in front of the process.
     pub init: Option<PathBuf>,
+    /// What the container is called, without a slash.
+    pub name: String,
+    /// The devices that limits name.
+    pub block_devices: BlockDevices,
+    /// The other ends of its links.
+    pub links: Vec<LinkedContainer>,
 }
 
 /// The user a process runs as, looked up in the root filesystem.
@@ -53,6 +61,8 @@ pub struct ResolvedUser {
 pub enum SpecError {
     #[error("invalid ulimit type: {0}")]
     Ulimit(String),
+    #[error("no numbers of the block device {0}")]
+    BlockDevice(String),
     #[error("cannot build the {part} of the OCI specification")]
     Build {
         part: &'static str,
@@ -79,7 +89,7 @@ pub fn plan_spec(config: &ContainerConfig, facts: &StartFacts) -> Result<Spec, S
             .readonly(config.read_only)
             .build(),
     )?;
-    let mut process = process(&config.process, &config.resources, facts)?;
+    let mut process = process(config, facts)?;
     if config.process.init {
         prepend_init(&mut process);
     }
@@ -96,7 +106,7 @@ pub fn plan_spec(config: &ContainerConfig, facts: &StartFacts) -> Result<Spec, S
     if !config.domainname.is_empty() {
         spec.set_domainname(Some(config.domainname.clone()));
     }
-    spec.set_annotations(Some(HashMap::new()));
+    spec.set_annotations(Some(config.annotations.clone().into_iter().collect()));
     Ok(spec)
 }
 
@@ -135,12 +145,12 @@ pub fn exec_process(
     Ok(built)
 }
 
-fn process(
-    config: &ProcessConfig,
-    resources: &Resources,
-    facts: &StartFacts,
-) -> Result<Process, SpecError> {
-    exec_process(config, resources, &facts.user, &facts.security)
+fn process(config: &ContainerConfig, facts: &StartFacts) -> Result<Process, SpecError> {
+    let process = ProcessConfig {
+        environment: linked_environment(config, &facts.name, &facts.links),
+        ..config.process.clone()
+    };
+    exec_process(&process, &config.resources, &facts.user, &facts.security)
 }
 
 fn user_builder(user: &ResolvedUser) -> UserBuilder {
@@ -235,7 +245,11 @@ fn linux(config: &ContainerConfig, facts: &StartFacts) -> Result<Linux, SpecErro
     let sysctls: HashMap<String, String> = config.sysctls.clone().into_iter().collect();
     let linux = LinuxBuilder::default()
         .namespaces(namespaces(config, facts)?)
-        .resources(resources(&config.resources, security.device_rules.clone())?)
+        .resources(resources(
+            &config.resources,
+            security.device_rules.clone(),
+            &facts.block_devices,
+        )?)
         .cgroups_path(&facts.cgroup)
         .devices(security.devices.clone())
         .masked_paths(security.masked_paths.clone())

@@ -32,6 +32,8 @@ fn config() -> ContainerConfig {
         },
         hostname: "web".into(),
         domainname: String::new(),
+        annotations: Default::default(),
+        cgroup_parent: None,
         labels: Default::default(),
         mounts: Vec::new(),
         read_only: false,
@@ -41,6 +43,7 @@ fn config() -> ContainerConfig {
         ports: Vec::new(),
         dns: DnsConfig::default(),
         extra_hosts: Vec::new(),
+        links: Vec::new(),
         pid_mode: NamespaceMode::Private,
         ipc_mode: NamespaceMode::Private,
         shared_memory: true,
@@ -75,6 +78,9 @@ fn facts() -> StartFacts {
         resolv_conf: Some("/c/resolv.conf".into()),
         security: SecurityProfile::default(),
         init: None,
+        name: "x".into(),
+        block_devices: Default::default(),
+        links: Vec::new(),
     }
 }
 

@@ -16,7 +16,10 @@ pub mod log_reader;
 
 pub use attach::AttachHello;
 pub use client::{AttachError, CallError, ControlClient, connect_attach};
-pub use config::{LogConfig, RuntimeConfig, ShimConfig, StdinMode};
+pub use config::{
+    LogConfig, LogDestination, LogFilesConfig, LogFormat, LogPeer, LogPlace, RuntimeConfig,
+    ShimConfig, StdinMode, SyslogAddress, SyslogConfig, SyslogFormat,
+};
 pub use control::{ControlReply, ControlRequest, Notice};
 pub use event::{Cleaned, ExecExited, ExecStarted, ExitRecord, Started};
 

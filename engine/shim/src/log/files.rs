@@ -6,16 +6,19 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base::{PathContext as _, PathError, Timestamp};
-use engine_shim_api::LogConfig;
-use engine_shim_api::log_reader::{RECORD_LIMIT_BYTES, file_name};
+use engine_shim_api::log_reader::{Origin, RECORD_LIMIT_BYTES};
+use engine_shim_api::{LogFilesConfig, LogFormat};
+use rustix::process::Pid;
 
-use super::record;
+use super::compress::Compressor;
+use super::{Moment, record};
+use crate::stdio::Stream;
 
-/// A record that counts lost ones is not longer.
-const MARKER_BYTES: u64 = 80;
+/// A record that counts lost ones is not longer, but for attributes.
+const MARKER_BYTES: u64 = 160;
 /// The line a file begins with is not longer.
 const HEAD_BYTES: u64 = 80;
 /// Files of an earlier, larger limit that are looked for.
@@ -24,7 +27,10 @@ const STALE_FILES_LIMIT: u32 = 1000;
 /// The current file and the rotated ones beside it.
 #[derive(Debug)]
 pub(super) struct LogFiles {
-    config: LogConfig,
+    config: LogFilesConfig,
+    /// The configured attributes, as each record has them.
+    attributes: Vec<u8>,
+    compressor: Compressor,
     current: Option<File>,
     size: u64,
     /// Files are numbered, so that a reader knows when one was gone before it came.
@@ -41,9 +47,11 @@ impl LogFiles {
     ///
     /// # Errors
     /// When it cannot be opened, or a torn record cannot be cut.
-    pub(super) fn open(config: &LogConfig) -> Result<Self, PathError> {
+    pub(super) fn open(config: &LogFilesConfig) -> Result<Self, PathError> {
         let mut files = Self {
             config: config.clone(),
+            attributes: record::attributes(&config.attributes),
+            compressor: Compressor::new(config),
             current: None,
             size: 0,
             number: 0,
@@ -54,14 +62,61 @@ impl LogFiles {
         files.remove_stale();
         files.number = files.number_on_disk()?;
         files.open_current()?;
+        files.compress_next();
         Ok(files)
+    }
+
+    /// Appends the record for `content` to `batch`, newline included.
+    pub(super) fn encode(
+        &self,
+        batch: &mut Vec<u8>,
+        stream: Stream,
+        content: &[u8],
+        time: &Moment,
+    ) {
+        match self.config.format {
+            LogFormat::Local => record::encode(batch, stream, content, &time.text),
+            LogFormat::Json => {
+                record::encode_json(batch, stream, content, &time.short, &self.attributes);
+            }
+        }
+    }
+
+    /// Takes note of a child that has ended; returns whether it was ours.
+    pub(super) fn child_ended(&mut self, pid: Pid, succeeded: bool) -> bool {
+        match self.compressor.ended(pid, succeeded) {
+            None => false,
+            Some(result) => {
+                match result {
+                    Ok(()) => self.compress_next(),
+                    Err(error) => self.error = Some(error),
+                }
+                true
+            }
+        }
+    }
+
+    /// Gives up what is being compressed: the next run does it.
+    pub(super) fn finish(&mut self) {
+        self.compressor.abandon();
+    }
+
+    fn compress_next(&mut self) {
+        if let Err(error) = self.compressor.begin_next() {
+            self.error = Some(error);
+        }
     }
 
     /// Returns whether a batch of `end` bytes whose last record begins at
     /// `begin` needs a new file before that record.
     pub(super) fn is_full_with(&self, begin: usize, end: usize) -> bool {
-        let marker = if self.dropped > 0 { MARKER_BYTES } else { 0 };
-        let head = if self.size == 0 { HEAD_BYTES } else { 0 };
+        let marker_bytes = MARKER_BYTES + self.attributes.len() as u64;
+        let marker = if self.dropped > 0 { marker_bytes } else { 0 };
+        let head = if self.size == 0 && self.has_heads() {
+            HEAD_BYTES
+        } else {
+            0
+        };
         let before = self.size + begin as u64;
         before > 0 && self.size + head + marker + end as u64 > self.config.max_size_bytes
     }
@@ -95,7 +150,15 @@ impl LogFiles {
         if self.dropped == 0 {
             return Ok(());
         }
-        let marker = record::dropped(self.dropped, &Timestamp::now().to_string());
+        let time = Moment::now();
+        let mut marker = Vec::new();
+        match self.config.format {
+            LogFormat::Local => marker = record::dropped(self.dropped, &time.text),
+            LogFormat::Json => {
+                let text = dropped_text(self.dropped);
+                self.encode(&mut marker, Stream::Stderr, text.as_bytes(), &time);
+            }
+        }
         self.append(&marker).map_err(|failed| Failed {
             written: 0,
             ..failed
@@ -107,7 +170,7 @@ impl LogFiles {
     fn append(&mut self, batch: &[u8]) -> Result<(), Failed> {
         self.ensure_open()
             .map_err(|error| Failed { written: 0, error })?;
-        if self.size == 0 {
+        if self.size == 0 && self.has_heads() {
             let head = record::head(self.number, &Timestamp::now().to_string());
             self.put(&head).map_err(|failed| Failed {
                 written: 0,
@@ -148,6 +211,7 @@ impl LogFiles {
             self.shift()?;
             self.number += 1;
             self.rotation_due = false;
+            self.compress_next();
         }
         match self.current {
             Some(_) => Ok(()),
@@ -190,15 +254,25 @@ impl LogFiles {
         if kept == 0 {
             return base::file::remove_if_there(&self.path(0));
         }
-        let free = (1..kept).find(|number| !self.path(*number).exists());
+        let place = &self.config.place;
+        let is_free =
+            |number: &u32| !place.file(*number).exists() && !place.compressed(*number).exists();
+        let free = (1..kept).find(is_free);
         for number in (0..free.unwrap_or(kept)).rev() {
-            let (from, to) = (self.path(number), self.path(number + 1));
-            match std::fs::rename(&from, &to) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).at("rename to", &to);
-                }
-                _ => {}
-            }
+            self.move_up(number)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a file, compressed or not, in place of the one before it.
+    fn move_up(&self, number: u32) -> Result<(), PathError> {
+        let place = &self.config.place;
+        let (plain, compressed) = (place.file(number + 1), place.compressed(number + 1));
+        if rename_if_there(&place.file(number), &plain)? {
+            base::file::remove_if_there(&compressed)?;
+        }
+        if number > 0 && rename_if_there(&place.compressed(number), &compressed)? {
+            base::file::remove_if_there(&plain)?;
         }
         Ok(())
     }
@@ -212,30 +286,61 @@ impl LogFiles {
         })
     }
 
+    /// Files of the other format have no numbers, nor a line that says them.
+    fn has_heads(&self) -> bool {
+        self.config.format == LogFormat::Local
+    }
+
     fn number_in(&self, position: u32) -> Result<Option<u64>, PathError> {
-        let path = self.path(position);
-        match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            other => {
-                let mut beginning = [0; HEAD_BYTES as usize];
-                let file = other.at("open", &path)?;
-                let length = file.read_at(&mut beginning, 0).at("read", &path)?;
-                Ok(record::number_of(&beginning[..length]))
-            }
+        let plain = beginning_of(&self.path(position))?;
+        if position == 0 || !plain.is_empty() {
+            return Ok(record::number_of(&plain));
         }
+        let compressed = beginning_of(&self.config.place.compressed(position))?;
+        Ok(Origin::parse(&compressed).and_then(|origin| origin.number))
     }
 
     fn remove_stale(&mut self) {
         let first = self.config.max_files.max(1);
+        let place = &self.config.place;
         for number in first..first.saturating_add(STALE_FILES_LIMIT) {
-            if std::fs::remove_file(self.path(number)).is_err() {
+            let plain = std::fs::remove_file(place.file(number));
+            let compressed = std::fs::remove_file(place.compressed(number));
+            if plain.is_err() && compressed.is_err() {
                 return;
             }
         }
     }
 
     fn path(&self, number: u32) -> PathBuf {
-        self.config.directory.join(file_name(number))
+        self.config.place.file(number)
+    }
+}
+
+/// What stands in a log of Docker's format where records were lost.
+fn dropped_text(records: u64) -> String {
+    format!("[{records} log records were lost: the disk was full]\n")
+}
+
+/// Returns whether there was a file to rename.
+fn rename_if_there(from: &Path, to: &Path) -> Result<bool, PathError> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        other => other.at("rename to", to).map(|()| true),
+    }
+}
+
+/// Returns what a file begins with, nothing where it is not there.
+fn beginning_of(path: &Path) -> Result<Vec<u8>, PathError> {
+    match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => {
+            let mut beginning = vec![0; HEAD_BYTES as usize];
+            let file = other.at("open", path)?;
+            let length = file.read_at(&mut beginning, 0).at("read", path)?;
+            beginning.truncate(length);
+            Ok(beginning)
+        }
     }
 }
 

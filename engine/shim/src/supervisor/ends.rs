@@ -82,7 +82,10 @@ impl Supervisor {
                 _ => process.pid() == Some(pid),
             });
         let Some(process) = owner else {
-            // An orphan of a container that shares the host's pids.
+            // The log's, or an orphan of a container that shares the host's pids.
+            if let Some(log) = &mut self.log {
+                log.child_ended(pid, status.exit_status() == Some(0));
+            }
             return;
         };
         let key = process.key;

@@ -137,6 +137,9 @@ impl Supervisor {
     fn watched(&self) -> PollSet<'_> {
         let mut set = PollSet::default();
         set.add(Token::Children, self.children.as_fd(), PollFlags::IN);
+        if let Some((descriptor, events)) = self.log.as_ref().and_then(LogWriter::watched) {
+            set.add(Token::Log, descriptor, events);
+        }
         self.watch_control(&mut set);
         self.watch_clients(&mut set);
         self.watch_commands(&mut set);
@@ -194,7 +197,13 @@ impl Supervisor {
 
     /// Returns when the next thing is due that no descriptor tells of.
     fn deadline(&self) -> Option<Instant> {
-        let fixed = [self.outbox.deadline(), self.deletion.retry, self.linger];
+        let log = self.log.as_ref().and_then(LogWriter::deadline);
+        let fixed = [
+            self.outbox.deadline(),
+            self.deletion.retry,
+            self.linger,
+            log,
+        ];
         let processes = self.processes.iter().map(Process::deadline);
         let clients = self.clients.iter().map(Client::deadline);
         let serial = self.serial.iter().map(|serial| Some(serial.deadline()));
@@ -205,6 +214,7 @@ impl Supervisor {
     fn dispatch(&mut self, token: Token, events: PollFlags) {
         match token {
             Token::Children => self.reap(),
+            Token::Log => self.serve_log(events),
             Token::ControlListener => self.control.accept(),
             Token::Control(key) => self.serve_control(key, events),
             Token::AttachListener => self.accept_client(),
@@ -232,6 +242,7 @@ impl Supervisor {
             let flushed = self.outbox.flush();
             self.report(flushed);
         }
+        self.advance_log(now);
         self.end_overdue_commands(now);
         self.settle_processes(now);
         self.sweep_clients(now);

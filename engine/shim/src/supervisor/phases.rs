@@ -65,7 +65,8 @@ impl Supervisor {
     fn is_quiet(&self) -> bool {
         let attached = self.clients.iter().any(|client| client.process.is_some());
         let execs = self.processes.iter().any(|process| process.pid().is_some());
-        !attached && !execs
+        let sending = self.log.as_ref().is_some_and(|log| !log.is_idle());
+        !attached && !execs && !sending
     }
 
     /// A serial command is done: answers whoever asked, takes the next step.

@@ -8,6 +8,7 @@ use rustix::event::PollFlags;
 use super::Supervisor;
 use crate::attach::{Client, Received};
 use crate::directory::accept;
+use crate::log::LogWriter;
 use crate::process::{EXECS_LIMIT, INIT, Process, Stage};
 use crate::stdio::{OUTPUTS, ReadOutcome, Stream};
 
@@ -19,7 +20,10 @@ impl Supervisor {
             .clients
             .iter()
             .filter(|client| client.wants_output(process.key, stream));
-        process.is_readable() && readers.all(|client| client.has_room(ended))
+        let log = self.log.as_ref().filter(|_| process.key == INIT);
+        process.is_readable()
+            && readers.all(|client| client.has_room(ended))
+            && log.is_none_or(LogWriter::has_room)
     }
 
     /// Reads one chunk of output and hands it to the log and every client.
@@ -46,7 +50,7 @@ impl Supervisor {
                 client.output(framing, stream, chunk);
             }
         }
-        self.report_log_error();
+        self.report_of_log();
         outcome
     }
 
@@ -84,12 +88,28 @@ impl Supervisor {
         if let Some(log) = &mut self.log {
             log.finish();
         }
-        self.report_log_error();
+        self.report_of_log();
     }
 
-    fn report_log_error(&mut self) {
-        if let Some(error) = self.log.as_mut().and_then(|log| log.take_error()) {
-            self.report(Err(error));
+    /// Handles what became ready of the log's destination.
+    pub(super) fn serve_log(&mut self, events: PollFlags) {
+        if let Some(log) = &mut self.log {
+            log.serve(events);
+        }
+        self.report_of_log();
+    }
+
+    /// Does what is due of the log.
+    pub(super) fn advance_log(&mut self, now: Instant) {
+        if let Some(log) = &mut self.log {
+            log.advance(now);
+        }
+        self.report_of_log();
+    }
+
+    fn report_of_log(&mut self) {
+        if let Some(report) = self.log.as_mut().and_then(LogWriter::take_report) {
+            self.diagnostics.report(report);
         }
     }
 

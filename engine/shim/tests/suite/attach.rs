@@ -34,8 +34,8 @@ fn await_standstill(fixture: &Fixture) {
 }
 
 fn log_length(fixture: &Fixture) -> u64 {
-    let log = fixture.config.log.as_ref().unwrap();
-    let metadata = std::fs::metadata(log.directory.join("container.log"));
+    let log = &fixture.log_files().place;
+    let metadata = std::fs::metadata(log.file(0));
     metadata.unwrap().len()
 }
 

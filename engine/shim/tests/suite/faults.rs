@@ -276,13 +276,7 @@ fn a_client_that_catches_up_after_the_end_lets_the_shim_end_at_once() {
     fixture.start_shim();
     let slow = fixture.attach(None);
     fixture.start();
-    let log = fixture
-        .config
-        .log
-        .as_ref()
-        .unwrap()
-        .directory
-        .join("container.log");
+    let log = fixture.log_files().place.file(0);
     eventually("output comes", || {
         std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 100_000)
     });

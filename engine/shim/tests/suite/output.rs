@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use engine_shim_api::LogPlace;
 use engine_shim_api::log_reader::{LogContent, LogReader, LogStart, LogStream};
 
 use crate::support::host::{is_held, runc, runtimes};
@@ -59,9 +60,9 @@ fn a_hundred_megabytes_through_rotation_reach_a_follower_whole_and_in_order() {
         "x".repeat(80)
     );
     let mut fixture = Fixture::shell(&runc(), &script);
-    let log = fixture.config.log.as_mut().unwrap();
+    let log = fixture.log_files_mut();
     (log.max_size_bytes, log.max_files) = (4 << 20, 40);
-    let directory = log.directory.clone();
+    let directory = log.place.directory.clone();
     let (sender, receiver) = sync_channel(1);
     let follower = {
         let directory = directory.clone();
@@ -82,9 +83,16 @@ fn a_hundred_megabytes_through_rotation_reach_a_follower_whole_and_in_order() {
     );
 }
 
+fn place(directory: &Path) -> LogPlace {
+    LogPlace {
+        directory: directory.to_owned(),
+        name: "container.log".to_owned(),
+    }
+}
+
 /// Follows until the line numbered `last`; returns the bytes of all lines.
 fn follow(directory: &Path, last: u64) -> usize {
-    let mut reader = LogReader::open(directory, &LogStart::default()).unwrap();
+    let mut reader = LogReader::open(&place(directory), &LogStart::default()).unwrap();
     let (mut expected, mut total) = (1, 0);
     while expected <= last {
         let Some(entry) = reader.next_entry().unwrap() else {
@@ -109,7 +117,7 @@ fn a_full_disk_drops_records_counts_them_and_stops_nobody() {
     let script = "seq 1 100000; read more; seq 1 10; read end; exit 2";
     let mut fixture = Fixture::shell(&runc(), script);
     fixture.config.stdin = engine_shim_api::StdinMode::Open;
-    fixture.config.log.as_mut().unwrap().max_files = 1;
+    fixture.log_files_mut().max_files = 1;
     let disk = SmallDisk::under(&mut fixture);
     fixture.start_shim();
     let mut client = fixture.attach(None);
@@ -160,12 +168,12 @@ fn whole_frames(bytes: &[u8]) -> Vec<u8> {
 
 /// The numbers that are logged, and how many records were dropped.
 fn records(directory: &Path) -> (Vec<u32>, u64) {
-    let mut reader = LogReader::open(directory, &LogStart::default()).unwrap();
+    let mut reader = LogReader::open(&place(directory), &LogStart::default()).unwrap();
     let (mut numbers, mut dropped) = (Vec::new(), 0);
     while let Some(entry) = reader.next_entry().unwrap() {
         match entry.content {
             LogContent::Dropped { records } => dropped += records,
-            LogContent::Missed { .. } => panic!("{entry:?}"),
+            LogContent::Missed { .. } | LogContent::Damaged => panic!("{entry:?}"),
             LogContent::Output { bytes, .. } => {
                 let text = String::from_utf8(bytes).unwrap();
                 numbers.push(text.trim().parse().unwrap());
@@ -180,7 +188,7 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn under(fixture: &mut Fixture) -> Self {
-        let directory = fixture.config.log.as_ref().unwrap().directory.clone();
+        let directory = fixture.log_files().place.directory.clone();
         let script = format!(
             "mount -t tmpfs -o size=1m tmpfs '{}' && exec \"$0\" \"$@\"",
             directory.display()

@@ -106,9 +106,8 @@ pub(in crate::api) async fn load(engine: &Arc<Engine>, request: Request) -> Resu
 
 fn loaded_lines(engine: &Engine, loaded: &Loaded, quiet: bool) -> Vec<ProgressMessage> {
     let id = loaded.image.id.to_string();
-    let named = ImageNamed {
-        name: loaded.names.first().cloned().unwrap_or_else(|| id.clone()),
-    };
+    let name = loaded.names.first().unwrap_or(&id);
+    let named = ImageNamed::new(name, &loaded.image);
     if let Err(error) = engine.bus.publish(IMAGE_LOADED, id.clone(), &named) {
         tracing::error!(%error, "cannot record a loaded image");
     }
@@ -172,7 +171,7 @@ pub(in crate::api) fn save(
             .and_then(|()| writer.flush().or_internal());
         let published = saved.and_then(|()| {
             images.iter().zip(&names).try_for_each(|(image, name)| {
-                let named = ImageNamed { name: name.clone() };
+                let named = ImageNamed::new(name, image);
                 engine
                     .bus
                     .publish(IMAGE_SAVED, image.id.to_string(), &named)
@@ -212,10 +211,8 @@ pub(in crate::api) async fn import(
                     .reference
                     .as_ref()
                     .map_or_else(|| id.clone(), Reference::to_string);
-                match engine
-                    .bus
-                    .publish(IMAGE_IMPORTED, id.clone(), &ImageNamed { name })
-                {
+                let named = ImageNamed::new(name, &image);
+                match engine.bus.publish(IMAGE_IMPORTED, id.clone(), &named) {
                     Ok(_) => ProgressMessage::status(id),
                     Err(failure) => ProgressMessage::error(failure.message),
                 }

@@ -7,9 +7,11 @@ use engine_api::container::{
 };
 use engine_api::host_config::HostConfig;
 use engine_api::prune::ContainersPruneResponse;
+use engine_api::versions::{self, Answer, Body as RequestBody};
 use engine_model::Status;
 use engine_model::signal::Signal;
 use engine_shim_api::ControlRequest;
+use hyper::body::Body as _;
 use hyper::{Response, StatusCode};
 
 use super::log_stream;
@@ -27,6 +29,9 @@ use crate::container::{self, Container, create as creation, shim};
 use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::{CONTAINER_ATTACHED, CONTAINER_RENAMED, Renamed};
 
+/// What old clients send in place of nothing when they start a container.
+const LARGEST_NO_BODY_BYTES: u64 = 7;
+
 /// `GET /containers/json`.
 pub(in crate::api) async fn list(
     engine: &Arc<Engine>,
@@ -41,10 +46,16 @@ pub(in crate::api) async fn list(
         .number::<i64>("limit")?
         .and_then(|limit| usize::try_from(limit).ok())
         .filter(|limit| *limit > 0);
-    let engine = engine.clone();
-    let answer =
-        crate::blocking(move || view::list::containers(&engine, &filters, all, limit)).await?;
-    response::json(StatusCode::OK, &answer)
+    let (engine, with_size) = (engine.clone(), request.flag("size"));
+    let work = move || {
+        let mut rows = view::list::containers(&engine, &filters, all, limit)?;
+        if with_size {
+            view::size::add(&engine, &mut rows)?;
+        }
+        Ok(rows)
+    };
+    let answer = crate::blocking(work).await?;
+    response::versioned((Answer::ContainerList, request.version), &answer)
 }
 
 /// `POST /containers/create`.
@@ -53,22 +64,33 @@ pub(in crate::api) async fn create(
     mut request: Request,
 ) -> Result<Response<Body>> {
     let name = request.parameter("name").map(str::to_owned);
-    let body: ContainerCreateBody = request.json().await?;
+    let body: ContainerCreateBody = request.versioned_json(RequestBody::ContainerCreate).await?;
+    let warnings = versions::deprecations(request.version, &body);
     let engine = engine.clone();
     let work = async move { creation::create(&engine, name.as_deref(), body).await };
-    response::json(StatusCode::CREATED, &crate::uninterrupted(work).await?)
+    let mut answer = crate::uninterrupted(work).await?;
+    answer.warnings.extend(warnings);
+    response::json(StatusCode::CREATED, &answer)
 }
 
 /// `GET /containers/{id}/json`.
 pub(in crate::api) async fn inspect(
     engine: &Arc<Engine>,
-    _request: &Request,
+    request: &Request,
     id: &str,
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
-    let engine = engine.clone();
-    let answer = crate::blocking(move || view::inspect::container(&engine, &container)).await?;
-    response::json(StatusCode::OK, &answer)
+    let (engine, with_size) = (engine.clone(), request.flag("size"));
+    let work = move || {
+        let mut answer = view::inspect::container(&engine, &container)?;
+        if with_size {
+            let size = view::size::measure(&engine, &container)?;
+            (answer.size_rw, answer.size_root_fs) = (Some(size.written), Some(size.total));
+        }
+        Ok(answer)
+    };
+    let answer = crate::blocking(work).await?;
+    response::versioned((Answer::ContainerInspect, request.version), &answer)
 }
 
 /// `GET /containers/{id}/top`.
@@ -84,15 +106,8 @@ pub(in crate::api) async fn top(
             container.id
         )));
     }
-    if let Some(arguments) = request
-        .parameter("ps_args")
-        .filter(|arguments| *arguments != "-ef")
-    {
-        return Err(crate::error::unsupported(format!(
-            "ps arguments {arguments:?} are not supported"
-        )));
-    }
-    let answer: TopResponse = view::top::processes(engine, &container)?;
+    let arguments = request.parameter("ps_args").unwrap_or("-ef");
+    let answer: TopResponse = view::top::processes(engine, &container, arguments).await?;
     response::json(StatusCode::OK, &answer)
 }
 
@@ -107,7 +122,18 @@ pub(in crate::api) async fn logs(
 }
 
 /// `POST /containers/{id}/start`.
-pub(in crate::api) async fn start(engine: &Arc<Engine>, id: &str) -> Result<Response<Body>> {
+pub(in crate::api) async fn start(
+    engine: &Arc<Engine>,
+    request: &Request,
+    id: &str,
+) -> Result<Response<Body>> {
+    // One whose length is not told may be anything.
+    let size = request.inner.body().size_hint().exact();
+    if size.is_none_or(|bytes| bytes > LARGEST_NO_BODY_BYTES) {
+        return Err(invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
+    }
     let container = engine.containers.find(id)?;
     let engine = engine.clone();
     let work = async move { container::start::start(&engine, &container).await };
@@ -200,7 +226,7 @@ pub(in crate::api) async fn update(
     id: &str,
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
-    let wanted: HostConfig = request.json().await?;
+    let wanted: HostConfig = request.versioned_json(RequestBody::ContainerUpdate).await?;
     let engine = engine.clone();
     crate::uninterrupted(
         async move { container::update::update(&engine, &container, wanted).await },
@@ -270,13 +296,17 @@ pub(in crate::api) async fn resize(
     request: &Request,
     id: &str,
 ) -> Result<Response<Body>> {
-    let container = engine.containers.find(id)?;
     let (rows, columns) = size(request)?;
+    let container = engine.containers.find(id)?;
     if container.state().status != Status::Running {
         return Err(conflict(format!(
             "container {} is not running",
             container.id
         )));
+    }
+    if !container.config().process.terminal {
+        // As with Docker, nothing is asked of what has no size.
+        return response::empty(StatusCode::OK);
     }
     shim::call(
         engine,
@@ -291,14 +321,21 @@ pub(in crate::api) async fn resize(
     response::empty(StatusCode::OK)
 }
 
-/// Reads the parameters `h` and `w`.
+/// Reads the parameters `h` and `w`; what no terminal has is the most that one has.
 pub(super) fn size(request: &Request) -> Result<(u16, u16)> {
-    let read = |name| {
-        request
-            .number(name)?
-            .ok_or_else(|| invalid(format!("invalid value for {name}: it is missing")))
+    let read = |name, what| {
+        let text = request.parameter(name).unwrap_or_default();
+        let parsed = text.parse::<u32>();
+        let clipped = parsed.map(|value| u16::try_from(value).unwrap_or(u16::MAX));
+        clipped.map_err(|error| {
+            let why = match error.kind() {
+                std::num::IntErrorKind::PosOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            invalid(format!("invalid resize {what} {text:?}: {why}"))
+        })
     };
-    Ok((read("h")?, read("w")?))
+    Ok((read("h", "height")?, read("w", "width")?))
 }
 
 /// `POST /containers/{id}/wait`: the headers come at once, so that the client
@@ -370,10 +407,11 @@ pub(in crate::api) async fn remove(
     request: &Request,
     id: &str,
 ) -> Result<Response<Body>> {
-    let container = engine.containers.find(id)?;
     if request.flag("link") {
-        return Err(crate::error::unsupported("links are not supported"));
+        container::links::remove(engine, id).await?;
+        return response::empty(StatusCode::NO_CONTENT);
     }
+    let container = engine.containers.find(id)?;
     let force = if request.flag("force") {
         Force::Yes
     } else {

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use base::Digest;
 use engine_api::disk::DiskUsageResponse;
 use engine_api::filters::Filters;
+use engine_api::versions::Answer;
 use engine_api::volume::VolumeUsage;
 use engine_archive::size::size_of;
-use hyper::{Response, StatusCode};
+use hyper::Response;
 
 use super::{images, volumes};
 use crate::Engine;
-use crate::api::request::{ApiVersion, Request, repeated};
+use crate::api::request::{Request, repeated};
 use crate::api::response::{self, Body};
 use crate::api::view;
+use crate::api::view::size::signed;
 use crate::error::{OrFail as _, Result, invalid};
 
 /// What can be asked for alone.
@@ -25,16 +27,19 @@ pub(in crate::api) async fn usage(
     engine: &Arc<Engine>,
     request: &Request,
 ) -> Result<Response<Body>> {
-    let types = repeated(request.inner.uri(), "type")?;
+    let types = match request.query.contains_key("type") {
+        true => repeated(request.inner.uri(), "type")?,
+        false => Vec::new(),
+    };
     if let Some(unknown) = types.iter().find(|one| !TYPES.contains(&one.as_str())) {
         return Err(invalid(format!("unknown object type: {unknown}")));
     }
-    let (engine, version) = (engine.clone(), request.version);
-    let answer = crate::blocking(move || collect(&engine, &types, version)).await?;
-    response::json(StatusCode::OK, &answer)
+    let engine = engine.clone();
+    let answer = crate::blocking(move || collect(&engine, &types)).await?;
+    response::versioned((Answer::DiskUsage, request.version), &answer)
 }
 
-fn collect(engine: &Engine, types: &[String], version: ApiVersion) -> Result<DiskUsageResponse> {
+fn collect(engine: &Engine, types: &[String]) -> Result<DiskUsageResponse> {
     let wants = |name: &str| types.is_empty() || types.iter().any(|one| one == name);
     let mut answer = DiskUsageResponse::default();
     if wants("image") {
@@ -46,26 +51,17 @@ fn collect(engine: &Engine, types: &[String], version: ApiVersion) -> Result<Dis
             .map(|layer| (layer.diff_id, layer.size_bytes))
             .collect();
         answer.layers_size = signed(layers.values().sum());
+        let users = images::users(engine);
         let shown = all.iter().map(|image| {
-            let mut summary = images::summary(image, version);
-            let using = engine.containers.all();
-            let using = using.iter().filter(|one| one.config().image_id == image.id);
-            summary.containers = using.count() as i64;
+            let mut summary = images::summary(&users, image);
+            summary.shared_size = view::size::shared(image, &all);
             summary
         });
         answer.images = Some(shown.collect());
     }
     if wants("container") {
         let mut all = view::list::containers(engine, &Filters::default(), true, None)?;
-        for row in &mut all {
-            let container = engine.containers.find(&row.id)?;
-            let upper = engine.instance.container(&container.id).join("upper");
-            let written = size_of(&upper).or_internal()?;
-            let image = engine.images.image(&container.config().image_id);
-            let below = image.map_or(0, |image| image.size_bytes);
-            row.size_rw = Some(signed(written));
-            row.size_root_fs = Some(signed(written.saturating_add(below)));
-        }
+        view::size::add(engine, &mut all)?;
         answer.containers = Some(all);
     }
     if wants("volume") {
@@ -89,8 +85,4 @@ fn volume_rows(engine: &Engine) -> Result<Vec<engine_api::volume::Volume>> {
         Ok(row)
     };
     all.iter().map(row).collect()
-}
-
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

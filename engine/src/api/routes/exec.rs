@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine_api::exec::{
     ExecCreateBody, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartBody,
 };
+use engine_api::versions::Body as RequestBody;
 use hyper::{Response, StatusCode};
 
 use super::containers::size;
@@ -27,7 +28,7 @@ pub(in crate::api) async fn create(
     id: &str,
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
-    let body: ExecCreateBody = request.json().await?;
+    let body: ExecCreateBody = request.versioned_json(RequestBody::ExecCreate).await?;
     let exec = exec::create(engine, &container, body).await?;
     response::json(
         StatusCode::CREATED,
@@ -44,7 +45,9 @@ pub(in crate::api) async fn start(
     id: &str,
 ) -> Result<Response<Body>> {
     let exec = engine.execs.find(id)?;
-    let body: ExecStartBody = request.json_or_default().await?;
+    let body: ExecStartBody = request
+        .versioned_json_or_default(RequestBody::ExecStart)
+        .await?;
     if !body.detach {
         stream::check_upgrade(&request)?;
     }
@@ -116,8 +119,8 @@ pub(in crate::api) async fn resize(
     request: &Request,
     id: &str,
 ) -> Result<Response<Body>> {
-    let exec = engine.execs.find(id)?;
     let (rows, columns) = size(request)?;
+    let exec = engine.execs.find(id)?;
     exec::resize(engine, &exec, rows, columns).await?;
     response::empty(StatusCode::OK)
 }

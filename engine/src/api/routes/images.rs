@@ -1,22 +1,23 @@
 //! `/images`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use base::Timestamp;
-use base64::Engine as _;
+use base::{Digest, Timestamp};
+use engine_api::config::StringMap;
 use engine_api::image::{
     ImageDeleteResponse, ImageHistory, ImageInspect, ImageMetadata, ImageSummary, RootFs,
 };
 use engine_api::inspect::{GraphDriver, NEVER};
-use engine_api::progress::{ProgressDetail, ProgressMessage};
 use engine_api::prune::ImagesPruneResponse;
-use engine_image::{Credential, Force, Image, ImageUse, LayerStep, PullEvent, Reference, Removed};
+use engine_api::versions::Answer;
+use engine_image::{Force, Image, ImageUse, Removed};
 use hyper::{Response, StatusCode};
-use serde::Deserialize;
 
 use crate::Engine;
-use crate::api::request::{ApiVersion, Request};
-use crate::api::response::{self, Body, Feed};
+use crate::api::request::Request;
+use crate::api::response::{self, Body};
+use crate::api::view;
 use crate::error::{OrFail as _, Result, invalid};
 use crate::image;
 
@@ -51,10 +52,19 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
         let is_nameless = image.repo_tags.is_empty() && image.repo_digests.is_empty();
         (is_chosen && !(filters.has("reference") && is_nameless)).then_some(image)
     });
+    let all = engine.images.list();
+    let users = users(engine);
+    let with_shared = request.flag("shared-size");
     let answer: Vec<_> = chosen
-        .map(|image| summary(&image, request.version))
+        .map(|image| {
+            let mut summary = summary(&users, &image);
+            if with_shared {
+                summary.shared_size = view::size::shared(&image, &all);
+            }
+            summary
+        })
         .collect();
-    response::json(StatusCode::OK, &answer)
+    response::versioned((Answer::ImageList, request.version), &answer)
 }
 
 /// A pattern with `*` against a name with its tag, or without.
@@ -78,7 +88,17 @@ fn glob(pattern: &str, text: &str) -> bool {
     }
 }
 
-pub(super) fn summary(image: &Image, version: ApiVersion) -> ImageSummary {
+/// Returns how many containers each image has.
+pub(super) fn users(engine: &Engine) -> HashMap<Digest, i64> {
+    let mut users = HashMap::new();
+    for container in engine.containers.unordered() {
+        *users.entry(container.config().image_id).or_default() += 1;
+    }
+    users
+}
+
+/// Returns an image as lists show it, without what it shares with others.
+pub(super) fn summary(users: &HashMap<Digest, i64>, image: &Image) -> ImageSummary {
     let size = i64::try_from(image.size_bytes).unwrap_or(i64::MAX);
     ImageSummary {
         id: image.id.to_string(),
@@ -87,15 +107,19 @@ pub(super) fn summary(image: &Image, version: ApiVersion) -> ImageSummary {
         created: image.created.map_or(0, Timestamp::seconds),
         size,
         shared_size: -1,
-        virtual_size: (version < ApiVersion(44)).then_some(size),
-        labels: Some(image.labels().into_iter().collect()),
-        containers: -1,
+        labels: Some(image.labels().into_iter().collect())
+            .filter(|labels: &StringMap| !labels.is_empty()),
+        containers: users.get(&image.id).copied().unwrap_or_default(),
         ..ImageSummary::default()
     }
 }
 
 /// `GET /images/{name}/json`.
-pub(in crate::api) fn inspect(engine: &Arc<Engine>, name: &str) -> Result<Response<Body>> {
+pub(in crate::api) fn inspect(
+    engine: &Arc<Engine>,
+    request: &Request,
+    name: &str,
+) -> Result<Response<Body>> {
     let found = image::resolve(engine, name)?;
     let config = &found.config;
     let size = i64::try_from(found.size_bytes).unwrap_or(i64::MAX);
@@ -112,11 +136,7 @@ pub(in crate::api) fn inspect(engine: &Arc<Engine>, name: &str) -> Result<Respon
         variant: found.platform.variant.clone().unwrap_or_default(),
         os: found.platform.os.clone(),
         size,
-        virtual_size: Some(size),
-        graph_driver: GraphDriver {
-            name: "overlay2".into(),
-            ..GraphDriver::default()
-        },
+        graph_driver: graph_driver(engine, &found),
         root_fs: RootFs {
             r#type: "layers".into(),
             layers: found.diff_ids().map(|id| id.to_string()).collect(),
@@ -126,7 +146,23 @@ pub(in crate::api) fn inspect(engine: &Arc<Engine>, name: &str) -> Result<Respon
         },
         ..ImageInspect::default()
     };
-    response::json(StatusCode::OK, &answer)
+    response::versioned((Answer::ImageInspect, request.version), &answer)
+}
+
+/// Where the layers are, the uppermost apart.
+fn graph_driver(engine: &Engine, image: &Image) -> GraphDriver {
+    let path = |diff_id: Digest| engine.instance.layer(&diff_id).display().to_string();
+    let mut layers = image.diff_ids().rev().map(path);
+    let mut data = StringMap::new();
+    data.extend(layers.next().map(|top| ("UpperDir".to_owned(), top)));
+    let below: Vec<String> = layers.collect();
+    if !below.is_empty() {
+        data.insert("LowerDir".to_owned(), below.join(":"));
+    }
+    GraphDriver {
+        data,
+        name: "overlay2".into(),
+    }
 }
 
 /// `GET /images/{name}/history`.
@@ -163,162 +199,6 @@ pub(in crate::api) fn history(engine: &Arc<Engine>, name: &str) -> Result<Respon
         newest.tags = Some(found.repo_tags.clone());
     }
     response::json(StatusCode::OK, &rows)
-}
-
-/// `POST /images/create`: a pull, or with `fromSrc` an import.
-pub(in crate::api) async fn create(
-    engine: &Arc<Engine>,
-    request: Request,
-) -> Result<Response<Body>> {
-    let Some(name) = request.parameter("fromImage") else {
-        return super::archives::import(engine, request).await;
-    };
-    let reference = with_tag(name, request.parameter("tag"))?;
-    let credential = credential(&request)?;
-    let (mut steps, outcome) = image::pull(
-        engine,
-        &reference,
-        request.parameter("platform"),
-        credential,
-    )?;
-    let (feed, answer) = response::stream("application/json")?;
-    let abort = outcome.abort_handle();
-    tokio::spawn(async move {
-        let told = async {
-            tell_steps(&feed, &reference, &mut steps).await;
-            tell_outcome(&feed, &reference, outcome).await;
-        };
-        tokio::select! {
-            () = told => {}
-            // The client has gone: the pull is given up, what it fetched is kept.
-            () = feed.closed() => abort.abort(),
-        }
-    });
-    Ok(answer)
-}
-
-fn with_tag(name: &str, tag: Option<&str>) -> Result<String> {
-    let Some(tag) = tag else {
-        return Ok(name.to_owned());
-    };
-    let parsed: Reference = name.parse().or_invalid()?;
-    match (
-        parsed.tag().is_some() || parsed.digest().is_some(),
-        tag.contains(':'),
-    ) {
-        (true, _) => Ok(name.to_owned()),
-        (false, true) => Ok(format!("{name}@{tag}")),
-        (false, false) => Ok(format!("{name}:{tag}")),
-    }
-}
-
-/// Reads `X-Registry-Auth`, base64url of JSON.
-fn credential(request: &Request) -> Result<Option<Credential>> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Auth {
-        username: String,
-        password: String,
-        #[serde(alias = "identitytoken")]
-        identity_token: String,
-        #[serde(alias = "registrytoken")]
-        registry_token: String,
-    }
-    let Some(header) = request.headers.get("X-Registry-Auth") else {
-        return Ok(None);
-    };
-    let bad = || invalid("invalid X-Registry-Auth header");
-    let text = header.to_str().map_err(|_| bad())?.trim_end_matches('=');
-    let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| bad())?;
-    if decoded.is_empty() {
-        return Ok(None);
-    }
-    let auth: Auth = serde_json::from_slice(&decoded).map_err(|_| bad())?;
-    let credential = match auth {
-        Auth { registry_token, .. } if !registry_token.is_empty() => {
-            Credential::RegistryToken(registry_token)
-        }
-        Auth { identity_token, .. } if !identity_token.is_empty() => {
-            Credential::IdentityToken(identity_token)
-        }
-        Auth {
-            username, password, ..
-        } if !username.is_empty() => Credential::Basic { username, password },
-        _ => return Ok(None),
-    };
-    Ok(Some(credential))
-}
-
-async fn tell_steps(
-    feed: &Feed,
-    reference: &str,
-    steps: &mut tokio::sync::mpsc::Receiver<PullEvent>,
-) {
-    let parsed = reference.parse::<Reference>().map(Reference::or_latest);
-    if let Ok(parsed) = &parsed {
-        let id = parsed.tag().unwrap_or_default();
-        let begun = ProgressMessage::about(id, format!("Pulling from {}", parsed.familiar_name()));
-        if feed.send(begun.to_line()).await.is_err() {
-            return;
-        }
-    }
-    while let Some(step) = steps.recv().await {
-        let message = match step {
-            // Told with the outcome: a pull that fails has brought nothing.
-            PullEvent::Resolved { .. } => continue,
-            PullEvent::Layer { blob, step } => layer_message(&blob.hex()[..12], step),
-        };
-        if feed.send(message.to_line()).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn layer_message(id: &str, step: LayerStep) -> ProgressMessage {
-    let detailed = |status: &str, current: u64, total: u64| {
-        let mut message = ProgressMessage::about(id, status);
-        let clip = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        message.progress_detail = Some(ProgressDetail {
-            current: clip(current),
-            total: clip(total),
-        });
-        message
-    };
-    match step {
-        LayerStep::Waiting => ProgressMessage::about(id, "Pulling fs layer"),
-        LayerStep::Exists => ProgressMessage::about(id, "Already exists"),
-        LayerStep::Downloading { current, total } => detailed("Downloading", current, total),
-        LayerStep::Retrying { pause } => ProgressMessage::about(
-            id,
-            format!("Retrying in {} seconds", pause.as_secs().max(1)),
-        ),
-        LayerStep::Downloaded => ProgressMessage::about(id, "Download complete"),
-        LayerStep::Extracting { current, total } => detailed("Extracting", current, total),
-        LayerStep::Complete => ProgressMessage::about(id, "Pull complete"),
-    }
-}
-
-async fn tell_outcome(
-    feed: &Feed,
-    reference: &str,
-    outcome: tokio::task::JoinHandle<Result<engine_image::PullOutcome>>,
-) {
-    let messages = match outcome.await {
-        Ok(Ok(outcome)) => vec![
-            ProgressMessage::status(format!("Digest: {}", outcome.digest)),
-            ProgressMessage::status(image::outcome_text(reference, &outcome)),
-        ],
-        Ok(Err(failure)) => vec![ProgressMessage::error(failure.message)],
-        Err(error) => vec![ProgressMessage::error(format!(
-            "the pull was cut short: {error}"
-        ))],
-    };
-    for message in messages {
-        // A client that has gone does not want the outcome.
-        feed.send(message.to_line()).await.unwrap_or_default();
-    }
 }
 
 /// `POST /images/{name}/tag`.
@@ -420,13 +300,5 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, tag), expected, "{pattern} {tag}");
         }
-    }
-
-    #[test]
-    fn a_tag_or_digest_completes_the_name() {
-        assert_eq!(with_tag("a/b", Some("1")).unwrap(), "a/b:1");
-        assert_eq!(with_tag("a/b:2", Some("1")).unwrap(), "a/b:2");
-        assert_eq!(with_tag("a", Some("sha256:00")).unwrap(), "a@sha256:00");
-        assert_eq!(with_tag("a", None).unwrap(), "a");
     }
 }

@@ -10,6 +10,7 @@ use engine_api::network::{
     NetworkConnectBody, NetworkCreateBody, NetworkCreateResponse, NetworkDisconnectBody,
 };
 use engine_api::prune::NetworksPruneResponse;
+use engine_api::versions::{Answer, Body as RequestBody};
 use engine_model::container::NetworkMode;
 use hyper::{Response, StatusCode};
 use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, RemoveNetwork};
@@ -20,7 +21,7 @@ use crate::api::response::{self, Body};
 use crate::api::view;
 use crate::container::connect;
 use crate::container::network::find;
-use crate::error::{OrFail as _, Result, conflict, invalid, not_found, unsupported};
+use crate::error::{OrFail as _, Result, conflict, not_found, unsupported};
 
 /// How long netd may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -48,8 +49,10 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
             && filters.allows_labels("label", &network.labels)
             && dangling.is_none_or(|wanted| wanted == is_dangling)
     });
-    let answer: Vec<_> = chosen.map(view::network::summary).collect();
-    response::json(StatusCode::OK, &answer)
+    let answer = chosen
+        .map(|network| view::network::inspect(engine, network))
+        .collect::<Result<Vec<_>>>()?;
+    response::versioned((Answer::NetworkList, request.version), &answer)
 }
 
 fn is_predefined(network: &NetworkConfig) -> bool {
@@ -85,7 +88,7 @@ pub(in crate::api) async fn create(
     engine: &Arc<Engine>,
     mut request: Request,
 ) -> Result<Response<Body>> {
-    let body: NetworkCreateBody = request.json().await?;
+    let body: NetworkCreateBody = request.versioned_json(RequestBody::NetworkCreate).await?;
     let wanted = convert(body)?;
     let engine = engine.clone();
     let work = async move { engine.bus.call(wanted.id.as_str(), &wanted, LIMIT).await };
@@ -100,9 +103,6 @@ pub(in crate::api) async fn create(
 }
 
 fn convert(body: NetworkCreateBody) -> Result<CreateNetwork> {
-    if !base::id::is_valid_name(&body.name) {
-        return Err(invalid(format!("invalid network name: {:?}", body.name)));
-    }
     refuse(&body)?;
     let driver = match body.driver.as_str() {
         "" | "bridge" | "default" => NetworkDriver::Bridge,

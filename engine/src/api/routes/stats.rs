@@ -32,8 +32,12 @@ pub(in crate::api) async fn stats(
         tokio::spawn(stream(engine.clone(), container, feed));
         return Ok(answer);
     }
-    let first = now(engine, &container).await?;
+    let mut first = now(engine, &container).await?;
     let is_running = matches!(container.state().status, Status::Running | Status::Paused);
+    if request.flag("one-shot") {
+        // Docker leaves out whose they are.
+        (first.id, first.name) = (String::new(), String::new());
+    }
     if request.flag("one-shot") || !is_running {
         return response::json(StatusCode::OK, &first);
     }

@@ -4,64 +4,90 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine_api::system::{
-    Commit, Component, InfoResponse, Platform, PluginsInfo, RuntimeInfo, SwarmInfo, VersionResponse,
+    Commit, Component, FirewallInfo, IndexConfig, InfoResponse, Platform, PluginsInfo,
+    RegistryConfig, RuntimeInfo, SwarmInfo, VersionResponse,
 };
+use engine_api::version::{MAX_VERSION, MIN_VERSION};
+use engine_api::versions::Answer;
 use engine_model::Status;
+use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 
 use crate::Engine;
-use crate::api::request::{NEWEST, OLDEST};
+use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::config::{DEFAULT_RUNTIME, OWN_RUNTIME};
+use crate::container::log::DRIVERS;
 use crate::error::Result;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Docker's registry, and what clients call it.
+const OFFICIAL: &str = "docker.io";
+const INDEX: &str = "https://index.docker.io/v1/";
 
 /// `GET|HEAD /_ping`.
 pub(in crate::api) fn ping() -> Result<Response<Body>> {
     let mut answer = response::text(StatusCode::OK, "OK")?;
-    let no_cache = hyper::header::HeaderValue::from_static("no-cache, no-store, must-revalidate");
-    answer
-        .headers_mut()
-        .insert(hyper::header::CACHE_CONTROL, no_cache);
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        ("cache-control", "no-cache, no-store, must-revalidate"),
+        ("pragma", "no-cache"),
+        ("swarm", "inactive"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     Ok(answer)
 }
 
 /// `GET /version`.
 pub(in crate::api) fn version() -> Result<Response<Body>> {
-    let details = [
-        ("ApiVersion", NEWEST.to_string()),
-        ("MinAPIVersion", OLDEST.to_string()),
-    ];
     let kernel = rustix::system::uname();
+    let kernel = kernel.release().to_string_lossy().into_owned();
+    let architecture = engine_api::system::architecture();
+    let details = [
+        ("ApiVersion", MAX_VERSION.to_string()),
+        ("MinAPIVersion", MIN_VERSION.to_string()),
+        ("Arch", architecture.to_owned()),
+        ("Experimental", "false".to_owned()),
+        ("KernelVersion", kernel.clone()),
+        ("Os", "linux".to_owned()),
+    ];
+    let component = |name: &str, details: &[(&str, String)]| Component {
+        name: name.into(),
+        version: VERSION.into(),
+        details: details
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect(),
+    };
     let answer = VersionResponse {
         platform: Platform {
             name: "engine".into(),
         },
-        components: vec![Component {
-            name: "Engine".into(),
-            version: VERSION.into(),
-            details: details
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect(),
-        }],
+        components: vec![
+            component("Engine", &details),
+            component(OWN_RUNTIME, &[]),
+            component("engine-shim", &[]),
+        ],
         version: VERSION.into(),
-        api_version: NEWEST.to_string(),
-        min_api_version: OLDEST.to_string(),
+        api_version: MAX_VERSION.to_string(),
+        min_api_version: MIN_VERSION.to_string(),
         os: "linux".into(),
-        arch: engine_api::system::architecture().into(),
-        kernel_version: kernel.release().to_string_lossy().into_owned(),
+        arch: architecture.into(),
+        kernel_version: kernel,
         ..VersionResponse::default()
     };
     response::json(StatusCode::OK, &answer)
 }
 
 /// `GET /info`.
-pub(in crate::api) async fn info(engine: &Arc<Engine>) -> Result<Response<Body>> {
+pub(in crate::api) async fn info(
+    engine: &Arc<Engine>,
+    request: &Request,
+) -> Result<Response<Body>> {
     let engine = engine.clone();
     let answer = crate::blocking(move || Ok(collect(&engine))).await?;
-    response::json(StatusCode::OK, &answer)
+    response::versioned((Answer::Info, request.version), &answer)
 }
 
 fn collect(engine: &Engine) -> InfoResponse {
@@ -70,24 +96,30 @@ fn collect(engine: &Engine) -> InfoResponse {
         images: engine.images.list().len() as i64,
         driver: "overlay2".into(),
         driver_status: vec![("Layers".into(), "directories".into())],
-        logging_driver: "json-file".into(),
+        logging_driver: engine.config.log_driver.clone(),
         docker_root_dir: engine.instance.root().display().to_string(),
         server_version: VERSION.into(),
         runtimes: runtimes(engine),
-        default_runtime: DEFAULT_RUNTIME.into(),
+        default_runtime: engine.config.default_runtime.clone(),
         swarm: SwarmInfo {
             local_node_state: "inactive".into(),
             ..SwarmInfo::default()
         },
         live_restore_enabled: true,
         security_options: vec!["name=seccomp,profile=builtin".into()],
+        init_binary: "engine-shim".into(),
+        index_server_address: INDEX.into(),
+        registry_config: registries(engine),
+        firewall_backend: FirewallInfo {
+            driver: "nftables".into(),
+        },
         ..InfoResponse::default()
     };
     answer.plugins = PluginsInfo {
         volume: vec!["local".into()],
         network: ["bridge", "host", "null"].map(str::to_owned).into(),
         authorization: None,
-        log: ["json-file", "local", "none"].map(str::to_owned).into(),
+        log: DRIVERS.map(str::to_owned).into(),
     };
     for commit in [
         &mut answer.runc_commit,
@@ -100,6 +132,29 @@ fn collect(engine: &Engine) -> InfoResponse {
     describe_host(&mut answer);
     capabilities(&mut answer);
     answer
+}
+
+fn registries(engine: &Engine) -> RegistryConfig {
+    let mirrors = |name: &str| -> Option<Vec<String>> {
+        let all = engine.config.mirrors.get(name)?;
+        Some(all.iter().map(ToString::to_string).collect())
+    };
+    let index = |name: &str, secure: bool| IndexConfig {
+        name: name.to_owned(),
+        mirrors: mirrors(name).unwrap_or_default(),
+        secure,
+        official: name == OFFICIAL,
+    };
+    let insecure = engine.config.insecure_registries.iter();
+    let insecure = insecure.map(|name| (name.clone(), index(name, false)));
+    RegistryConfig {
+        // Loopback is spoken to without TLS, as by Docker.
+        insecure_registry_cidrs: ["::1/128", "127.0.0.0/8"].map(str::to_owned).into(),
+        index_configs: insecure
+            .chain([(OFFICIAL.to_owned(), index(OFFICIAL, true))])
+            .collect(),
+        mirrors: mirrors(OFFICIAL),
+    }
 }
 
 fn count_containers(engine: &Engine, answer: &mut InfoResponse) {
@@ -145,17 +200,17 @@ fn capabilities(answer: &mut InfoResponse) {
 }
 
 fn runtimes(engine: &Engine) -> BTreeMap<String, RuntimeInfo> {
-    let entry = |path: &std::path::Path| RuntimeInfo {
+    let entry = |path: &std::path::Path, args: &[String]| RuntimeInfo {
         path: path.display().to_string(),
-        runtime_args: Vec::new(),
+        runtime_args: args.to_vec(),
     };
     let mut all: BTreeMap<String, RuntimeInfo> = engine
         .config
         .runtimes
         .iter()
-        .map(|(name, runtime)| (name.clone(), entry(&runtime.path)))
+        .map(|(name, runtime)| (name.clone(), entry(&runtime.path, &runtime.args)))
         .collect();
-    let own = entry(&engine.binaries.runtime);
+    let own = entry(&engine.binaries.runtime, &[]);
     all.entry(DEFAULT_RUNTIME.into()).or_insert(own.clone());
     all.insert(OWN_RUNTIME.into(), own);
     all

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base::{FailureKind, VolumeName};
 use engine_api::prune::VolumesPruneResponse;
+use engine_api::version::ApiVersion;
 use engine_api::volume::{VolumeCreateBody, VolumeListResponse};
 use engine_model::MountSource;
 use hyper::{Response, StatusCode};
@@ -164,7 +165,7 @@ pub(in crate::api) async fn prune(
     let all = filters
         .boolean("all")
         .or_invalid()?
-        .unwrap_or(request.version.0 < 42);
+        .unwrap_or(request.version < ApiVersion::v1(42));
     let mut deleted = Vec::new();
     let mut space_reclaimed = 0;
     for volume in volumed_api::query::volumes(&engine.instance).or_internal()? {

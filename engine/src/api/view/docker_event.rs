@@ -1,13 +1,14 @@
 //! Docker's events as a projection of the durable log: its types, actions and
-//! attributes (`api/types/events` of API 1.44).
+//! attributes (`api/types/events` of API 1.51).
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use base::{NetworkId, RunId};
+use base::{NetworkId, RunId, Timestamp};
 use engine_api::event::{EventActor, EventMessage};
 use engine_api::filters::Filters;
+use engine_image::Reference;
 use engine_shim_api::{ExecExited, ExecStarted, ExitRecord};
 use events::Record;
 use netd_api::{Attached, NetworkConfig, NetworkRemoved, NetworksChanged};
@@ -26,6 +27,8 @@ const NAMES_LIMIT: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 pub(in crate::api) struct Projection {
     engine: Arc<Engine>,
     names: BTreeMap<String, ContainerNamed>,
+    /// When containers began to run whose ends were not told yet.
+    starts: BTreeMap<String, Timestamp>,
 }
 
 /// Returns the action of a fact about a container that says nothing more.
@@ -50,6 +53,7 @@ impl Projection {
         Self {
             engine: engine.clone(),
             names: BTreeMap::new(),
+            starts: BTreeMap::new(),
         }
     }
 
@@ -83,10 +87,17 @@ impl Projection {
                 self.learn(&id, record.payload()?);
                 "create"
             }
-            engine_shim_api::event::STARTED => "start",
+            engine_shim_api::event::STARTED => {
+                self.learn_start(&id, record.time);
+                "start"
+            }
             engine_shim_api::event::EXITED => {
                 let exit: ExitRecord = record.payload()?;
                 more.insert("exitCode".to_owned(), exit.exit_code.to_string());
+                if let Some(started) = self.started(&id) {
+                    let ran = record.time.since(started).as_secs();
+                    more.insert("execDuration".to_owned(), ran.to_string());
+                }
                 "die"
             }
             event::CONTAINER_KILLED => {
@@ -238,6 +249,22 @@ impl Projection {
         }
     }
 
+    fn learn_start(&mut self, id: &str, time: Timestamp) {
+        if self.starts.len() >= NAMES_LIMIT.get() {
+            self.starts.pop_first();
+        }
+        self.starts.insert(id.to_owned(), time);
+    }
+
+    /// When the run began whose end is told: told before, or known of the container.
+    fn started(&mut self, id: &str) -> Option<Timestamp> {
+        let known = || {
+            let container = self.engine.containers.by_id(&id.parse().ok()?)?;
+            container.state().started
+        };
+        self.starts.remove(id).or_else(known)
+    }
+
     fn learn(&mut self, id: &str, named: ContainerNamed) {
         if self.names.len() >= NAMES_LIMIT.get() {
             self.names.pop_first();
@@ -323,6 +350,7 @@ impl Projection {
 fn image(record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
     let action = match record.kind.as_str() {
         event::IMAGE_PULLED => "pull",
+        event::IMAGE_PUSHED => "push",
         event::IMAGE_TAGGED => "tag",
         event::IMAGE_UNTAGGED => "untag",
         event::IMAGE_DELETED => "delete",
@@ -332,14 +360,23 @@ fn image(record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
         _ => return Ok(None),
     };
     let named: ImageNamed = record.payload()?;
-    let mut message = message(
-        record,
-        "image",
-        action,
-        actor(&record.subject, &[("name", &named.name)]),
-    );
+    let mut actor = match action {
+        // Those are about a name, which has a registry.
+        "pull" | "push" => {
+            let reference = named.name.parse::<Reference>();
+            let repository = reference.map_or_else(|_| named.name.clone(), |r| r.familiar_name());
+            actor(&named.name, &[("name", &repository)])
+        }
+        _ => actor(&record.subject, &[("name", &named.name)]),
+    };
+    for (label, value) in named.labels {
+        // The name is ours to say.
+        actor.attributes.entry(label).or_insert(value);
+    }
+    let id = actor.id.clone();
+    let mut message = message(record, "image", action, actor);
     message.status = action.to_owned();
-    message.id.clone_from(&record.subject);
+    message.id = id;
     Ok(Some(message))
 }
 

@@ -1,17 +1,18 @@
 //! `docker inspect` of a container.
 
 use base::Timestamp;
+use engine_api::host_config::HostConfig;
 use engine_api::inspect::{
     ContainerInspect, ContainerState as WireState, GraphDriver, Health, HealthResult, NEVER,
 };
 use engine_api::mount::MountPoint;
-use engine_model::container::LogDriver;
+use engine_model::container::{LogDriver, NetworkMode};
 use engine_model::{MountSource, Status};
 use volumed_api::query::data_directory;
 
 use super::network;
 use crate::Engine;
-use crate::container::{Container, lock, logs};
+use crate::container::{Container, create, links, lock, logs};
 use crate::error::Result;
 
 /// Returns everything about one container.
@@ -25,7 +26,14 @@ pub(in crate::api) fn container(
     let config = &container.config();
     let lease = network::lease(engine, container)?;
     let state = container.state();
-    let file = |name: &str| container.directory().join(name).display().to_string();
+    // What a start makes is not there before.
+    let file = |name: &str| {
+        let path = container.directory().join(name);
+        match path.exists() {
+            true => path.display().to_string(),
+            false => String::new(),
+        }
+    };
     let (path, args) = config
         .process
         .arguments
@@ -34,13 +42,12 @@ pub(in crate::api) fn container(
             (path.clone(), args.to_vec())
         });
     let execs = engine.execs.running_in(&config.id);
-    let log_path = match config.log {
-        LogDriver::None => String::new(),
-        LogDriver::Local { .. } => logs::directory(container)
-            .join(engine_shim_api::log_reader::file_name(0))
-            .display()
-            .to_string(),
-    };
+    // Docker names no file of the other drivers, whose format is nobody's business,
+    // and none before there is one.
+    let is_named = matches!(config.log, LogDriver::JsonFile { .. }) && state.started.is_some();
+    let log_path = logs::place(container)
+        .filter(|_| is_named)
+        .map_or_else(String::new, |place| place.file(0).display().to_string());
     Ok(ContainerInspect {
         id: config.id.to_string(),
         created: config.created.to_string(),
@@ -57,16 +64,84 @@ pub(in crate::api) fn container(
         driver: "overlay2".into(),
         platform: "linux".into(),
         exec_ids: Some(execs).filter(|execs| !execs.is_empty()),
-        host_config: container.requested().host_config.clone(),
-        graph_driver: GraphDriver {
-            name: "overlay2".into(),
-            ..GraphDriver::default()
-        },
+        host_config: host_config(engine, container)?,
+        graph_driver: graph_driver(engine, container),
         mounts: mounts(engine, container),
-        config: container.requested().config.clone(),
+        config: requested_config(container),
         network_settings: network::settings(engine, container, lease.as_ref()),
         ..ContainerInspect::default()
     })
+}
+
+/// The host's half, with what it means where nothing was said.
+fn host_config(engine: &Engine, container: &Container) -> Result<HostConfig> {
+    let mut shown = container.requested().host_config.clone();
+    shown.links = links::shown(engine, container);
+    let security = &container.config().security;
+    if !security.privileged && (shown.masked_paths.is_none() || shown.readonly_paths.is_none()) {
+        let profile = create::security_profile(security)?;
+        shown.masked_paths.get_or_insert(profile.masked_paths);
+        shown.readonly_paths.get_or_insert(profile.readonly_paths);
+    }
+    if shown.memory > 0 && shown.memory_swap == 0 {
+        shown.memory_swap = container
+            .config()
+            .resources
+            .memory_swap_bytes
+            .unwrap_or_default();
+    }
+    let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    if !unified {
+        shown.oom_kill_disable.get_or_insert(false);
+    }
+    Ok(shown)
+}
+
+/// The portable half; an address that was asked for is told as of the container too.
+fn requested_config(container: &Container) -> engine_api::config::ContainerConfig {
+    let mut shown = container.requested().config.clone();
+    if let NetworkMode::Networks(endpoints) = &container.config().network {
+        let mac = endpoints.first().and_then(|first| first.mac.clone());
+        shown.mac_address = mac.unwrap_or_default();
+    }
+    shown
+}
+
+/// Where the root filesystem is made of; it is mounted only while the container runs.
+fn graph_driver(engine: &Engine, container: &Container) -> GraphDriver {
+    let config = container.config();
+    let own = |name: &str| container.directory().join(name).display().to_string();
+    let layers = config.layers.iter().rev();
+    let layers: Vec<String> = layers
+        .map(|diff_id| engine.instance.layer(diff_id).display().to_string())
+        .collect();
+    let merged = engine.instance.rootfs(&container.run());
+    let data = [
+        ("ID", config.id.to_string()),
+        ("LowerDir", layers.join(":")),
+        ("MergedDir", merged.display().to_string()),
+        ("UpperDir", own("upper")),
+        ("WorkDir", own("work")),
+    ];
+    GraphDriver {
+        data: data.map(|(name, value)| (name.to_owned(), value)).into(),
+        name: "overlay2".into(),
+    }
+}
+
+/// What a mount's mode was said to be: of what has none, Docker says that others may
+/// share a volume.
+fn mode(container: &Container, destination: &str, is_volume: bool) -> String {
+    let requested = container.requested();
+    let binds = requested.host_config.binds.iter().flatten();
+    let said = binds.filter_map(|bind| {
+        let mut parts = bind.splitn(3, ':').skip(1);
+        (parts.next() == Some(destination)).then(|| parts.next().unwrap_or_default())
+    });
+    match said.last().unwrap_or_default() {
+        "" if is_volume => "z".to_owned(),
+        said => said.to_owned(),
+    }
 }
 
 fn wire_state(container: &Container) -> WireState {
@@ -93,6 +168,7 @@ fn wire_state(container: &Container) -> WireState {
 
 fn health(container: &Container) -> Option<Health> {
     container.config().health.as_ref()?;
+    container.state().started?;
     let report = lock(&container.health);
     let results = report.results.iter().map(|result| HealthResult {
         start: result.start.to_string(),
@@ -115,11 +191,11 @@ pub(super) fn mounts(engine: &Engine, container: &Container) -> Vec<MountPoint> 
     let point = |mount: &engine_model::MountConfig| {
         let mut point = MountPoint {
             destination: mount.destination.clone(),
-            mode: if mount.read_only {
-                "ro".into()
-            } else {
-                String::new()
-            },
+            mode: mode(
+                container,
+                &mount.destination,
+                matches!(mount.source, MountSource::Volume { .. }),
+            ),
             rw: !mount.read_only,
             ..MountPoint::default()
         };
@@ -143,5 +219,11 @@ pub(super) fn mounts(engine: &Engine, container: &Container) -> Vec<MountPoint> 
         }
         point
     };
-    container.config().mounts.iter().map(point).collect()
+    let requested = container.requested();
+    let is_shown = |mount: &&engine_model::MountConfig| {
+        // What `--tmpfs` asks for is told by the host's half alone.
+        !requested.host_config.tmpfs.contains_key(&mount.destination)
+    };
+    let config = container.config();
+    config.mounts.iter().filter(is_shown).map(point).collect()
 }

@@ -1,17 +1,19 @@
 //! `docker ps`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use base::Timestamp;
+use base::{ContainerId, Timestamp};
 use engine_api::container::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
 use engine_api::filters::Filters;
+use engine_api::network::EndpointSettings;
 use engine_model::{ContainerState, HealthState, MountSource};
+use netd_api::Lease;
 
 use super::network::{endpoints, lease, protocol};
 use super::{inspect, status};
 use crate::Engine;
-use crate::container::Container;
+use crate::container::{Container, links};
 use crate::error::{Result, invalid};
 
 /// The filters Docker knows, less those of swarm and Windows.
@@ -33,6 +35,7 @@ pub(in crate::api) fn containers(
     check(filters)?;
     let all = all || filters.has("status") || filters.has("exited");
     let bounds = Bounds::read(engine, filters)?;
+    let linked = links::names(engine);
     let mut rows = Vec::new();
     for container in engine.containers.all() {
         if limit.is_some_and(|limit| rows.len() >= limit) {
@@ -45,7 +48,7 @@ pub(in crate::api) fn containers(
         {
             continue;
         }
-        rows.push(summary(engine, &container, &state)?);
+        rows.push(summary(engine, &container, (&state, &linked))?);
     }
     Ok(rows)
 }
@@ -188,17 +191,20 @@ fn port_matches(text: &str, port: u16, protocol: &str) -> bool {
 fn summary(
     engine: &Engine,
     container: &Container,
-    state: &ContainerState,
+    (state, linked): (&ContainerState, &BTreeMap<ContainerId, Vec<String>>),
 ) -> Result<ContainerSummary> {
     let config = &container.config();
     let lease = lease(engine, container)?;
     let health = container.watch().borrow().health;
     Ok(ContainerSummary {
         id: config.id.to_string(),
-        names: vec![format!("/{}", container.name())],
+        names: std::iter::once(container.name())
+            .chain(linked.get(&container.id).into_iter().flatten().cloned())
+            .map(|name| format!("/{name}"))
+            .collect(),
         image: image_name(engine, container),
         image_id: config.image_id.to_string(),
-        command: config.process.arguments.join(" "),
+        command: command(&config.process.arguments),
         created: config.created.seconds(),
         ports: ports(container, lease.as_ref().map(|lease| &lease.attached)),
         labels: config.labels.clone(),
@@ -209,11 +215,32 @@ fn summary(
             ..SummaryHostConfig::default()
         },
         network_settings: SummaryNetworkSettings {
-            networks: endpoints(container, lease.as_ref()),
+            networks: listed_endpoints(container, lease.as_ref()),
         },
         mounts: inspect::mounts(engine, container),
         ..ContainerSummary::default()
     })
+}
+
+/// Words with a space in them are quoted.
+fn command(words: &[String]) -> String {
+    let quoted = words.iter().map(|word| match word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// The endpoints without the names that only inspecting tells.
+fn listed_endpoints(
+    container: &Container,
+    lease: Option<&Lease>,
+) -> BTreeMap<String, EndpointSettings> {
+    let mut all = endpoints(container, lease);
+    for endpoint in all.values_mut() {
+        endpoint.dns_names = None;
+    }
+    all
 }
 
 /// The name the user gave, as long as it still means the same image.

@@ -4,6 +4,7 @@ pub(super) mod docker_event;
 pub(super) mod inspect;
 pub(super) mod list;
 pub(super) mod network;
+pub(super) mod size;
 mod status;
 pub(super) mod top;
 pub(super) mod volume;

@@ -143,6 +143,7 @@ pub(super) fn endpoints(
                 all.insert(endpoint.network.clone(), settings.unwrap_or_default());
             }
         }
+        NetworkMode::None if container.requested().config.network_disabled => {}
         NetworkMode::None => drop(all.insert("none".to_owned(), EndpointSettings::default())),
         NetworkMode::Host => drop(all.insert("host".to_owned(), EndpointSettings::default())),
         NetworkMode::Container(_) => {}
@@ -161,7 +162,7 @@ pub(super) fn endpoints(
         settings.global_ipv6_address = or_empty(endpoint.ipv6.map(|net| net.addr()));
         settings.global_ipv6_prefix_len = endpoint.ipv6.map_or(0, |net| net.prefix_len().into());
         settings.mac_address.clone_from(&endpoint.mac);
-        settings.dns_names = Some(endpoint.dns_names.clone());
+        settings.dns_names = Some(endpoint.dns_names.clone()).filter(|names| !names.is_empty());
     }
     all
 }

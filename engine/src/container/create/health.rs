@@ -9,6 +9,7 @@ use crate::error::{Result, invalid};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(30);
+const START_INTERVAL: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 3;
 /// Docker refuses shorter durations.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -28,6 +29,7 @@ pub(super) fn complete(check: &mut Option<Healthcheck>, of_image: Option<&Health
         (&mut check.interval, of_image.interval),
         (&mut check.timeout, of_image.timeout),
         (&mut check.start_period, of_image.start_period),
+        (&mut check.start_interval, of_image.start_interval),
         (&mut check.retries, of_image.retries),
     ] {
         if *field == 0 {
@@ -59,6 +61,7 @@ pub(super) fn convert(check: Option<&Healthcheck>) -> Result<Option<HealthConfig
         interval: duration(check.interval, INTERVAL, "Interval")?,
         timeout: duration(check.timeout, TIMEOUT, "Timeout")?,
         start_period: duration(check.start_period, Duration::ZERO, "StartPeriod")?,
+        start_interval: duration(check.start_interval, START_INTERVAL, "StartInterval")?,
         retries: match u32::try_from(check.retries) {
             Ok(0) => RETRIES,
             Ok(retries) => retries,

@@ -3,7 +3,6 @@
 
 mod conflicts;
 mod health;
-mod log;
 mod mounts;
 pub(super) mod network;
 mod ports;
@@ -11,6 +10,7 @@ pub(super) mod process;
 pub(super) mod refuse;
 pub(super) mod resources;
 mod security;
+mod volumes_from;
 
 use std::sync::Arc;
 
@@ -23,8 +23,9 @@ use engine_model::container::{ExtraHost, NamespaceMode};
 use engine_model::signal::Signal;
 use engine_model::{ContainerConfig, ContainerState, RestartPolicy};
 
-use super::{Container, Requested, remove, store};
+use super::{Container, Requested, links, log, remove, store};
 use crate::Engine;
+use crate::config::EngineConfig;
 use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::CONTAINER_CREATED;
 
@@ -41,12 +42,18 @@ pub async fn create(
     name: Option<&str>,
     body: ContainerCreateBody,
 ) -> Result<ContainerCreateResponse> {
+    if body.config == RequestedConfig::default() {
+        return Err(invalid(
+            "config cannot be empty in order to create a container",
+        ));
+    }
     refuse::unsupported_options(&body)?;
     conflicts::check(&body)?;
     let warnings = conflicts::warnings(&body);
     let image = crate::image::resolve(engine, &body.config.image)?;
     let id = ContainerId::random();
-    let mut requested = complete(body, &crate::image::config_of(&image)?);
+    let of_image = crate::image::config_of(&image)?;
+    let mut requested = complete(body, &of_image, &engine.config);
     name_host(engine, &mut requested, &id)?;
     network::name(engine, &mut requested);
     let config = convert(engine, &id, &requested, &image)?;
@@ -104,7 +111,11 @@ fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
 }
 
 /// Completes the request from the image, as inspecting the container shows it.
-fn complete(body: ContainerCreateBody, of_image: &RequestedConfig) -> Requested {
+fn complete(
+    body: ContainerCreateBody,
+    of_image: &RequestedConfig,
+    of_engine: &EngineConfig,
+) -> Requested {
     let mut requested = Requested {
         config: body.config,
         host_config: body.host_config,
@@ -118,9 +129,11 @@ fn complete(body: ContainerCreateBody, of_image: &RequestedConfig) -> Requested 
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }
-    log::complete(&mut host.log_config);
+    // Zero is no limit, as nothing is.
+    host.pids_limit = host.pids_limit.filter(|limit| *limit > 0);
+    log::complete(&mut host.log_config, &of_engine.log());
     if host.runtime.is_empty() {
-        host.runtime = crate::config::DEFAULT_RUNTIME.into();
+        host.runtime.clone_from(&of_engine.default_runtime);
     }
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".into();
@@ -176,6 +189,8 @@ fn convert(
         hostname: config.hostname.clone(),
         domainname: config.domainname.clone(),
         labels: config.labels.clone(),
+        annotations: host.annotations.clone(),
+        cgroup_parent: cgroup_parent(&host.cgroup_parent)?,
         mounts,
         read_only: host.readonly_rootfs,
         resources: resources::convert(host)?,
@@ -183,6 +198,7 @@ fn convert(
         network: network::convert(engine, requested)?,
         ports: ports::convert(config, host)?,
         dns: network::dns(host)?,
+        links: links::resolve(engine, requested)?,
         extra_hosts: extra_hosts(host.extra_hosts.as_deref().unwrap_or_default())?,
         pid_mode: namespace(engine, "pid", &host.pid_mode)?,
         ipc_mode: namespace(engine, "ipc", &host.ipc_mode)?,
@@ -201,6 +217,20 @@ fn convert(
     super::shim::runtime(engine, result.runtime.as_deref())?;
     security_profile(&result.security)?;
     Ok(result)
+}
+
+/// A path below the hierarchies' roots.
+fn cgroup_parent(text: &str) -> Result<Option<String>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_plain = |part: &str| part != ".." && part != "." && !part.contains('\0');
+    if text.ends_with(".slice") || !text.split('/').all(is_plain) {
+        return Err(invalid(format!(
+            "invalid cgroup parent {text:?}: it must be a path of control groups"
+        )));
+    }
+    Ok(Some(format!("/{}", text.trim_matches('/'))))
 }
 
 fn stop_signal(text: &str) -> Result<Signal> {

@@ -15,7 +15,7 @@ use crate::error::{OrFail as _, Result, invalid, unsupported};
 /// # Errors
 /// Invalid for a specification Docker refuses too, or a destination twice.
 pub(super) fn convert(
-    _engine: &Engine,
+    engine: &Engine,
     config: &RequestedConfig,
     host: &HostConfig,
 ) -> Result<Vec<MountConfig>> {
@@ -30,6 +30,11 @@ pub(super) fn convert(
         mounts.push(parse_tmpfs(destination, options)?);
     }
     super::unique(mounts.iter().map(|mount| mount.destination.as_str()))?;
+    super::volumes_from::add(
+        engine,
+        &mut mounts,
+        host.volumes_from.as_deref().unwrap_or_default(),
+    )?;
     for destination in config
         .volumes
         .iter()

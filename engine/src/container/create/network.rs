@@ -8,8 +8,8 @@ use engine_api::network::EndpointSettings;
 use engine_model::container::{DnsConfig, NetworkEndpoint, NetworkMode};
 
 use crate::Engine;
-use crate::container::{Requested, network};
-use crate::error::{Result, invalid, unsupported};
+use crate::container::{Requested, links, network};
+use crate::error::{Result, invalid};
 
 /// An endpoint may have this many addresses of the link.
 const LINK_LOCAL_LIMIT: usize = 64;
@@ -103,13 +103,11 @@ pub(in crate::container) fn endpoint(
 ) -> Result<NetworkEndpoint> {
     let default = EndpointSettings::default();
     let settings = settings.unwrap_or(&default);
-    if settings
-        .links
-        .as_ref()
-        .is_some_and(|links| !links.is_empty())
-    {
-        return Err(unsupported("--link is not supported"));
-    }
+    let parse = |text: &String| {
+        let (name, alias) = links::parse(text)?;
+        Ok((name.to_owned(), alias.to_owned()))
+    };
+    let links = settings.links.iter().flatten().map(parse);
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     let ipv4: Option<Ipv4Addr> = address(&ipam.ipv4_address, "IPv4")?;
     let ipv6: Option<Ipv6Addr> = address(&ipam.ipv6_address, "IPv6")?;
@@ -118,6 +116,11 @@ pub(in crate::container) fn endpoint(
     if is_default && (ipv4.is_some() || ipv6.is_some() || !aliases.is_empty()) {
         return Err(invalid(
             "network-scoped aliases and user specified IP addresses are supported on user defined networks only",
+        ));
+    }
+    if ![mac, settings.mac_address.as_str()].contains(&"") && mac != settings.mac_address {
+        return Err(invalid(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty",
         ));
     }
     let mac = if settings.mac_address.is_empty() {
@@ -132,6 +135,7 @@ pub(in crate::container) fn endpoint(
         ipv6,
         link_local: link_local(&ipam.link_local_ips)?,
         mac: Some(mac.to_owned()).filter(|mac| !mac.is_empty()),
+        links: links.collect::<Result<_>>()?,
     })
 }
 

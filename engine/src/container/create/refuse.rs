@@ -29,55 +29,33 @@ pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Resul
 }
 
 /// Options that say what a container is.
-fn options(host: &HostConfig) -> [(&'static str, bool); 10] {
+fn options(host: &HostConfig) -> [(&'static str, bool); 4] {
     [
-        ("--link", asked(&host.links)),
-        ("--volumes-from", asked(&host.volumes_from)),
         (
             "--userns",
             !matches!(host.userns_mode.as_str(), "" | "host"),
         ),
-        ("--cgroup-parent", !host.cgroup_parent.is_empty()),
         ("--gpus", some(&host.device_requests)),
         (
             "--isolation",
             !matches!(host.isolation.as_str(), "" | "default"),
         ),
         ("--storage-opt", !host.storage_opt.is_empty()),
-        ("--annotation", !host.annotations.is_empty()),
-        ("masked paths of one's own", asked(&host.masked_paths)),
-        ("read-only paths of one's own", asked(&host.readonly_paths)),
     ]
 }
 
 /// Options that say what it may use.
-fn limits(host: &HostConfig) -> [(&'static str, bool); 11] {
+fn limits(host: &HostConfig) -> [(&'static str, bool); 5] {
     [
-        (
-            "--blkio-weight",
-            host.blkio_weight != 0 || some(&host.blkio_weight_device),
-        ),
-        ("--device-read-bps", some(&host.blkio_device_read_bps)),
-        ("--device-write-bps", some(&host.blkio_device_write_bps)),
-        ("--device-read-iops", some(&host.blkio_device_read_iops)),
-        ("--device-write-iops", some(&host.blkio_device_write_iops)),
         (
             "--kernel-memory",
             host.kernel_memory != 0 || host.kernel_memory_tcp != 0,
-        ),
-        (
-            "--cpu-rt-runtime",
-            host.cpu_realtime_period != 0 || host.cpu_realtime_runtime != 0,
         ),
         ("--cpu-count", host.cpu_count != 0),
         ("--cpu-percent", host.cpu_percent != 0),
         ("--io-maxiops", host.io_maximum_iops != 0),
         ("--io-maxbandwidth", host.io_maximum_bandwidth != 0),
     ]
-}
-
-fn asked(list: &Option<Vec<String>>) -> bool {
-    some(list)
 }
 
 fn some<T>(list: &Option<Vec<T>>) -> bool {

@@ -1,6 +1,7 @@
 //! Limits.
 
-use engine_api::host_config::HostConfig;
+use engine_api::host_config::{HostConfig, ThrottleDevice};
+use engine_model::resources::BlockIo;
 use engine_model::{Resources, Ulimit};
 
 use crate::error::{Result, invalid};
@@ -51,6 +52,33 @@ pub(in crate::container) fn convert(host: &HostConfig) -> Result<Resources> {
         shm_size_bytes: unsigned(host.shm_size, "SHM size")?,
         oom_score_adj: Some(adjustment).filter(|value| *value != 0),
         oom_kill_disable: host.oom_kill_disable.unwrap_or(false),
+        cpu_realtime_period_us: unsigned(host.cpu_realtime_period, "CPU real-time period")?,
+        cpu_realtime_runtime_us: some(host.cpu_realtime_runtime),
+        block_io: block_io(host)?,
+    })
+}
+
+fn block_io(host: &HostConfig) -> Result<BlockIo> {
+    let check = |weight: u16| match weight {
+        10..=1000 => Ok(weight),
+        _ => Err(invalid("Range of blkio weight is from 10 to 1000")),
+    };
+    let weights = host.blkio_weight_device.iter().flatten();
+    let weights = weights.map(|it| Ok((it.path.clone(), check(it.weight)?)));
+    let rates = |list: &Option<Vec<ThrottleDevice>>| {
+        let all = list.iter().flatten();
+        all.map(|it| (it.path.clone(), it.rate)).collect()
+    };
+    Ok(BlockIo {
+        weight: match host.blkio_weight {
+            0 => None,
+            weight => Some(check(weight)?),
+        },
+        device_weights: weights.collect::<Result<_>>()?,
+        read_bytes_per_second: rates(&host.blkio_device_read_bps),
+        write_bytes_per_second: rates(&host.blkio_device_write_bps),
+        read_operations_per_second: rates(&host.blkio_device_read_iops),
+        write_operations_per_second: rates(&host.blkio_device_write_iops),
     })
 }
 

@@ -29,6 +29,8 @@ pub(super) fn convert(host: &HostConfig) -> Result<SecurityConfig> {
         options,
         devices: host.devices.iter().flatten().map(device).collect(),
         device_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
+        masked_paths: host.masked_paths.clone(),
+        readonly_paths: host.readonly_paths.clone(),
     })
 }
 

@@ -75,6 +75,7 @@ pub async fn start_locked(
                 time: Timestamp::now(),
             })?;
             super::health::begin(engine, container);
+            tell_parents(engine, container);
             Ok(StartOutcome::Started)
         }
         Err(failure) => {
@@ -85,6 +86,15 @@ pub async fn start_locked(
             }
             Err(failure)
         }
+    }
+}
+
+/// Those that are linked to it find it where it is now. It runs all the same if a
+/// file of theirs cannot be written.
+fn tell_parents(engine: &Engine, container: &Container) {
+    if let Err(failure) = super::links::tell_parents(engine, container) {
+        let (container, error) = (&container.id, &failure.message);
+        tracing::warn!(%container, %error, "links to it are not up to date");
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine_model::ContainerConfig;
 use engine_model::container::{DnsConfig, ExtraHost, NetworkMode};
-use engine_model::plan::{hosts_file, resolv_conf};
+use engine_model::plan::{LinkedContainer, hosts_file, resolv_conf};
 use netd_api::{Attached, Endpoint};
 
 use crate::Engine;
@@ -44,13 +44,14 @@ pub(super) fn provide(
     engine: &Engine,
     container: &Container,
     attached: Option<&Attached>,
+    links: &[LinkedContainer],
 ) -> Result<SmallFiles> {
     if let NetworkMode::Container(_) = container.config().network {
         let owner = owner_of_network(engine, container)?;
         return Ok(SmallFiles::of(owner.directory()));
     }
     let files = SmallFiles::of(container.directory());
-    write(&container.config(), &files, attached)?;
+    write(&container.config(), &files, attached, links)?;
     Ok(files)
 }
 
@@ -71,8 +72,17 @@ fn owner_of_network(engine: &Engine, container: &Container) -> Result<Arc<Contai
 }
 
 /// They are bind-mounted, hence rewritten in place.
-fn write(config: &ContainerConfig, paths: &SmallFiles, attached: Option<&Attached>) -> Result<()> {
-    files::write_in_place(&paths.hosts, &hosts(config, attached)?)?;
+fn write(
+    config: &ContainerConfig,
+    paths: &SmallFiles,
+    attached: Option<&Attached>,
+    links: &[LinkedContainer],
+) -> Result<()> {
+    let mut hosts = hosts(config, attached)?;
+    for link in links {
+        hosts = with_host(&hosts, link.address, &link.host_names());
+    }
+    files::write_in_place(&paths.hosts, &hosts)?;
     files::write_in_place(&paths.hostname, &format!("{}\n", config.hostname))?;
     files::write_in_place(&paths.resolv_conf, &resolver(config, attached)?)
 }
@@ -96,6 +106,29 @@ pub(in crate::container) fn follow(
         files::write_in_place(path, &with_lines_changed(&current, &old, &new))?;
     }
     Ok(())
+}
+
+/// Lets a container that runs find another, by all of `names`, at an address.
+///
+/// # Errors
+/// When its hosts file cannot be written.
+pub(in crate::container) fn move_host(
+    container: &Container,
+    address: IpAddr,
+    names: &[String],
+) -> Result<()> {
+    let path = SmallFiles::of(container.directory()).hosts;
+    let current = files::host_file(&path)?;
+    files::write_in_place(&path, &with_host(&current, address, names))
+}
+
+/// Returns a hosts file in which exactly these names stand for `address`.
+fn with_host(current: &str, address: IpAddr, names: &[String]) -> String {
+    let is_theirs = |line: &&str| line.split_whitespace().skip(1).eq(names);
+    let others = current.lines().filter(|line| !is_theirs(line));
+    let own = format!("{address}\t{}", names.join(" "));
+    let lines = others.map(str::to_owned).chain([own]);
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// Returns `current` with the lines that `old` has and `new` has not replaced by
@@ -165,7 +198,15 @@ fn extra_hosts(config: &ContainerConfig, gateway: Option<IpAddr>) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::with_lines_changed;
+    use super::{with_host, with_lines_changed};
+
+    #[test]
+    fn a_linked_container_that_moves_is_found_where_it_is() {
+        let names = ["db".to_owned(), "0123".to_owned()];
+        let before = "127.0.0.1\tlocalhost\n172.17.0.9\tdb 0123\n";
+        let after = with_host(before, [172, 17, 0, 2].into(), &names);
+        assert_eq!(after, "127.0.0.1\tlocalhost\n172.17.0.2\tdb 0123\n");
+    }
 
     #[test]
     fn what_processes_wrote_into_a_file_stays() {

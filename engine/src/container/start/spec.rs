@@ -1,19 +1,21 @@
 //! The bundle: facts gathered from helpers and the root filesystem, and the
 //! planned specification.
 
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use base::file::{FileMode, make_directories, replace};
-use base::{Instance, RunId};
+use base::{Instance, PathContext as _, RunId};
 use engine_model::container::{NamespaceMode, NetworkMode};
-use engine_model::plan::{ResolvedMount, StartFacts, plan_spec};
+use engine_model::plan::{BlockDevices, ResolvedMount, StartFacts, plan_spec};
+use engine_model::resources::BlockIo;
 use engine_model::{MountConfig, MountSource};
 use netd_api::Attached;
 use volumed_api::RootfsMounted;
 
 use super::small_files;
 use crate::Engine;
-use crate::container::{Container, user};
+use crate::container::{Container, links, user};
 use crate::error::{OrFail as _, Result, conflict, internal, invalid};
 
 /// Writes `bundle/config.json` and the small files it names.
@@ -46,7 +48,8 @@ fn gather(
         &config.process.user,
         &config.process.additional_groups,
     )?;
-    let files = small_files::provide(engine, container, attached)?;
+    let links = links::linked(engine, container)?;
+    let files = small_files::provide(engine, container, attached, &links)?;
     Ok(StartFacts {
         rootfs: mounted.rootfs.clone(),
         mounts: resolved_mounts(&config.mounts, mounted)?,
@@ -61,12 +64,32 @@ fn gather(
         resolv_conf: Some(files.resolv_conf),
         security: crate::container::create::security_profile(&config.security)?,
         init: config.process.init.then(|| engine.binaries.shim.clone()),
+        name: container.name(),
+        block_devices: block_devices(&config.resources.block_io)?,
+        links,
     })
+}
+
+/// Returns the numbers of the devices that limits name.
+fn block_devices(limits: &BlockIo) -> Result<BlockDevices> {
+    let numbers = |path: &str| {
+        let found = std::fs::metadata(path).at("look at", path).or_invalid()?;
+        if !found.file_type().is_block_device() {
+            return Err(invalid(format!("{path} is no block device")));
+        }
+        let device = found.rdev();
+        let numbers = (rustix::fs::major(device), rustix::fs::minor(device));
+        Ok((path.to_owned(), numbers))
+    };
+    limits.devices().map(numbers).collect()
 }
 
 /// Returns the cgroup of a container, relative to each hierarchy.
 pub(crate) fn cgroup_of(instance: &Instance, container: &Container) -> String {
-    format!("{}/{}", instance.cgroup_parent(), container.id)
+    match &container.config().cgroup_parent {
+        Some(parent) => format!("{parent}/{}", container.id),
+        None => format!("{}/{}", instance.cgroup_parent(), container.id),
+    }
 }
 
 /// Matches volumed's two lists, each in the order of the request, to the mounts.

@@ -16,7 +16,10 @@ pub(super) fn count(groups: &Groups) -> Counted {
         memory: memory(groups),
         pids: PidsStats {
             current: groups.number("pids", "pids.current"),
-            limit: groups.number("pids", "pids.max"),
+            // Docker tells no limit where there is none.
+            limit: Some(groups.number("pids", "pids.max"))
+                .filter(|limit| *limit < u64::MAX)
+                .unwrap_or_default(),
         },
         blkio: blkio(groups),
     }
@@ -146,7 +149,7 @@ mod tests {
         assert_eq!(counted.cpu.throttling_data.throttled_time, 12345);
         assert_eq!((counted.memory.usage, counted.memory.failcnt), (8192, 2));
         assert_eq!(counted.memory.stats["rss"], 20);
-        assert_eq!((counted.pids.current, counted.pids.limit), (4, u64::MAX));
+        assert_eq!((counted.pids.current, counted.pids.limit), (4, 0));
         let moved = counted.blkio.io_service_bytes_recursive.unwrap();
         let words: Vec<&str> = moved.iter().map(|entry| entry.op.as_str()).collect();
         assert_eq!(words, ["read", "total"]);

@@ -12,6 +12,9 @@ use crate::process::{Background, Cmd};
 /// Where the tree has the runtime that dockerd is to use, if there is one.
 pub(super) const RUNTIME: &str = "/tested/runc-rs";
 
+/// Where the rows' logins are kept, for as long as the suite runs.
+const CONFIG: &str = "--config=/tmp/docker-config";
+
 /// Starts the engine under test and runs every row whose name has the filter in it.
 ///
 /// # Errors
@@ -57,6 +60,14 @@ fn has_runtime() -> bool {
 /// # Errors
 /// Fails when it cannot be made or pushed.
 pub(in crate::conform) fn start_registry() -> Result<Background> {
+    start_registry_with("smoke:1")
+}
+
+/// Starts a registry that has one image of busybox by that name.
+///
+/// # Errors
+/// Fails when it cannot be made or pushed.
+pub(in crate::conform) fn start_registry_with(name: &str) -> Result<Background> {
     let work = daemons::folder("image")?;
     images::busybox_root(&work.join("root"))?;
     images::write_layout(&work.join("layout"), "1", &[work.join("root")], &["sh"])?;
@@ -64,7 +75,7 @@ pub(in crate::conform) fn start_registry() -> Result<Background> {
     images::push(
         &work.join("layout"),
         "1",
-        &format!("localhost:{REGISTRY_PORT}/smoke:1"),
+        &format!("localhost:{REGISTRY_PORT}/{name}"),
     )?;
     Ok(registry)
 }
@@ -75,7 +86,9 @@ struct Docker {
 
 impl Client for Docker {
     fn program(&self) -> Cmd {
-        Cmd::new("/usr/bin/docker").arg(format!("--host=unix://{}", self.socket))
+        Cmd::new("/usr/bin/docker")
+            .arg(format!("--host=unix://{}", self.socket))
+            .arg(CONFIG)
     }
 
     fn clean_up(&self) -> Result<()> {

@@ -6,6 +6,7 @@
 //! away. What was rotated out before a reader came to it is told by the number
 //! of files.
 
+mod compressed;
 mod files;
 mod lines;
 mod record;
@@ -13,14 +14,14 @@ mod tail;
 mod watch;
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::{PathContext as _, PathError, Timestamp};
 
-pub use files::file_name;
+pub use compressed::Origin;
 pub use record::{LogContent, LogEntry, LogStream};
 
+use crate::LogPlace;
 use lines::LineReader;
 use record::FileHead;
 use watch::Watch;
@@ -42,7 +43,7 @@ pub struct LogStart {
 /// Reads one container's log.
 #[derive(Debug)]
 pub struct LogReader {
-    directory: PathBuf,
+    place: LogPlace,
     current: Option<LineReader>,
     /// Files after the current one, oldest first.
     newer: VecDeque<LineReader>,
@@ -53,13 +54,14 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Opens the log in `directory`; one that does not exist yet is empty.
+    /// Opens a log; one that does not exist yet is empty.
     ///
     /// # Errors
     /// When a file cannot be opened or read.
-    pub fn open(directory: &Path, start: &LogStart) -> Result<Self, PathError> {
-        let mut files = files::open_all(directory)?;
-        files::drop_older(&mut files, start.since).at("stat a log in", directory)?;
+    pub fn open(place: &LogPlace, start: &LogStart) -> Result<Self, PathError> {
+        let directory = &place.directory;
+        let mut files = files::open_all(place)?;
+        files::drop_older(&mut files, start.since);
         if let Some(count) = start.tail {
             tail::keep_last(&mut files, count).at("read a log in", directory)?;
         }
@@ -67,13 +69,21 @@ impl LogReader {
         let current = newer.pop_front();
         let head = current.as_ref().and_then(|current| current.head);
         Ok(Self {
-            directory: directory.to_owned(),
+            place: place.clone(),
             number: head.map(|head| head.number),
             current,
             newer,
             since: start.since,
             watch: None,
         })
+    }
+
+    /// Returns how many bytes the files of a log take together.
+    ///
+    /// # Errors
+    /// When a file cannot be looked at.
+    pub fn size(place: &LogPlace) -> Result<u64, PathError> {
+        files::size(place)
     }
 
     /// Returns the next entry, or `None` if there is none now: more may come.
@@ -96,7 +106,7 @@ impl LogReader {
                     missed => return Ok(missed),
                 }
             }
-            self.newer = files::open_newer(&self.directory, self.current.as_ref())?.into();
+            self.newer = files::open_newer(&self.place, self.current.as_ref())?.into();
             if self.newer.is_empty() {
                 return Ok(None);
             }
@@ -110,7 +120,7 @@ impl LogReader {
     pub fn wait(&mut self, limit: Duration) {
         match &mut self.watch {
             Some(watch) => watch.wait(limit),
-            None => self.watch = Some(Watch::new(&self.directory)),
+            None => self.watch = Some(Watch::new(&self.place.directory)),
         }
     }
 
@@ -118,7 +128,9 @@ impl LogReader {
     /// are skipped.
     fn read_current(&mut self) -> Result<Option<LogEntry>, PathError> {
         while let Some(current) = &mut self.current
-            && let Some(line) = current.next_line().at("read a log in", &self.directory)?
+            && let Some(line) = current
+                .next_line()
+                .at("read a log in", &self.place.directory)?
         {
             if let Some(entry) = record::parse(line) {
                 return Ok(Some(entry));
@@ -128,17 +140,16 @@ impl LogReader {
                 return Ok(Some(missed));
             }
         }
-        Ok(None)
+        let damaged = self.current.as_mut().and_then(LineReader::take_damage);
+        Ok(damaged.map(|time| LogEntry::notice(time, LogContent::Damaged)))
     }
 
     /// Takes note of a file; returns an entry for those that are missing before it.
     fn enter(&mut self, head: FileHead) -> Option<LogEntry> {
         let before = self.number.replace(head.number)?;
         let files = head.number.saturating_sub(before).saturating_sub(1);
-        (files > 0).then_some(LogEntry {
-            time: head.time,
-            content: LogContent::Missed { files },
-        })
+        let missed = LogContent::Missed { files };
+        (files > 0).then(|| LogEntry::notice(head.time, missed))
     }
 }
 

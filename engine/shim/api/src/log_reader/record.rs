@@ -1,6 +1,7 @@
 //! One record, as it is read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use base::Timestamp;
 use base64::Engine as _;
@@ -20,6 +21,8 @@ pub enum LogStream {
 pub struct LogEntry {
     pub time: Timestamp,
     pub content: LogContent,
+    /// What the driver's options say of every line.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// What a record holds.
@@ -31,14 +34,25 @@ pub enum LogContent {
     Dropped { records: u64 },
     /// So many files were rotated out here before the reader came to them.
     Missed { files: u64 },
+    /// The rest of a compressed file cannot be read.
+    Damaged,
 }
 
 impl LogEntry {
+    /// Returns what a reader has to say itself.
+    pub(super) fn notice(time: Timestamp, content: LogContent) -> Self {
+        Self {
+            time,
+            content,
+            attributes: BTreeMap::new(),
+        }
+    }
+
     /// Returns whether this ends a line.
     pub fn ends_line(&self) -> bool {
         match &self.content {
             LogContent::Output { bytes, .. } => bytes.ends_with(b"\n"),
-            LogContent::Dropped { .. } | LogContent::Missed { .. } => true,
+            LogContent::Dropped { .. } | LogContent::Missed { .. } | LogContent::Damaged => true,
         }
     }
 }
@@ -53,12 +67,15 @@ struct Raw<'a> {
     stream: Option<LogStream>,
     #[serde(default)]
     dropped: Option<u64>,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
     time: Timestamp,
 }
 
 /// Reads one line; one that is no record gives nothing.
 pub(super) fn parse(line: &[u8]) -> Option<LogEntry> {
-    let raw: Raw<'_> = serde_json::from_slice(line).ok()?;
+    let mut raw: Raw<'_> = serde_json::from_slice(line).ok()?;
+    let attributes = std::mem::take(&mut raw.attrs);
     let content = match raw {
         Raw {
             dropped: Some(records),
@@ -85,6 +102,7 @@ pub(super) fn parse(line: &[u8]) -> Option<LogEntry> {
     Some(LogEntry {
         time: raw.time,
         content,
+        attributes,
     })
 }
 

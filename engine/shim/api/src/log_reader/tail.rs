@@ -14,8 +14,7 @@ const BLOCK_BYTES: u64 = 64 * 1024;
 pub(super) fn keep_last(files: &mut Vec<LineReader>, count: u64) -> io::Result<()> {
     let mut left = Left { count, seen: false };
     for index in (0..files.len()).rev() {
-        if let Some(offset) = begin_in(&files[index].file, &mut left)? {
-            files[index].offset = offset;
+        if begin_in(&mut files[index], &mut left)? {
             files.drain(..index);
             break;
         }
@@ -45,8 +44,56 @@ impl Left {
     }
 }
 
+/// Moves to where the lines to take begin; returns whether that is not the
+/// file's beginning.
+fn begin_in(reader: &mut LineReader, left: &mut Left) -> io::Result<bool> {
+    let Some(file) = reader.plain() else {
+        return begin_in_compressed(reader, left);
+    };
+    match begin_in_plain(file, left)? {
+        Some(offset) => {
+            reader.offset = offset;
+            Ok(true)
+        }
+        None => Ok(false),
+    }
+}
+
+/// A compressed file cannot be read backwards: its lines are counted first.
+fn begin_in_compressed(reader: &mut LineReader, left: &mut Left) -> io::Result<bool> {
+    let (mut ends, mut entries, mut in_line) = (0_u64, 0_u64, false);
+    while let Some(line) = reader.next_line()? {
+        if let Some(entry) = record::parse(line) {
+            entries += 1;
+            in_line = !entry.ends_line();
+            ends += u64::from(!in_line);
+        }
+    }
+    reader.rewind()?;
+    // A part of a line at the end belongs to what was taken already, if anything was.
+    let lines = ends + u64::from(in_line && !left.seen);
+    if lines <= left.count {
+        left.count -= lines;
+        left.seen |= entries > 0;
+        return Ok(false);
+    }
+    skip_lines(reader, lines - left.count)?;
+    Ok(true)
+}
+
+fn skip_lines(reader: &mut LineReader, count: u64) -> io::Result<()> {
+    let mut left = count;
+    while left > 0
+        && let Some(line) = reader.next_line()?
+    {
+        let ends_line = record::parse(line).is_some_and(|entry| entry.ends_line());
+        left -= u64::from(ends_line);
+    }
+    Ok(())
+}
+
 /// Returns where the lines to take begin, `None` if the whole file is taken.
-fn begin_in(file: &File, left: &mut Left) -> io::Result<Option<u64>> {
+fn begin_in_plain(file: &File, left: &mut Left) -> io::Result<Option<u64>> {
     let mut lines = Backward::new(file)?;
     while let Some((offset, line)) = lines.previous()? {
         let end = offset + line.len() as u64;

@@ -2,12 +2,20 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::Path;
 
 use super::*;
 
 fn line(number: u32) -> String {
     let time = Timestamp::from_seconds(i64::from(number));
     format!("{{\"log\":\"line {number}\\n\",\"stream\":\"stdout\",\"time\":\"{time}\"}}\n")
+}
+
+fn place(directory: &Path) -> LogPlace {
+    LogPlace {
+        directory: directory.to_owned(),
+        name: "container.log".to_owned(),
+    }
 }
 
 fn append(directory: &Path, text: &str) {
@@ -21,8 +29,9 @@ fn append(directory: &Path, text: &str) {
 
 fn rotate(directory: &Path, files: u32) {
     for number in (0..files - 1).rev() {
-        let (from, to) = (file_name(number), file_name(number + 1));
-        std::fs::rename(directory.join(from), directory.join(to)).ok();
+        let place = place(directory);
+        std::fs::rename(place.file(number), place.file(number + 1)).ok();
+        std::fs::rename(place.compressed(number), place.compressed(number + 1)).ok();
     }
 }
 
@@ -45,13 +54,14 @@ fn read(reader: &mut LogReader) -> Vec<String> {
             LogContent::Output { bytes, .. } => String::from_utf8(bytes).unwrap(),
             LogContent::Dropped { records } => format!("dropped {records}"),
             LogContent::Missed { files } => format!("missed {files}"),
+            LogContent::Damaged => "damaged".to_owned(),
         });
     }
     texts
 }
 
 fn read_from(directory: &Path, start: LogStart) -> Vec<String> {
-    read(&mut LogReader::open(directory, &start).unwrap())
+    read(&mut LogReader::open(&place(directory), &start).unwrap())
 }
 
 fn lines(range: std::ops::Range<u32>) -> Vec<String> {
@@ -67,7 +77,7 @@ fn all_files_are_read_oldest_first() {
 #[test]
 fn a_log_that_is_not_there_is_empty_and_may_come() {
     let directory = tempfile::tempdir().unwrap();
-    let mut reader = LogReader::open(directory.path(), &LogStart::default()).unwrap();
+    let mut reader = LogReader::open(&place(directory.path()), &LogStart::default()).unwrap();
     assert_eq!(read(&mut reader), [""; 0]);
     append(directory.path(), &line(1));
     assert_eq!(read(&mut reader), lines(1..2));
@@ -128,7 +138,7 @@ fn since_a_time() {
 #[test]
 fn a_follower_sees_every_line_across_rotations() {
     let log = log_of(5);
-    let mut reader = LogReader::open(log.path(), &LogStart::default()).unwrap();
+    let mut reader = LogReader::open(&place(log.path()), &LogStart::default()).unwrap();
     assert_eq!(read(&mut reader), lines(0..5));
     // More in the old file, then two rotations before the reader looks again.
     for number in 5..30 {
@@ -143,10 +153,10 @@ fn a_follower_sees_every_line_across_rotations() {
 #[test]
 fn what_is_open_stays_readable_when_it_is_rotated_out() {
     let log = log_of(40);
-    let mut reader = LogReader::open(log.path(), &LogStart::default()).unwrap();
+    let mut reader = LogReader::open(&place(log.path()), &LogStart::default()).unwrap();
     assert!(reader.next_entry().unwrap().is_some());
     for number in 1..4 {
-        std::fs::remove_file(log.path().join(file_name(number))).unwrap();
+        std::fs::remove_file(place(log.path()).file(number)).unwrap();
     }
     assert_eq!(read(&mut reader), lines(1..40));
 }
@@ -157,7 +167,7 @@ fn a_torn_record_is_waited_for_and_may_be_replaced() {
     append(directory.path(), &line(1));
     let whole = std::fs::metadata(directory.path().join("container.log"));
     let whole = whole.unwrap().len();
-    let mut reader = LogReader::open(directory.path(), &LogStart::default()).unwrap();
+    let mut reader = LogReader::open(&place(directory.path()), &LogStart::default()).unwrap();
     assert_eq!(read(&mut reader), lines(1..2));
     for cut in 1..line(2).len() {
         append(directory.path(), &line(2)[..cut]);
@@ -193,7 +203,7 @@ fn what_is_no_record_is_skipped() {
 #[test]
 fn waiting_ends_with_a_write_and_with_the_limit() {
     let directory = tempfile::tempdir().unwrap();
-    let mut reader = LogReader::open(directory.path(), &LogStart::default()).unwrap();
+    let mut reader = LogReader::open(&place(directory.path()), &LogStart::default()).unwrap();
     reader.wait(Duration::from_secs(60));
     reader.wait(Duration::from_millis(1));
     assert_eq!(read(&mut reader), [""; 0]);
@@ -217,10 +227,10 @@ fn missing_files_are_told_once_where_they_are_missing() {
         append(path, &line(number));
     };
     begin(1);
-    let mut reader = LogReader::open(path, &LogStart::default()).unwrap();
+    let mut reader = LogReader::open(&place(path), &LogStart::default()).unwrap();
     assert_eq!(read(&mut reader), lines(1..2));
     let tail = Some(0);
-    let mut at_the_end = LogReader::open(path, &LogStart { tail, since: None }).unwrap();
+    let mut at_the_end = LogReader::open(&place(path), &LogStart { tail, since: None }).unwrap();
     assert_eq!(read(&mut at_the_end), [""; 0]);
     for number in 2..=5 {
         rotate(path, 2);

@@ -3,6 +3,7 @@
 pub(crate) mod bundle;
 pub(crate) mod host;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use base::{ContainerId, RunId, RunNumber};
 use engine_shim_api::log_reader::{LogContent, LogReader, LogStart, LogStream};
 use engine_shim_api::{
     AttachHello, ControlClient, ControlReply, ControlRequest, ExitRecord, LogConfig,
-    PROTOCOL_VERSION, RuntimeConfig, ShimConfig, StdinMode, connect_attach,
+    LogFilesConfig, LogFormat, LogPlace, PROTOCOL_VERSION, RuntimeConfig, ShimConfig, StdinMode,
+    connect_attach,
 };
 
 /// Nothing here takes longer, even on a loaded machine.
@@ -30,6 +32,18 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// Returns what the shim is told of the log's files.
+    pub(crate) fn log_files(&self) -> &LogFilesConfig {
+        let log = self.config.log.as_ref().unwrap();
+        log.files.as_ref().unwrap()
+    }
+
+    /// The same, to be changed before the shim is started.
+    pub(crate) fn log_files_mut(&mut self) -> &mut LogFilesConfig {
+        let log = self.config.log.as_mut().unwrap();
+        log.files.as_mut().unwrap()
+    }
+
     /// A container that runs `script` in a busybox shell.
     pub(crate) fn shell(runtime: &Path, script: &str) -> Self {
         let fixture = Self::new(runtime);
@@ -57,9 +71,18 @@ impl Fixture {
             terminal: false,
             stdin: StdinMode::Null,
             log: Some(LogConfig {
-                directory: at("log"),
-                max_size_bytes: 10 << 20,
-                max_files: 3,
+                files: Some(LogFilesConfig {
+                    place: LogPlace {
+                        directory: at("log"),
+                        name: "container.log".to_owned(),
+                    },
+                    format: LogFormat::Local,
+                    max_size_bytes: 10 << 20,
+                    max_files: 3,
+                    compress: false,
+                    attributes: BTreeMap::new(),
+                }),
+                destination: None,
             }),
             events: at("events"),
             cgroup: format!("/shim-test-{}", run.container.short()),
@@ -180,8 +203,8 @@ impl Fixture {
 
     /// All that is in the container's log, by stream.
     pub(crate) fn output(&self, wanted: LogStream) -> Vec<u8> {
-        let directory = &self.config.log.as_ref().unwrap().directory;
-        let mut reader = LogReader::open(directory, &LogStart::default()).unwrap();
+        let place = &self.log_files().place;
+        let mut reader = LogReader::open(place, &LogStart::default()).unwrap();
         let mut output = Vec::new();
         while let Some(entry) = reader.next_entry().unwrap() {
             match entry.content {
@@ -189,6 +212,7 @@ impl Fixture {
                 LogContent::Output { .. } => {}
                 LogContent::Dropped { records } => panic!("{records} records dropped"),
                 LogContent::Missed { files } => panic!("{files} files missed"),
+                LogContent::Damaged => panic!("a file is damaged"),
             }
         }
         output
