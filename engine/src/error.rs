@@ -41,6 +41,18 @@ pub fn unavailable(message: impl Display) -> Failure {
     Failure::new(FailureKind::Unavailable, message)
 }
 
+/// Returns several sentences as Docker's server joins them: one alone as it is,
+/// more each on a line with a star.
+pub fn listed(sentences: &[String]) -> String {
+    match sentences {
+        [one] => one.clone(),
+        many => {
+            let lines: Vec<String> = many.iter().map(|it| format!("* {it}")).collect();
+            lines.join("\n")
+        }
+    }
+}
+
 /// Turns any error, with its causes, into a failure of one kind.
 pub trait OrFail<T> {
     /// Blames the request.

@@ -108,6 +108,8 @@ fn request(network: &NetworkId, port: u16) -> Attach {
             network: network.clone(),
             aliases: Vec::new(),
             ipv4: None,
+            ipv6: None,
+            link_local: Vec::new(),
             mac: None,
             links: Vec::new(),
         }],

@@ -8,12 +8,13 @@ use std::sync::RwLockReadGuard;
 
 use base::PathError;
 
-use crate::firewall::Firewall;
+use crate::family::Family;
+use crate::firewall::{Element, Firewall};
 use crate::forwarding::{self, Forwarding};
 use crate::namespace::{self, Namespace, NamespaceError};
 use crate::netlink::NetlinkError;
 use crate::netlink::route::{RouteSocket, VethSpec};
-use crate::plan::{Bridge, Interface, Operation};
+use crate::plan::{Bridge, Interface, Operation, has_ipv6};
 use crate::sysctl;
 use base::Steps;
 
@@ -171,20 +172,35 @@ impl<'a> Host<'a> {
 
     fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<(), OperationError> {
         let name = &bridge.interface;
-        self.route
-            .create_bridge(name, bridge.address.addr().into(), bridge.mtu)?;
+        self.route.create_bridge(name, bridge.mac, bridge.mtu)?;
         // Answers to ports that are published on the host's loopback come back
         // this way; chain `guard` keeps everything else away from 127/8.
         sysctl::write(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
-        sysctl::write_if_there(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+        let has_ipv6 = has_ipv6(&bridge.addresses);
+        sysctl::set_ipv6(name, has_ipv6)?;
         let index = self.route.index(name)?;
-        self.route.add_address(index, bridge.address)?;
+        for address in &bridge.addresses {
+            self.route.add_address(index, *address)?;
+        }
         self.steps.reached("turn forwarding on");
         let firewall = match &mut self.firewall {
             Some(firewall) => firewall,
             none => none.insert(Firewall::open(self.table)?),
         };
-        forwarding::ensure_on(self.forwarding, firewall)
+        if bridge.addresses.iter().any(|net| net.addr().is_ipv4()) {
+            forwarding::ensure_on(self.forwarding, firewall)?;
+        }
+        if has_ipv6 {
+            self.steps.reached("turn IPv6 forwarding on");
+            forwarding::ensure_ipv6_on(self.forwarding, firewall)?;
+            self.route.add_loopback_route(index)?;
+            let deaf = [Element::Deaf(Family::V6)];
+            match sysctl::do_bridges_filter_ipv6() {
+                true => firewall.add(&deaf)?,
+                false => firewall.remove(&deaf)?,
+            }
+        }
+        Ok(())
     }
 
     fn create_interface(&mut self, interface: &Interface) -> Result<(), OperationError> {
@@ -206,16 +222,21 @@ impl<'a> Host<'a> {
         }
         self.steps.reached("configure interface");
         route.reflect(&interface.host_name)?;
+        if has_ipv6(&interface.addresses) {
+            namespace.enable_ipv6(&interface.name)?;
+        }
         let index = namespace.route.index(&interface.name)?;
-        namespace.route.add_address(index, interface.address)?;
+        for address in &interface.addresses {
+            namespace.route.add_address(index, *address)?;
+        }
         namespace.route.set_up(index)?;
         namespace.route.settle(&interface.name)?;
         route.settle(&interface.host_name)?;
         route.settle(&interface.bridge)?;
-        match interface.default_route {
-            Some(gateway) => Ok(namespace.route.set_default_route(gateway)?),
-            None => Ok(()),
+        for gateway in &interface.default_routes {
+            namespace.route.set_default_route(*gateway)?;
         }
+        Ok(())
     }
 }
 

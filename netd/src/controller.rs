@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use base::{Failure, FailureKind, Instance, NetworkId, RunId};
-use netd_api::{Attach, Attached, Dns, Lease, NetworkConfig};
+use netd_api::{Attach, Attached, Dns, Lease, NetworkConfig, PublishedPort};
 
 use crate::apply::{ApplyError, Host};
 use crate::config::NetworkSection;
@@ -85,7 +85,7 @@ impl ControlError {
                     FailureKind::Conflict
                 }
                 LeaseError::Joined { .. } => FailureKind::Forbidden,
-                LeaseError::Address(IpamError::Outside { .. })
+                LeaseError::Address(IpamError::Outside { .. } | IpamError::NoSubnet { .. })
                 | LeaseError::NotJoinable(_)
                 | LeaseError::Twice(_)
                 | LeaseError::TooMany
@@ -95,8 +95,10 @@ impl ControlError {
                 PortError::Allocated { .. } | PortError::AllAllocated { .. } => {
                     FailureKind::Conflict
                 }
-                PortError::NoSuchAddress { .. } | PortError::Invalid(_) => FailureKind::Invalid,
-                PortError::NotIpv4(_) => FailureKind::Unsupported,
+                PortError::NoSuchAddress { .. }
+                | PortError::OtherFamily { .. }
+                | PortError::Invalid(_) => FailureKind::Invalid,
+                PortError::Deaf { .. } => FailureKind::Unsupported,
                 PortError::Bind { .. } => FailureKind::Internal,
             },
             Self::TooManyPorts => FailureKind::Invalid,
@@ -169,11 +171,11 @@ impl Controller {
         Ok(host.holding(acting))
     }
 
-    /// Holds ports on behalf of a run.
+    /// Holds ports on behalf of a run, beside those that are held for it already.
     pub(crate) fn hold(&self, run: &RunId, ports: Vec<Reservation>) {
         let mut held = self.held();
         if !ports.is_empty() {
-            held.insert(run.clone(), ports);
+            held.entry(run.clone()).or_default().extend(ports);
         }
     }
 
@@ -182,7 +184,19 @@ impl Controller {
     }
 
     fn let_go(&self, run: &RunId) {
-        self.held().remove(run);
+        self.keep_held(run, &[]);
+    }
+
+    /// Holds no other ports for a run any more than these.
+    fn keep_held(&self, run: &RunId, ports: &[PublishedPort]) {
+        let mut held = self.held();
+        if let Some(its) = held.get_mut(run) {
+            its.retain(|reservation| ports.contains(&reservation.port));
+            if its.is_empty() {
+                held.remove(run);
+            }
+        }
+        drop(held);
         // Whoever waits has looked at what is held under this lock.
         drop(self.state());
         self.released.notify_all();
@@ -242,15 +256,12 @@ impl Controller {
     /// Ports are published on a network that reaches the outside; without one
     /// they are not, as in Docker.
     fn reserve_ports(&self, request: &Attach) -> Result<Vec<Reservation>, ControlError> {
-        let published = {
-            let state = self.state();
-            let mut endpoints = request.endpoints.iter();
-            endpoints.any(|endpoint| state.reaches_outside(&endpoint.network))
-        };
-        if !published {
+        let networks = request.endpoints.iter().map(|it| &it.network);
+        let reach = self.state().reach(networks);
+        if !reach.any() {
             return Ok(Vec::new());
         }
-        Ok(self.reserve(&request.ports)?)
+        Ok(self.reserve(&request.ports, reach)?)
     }
 
     /// Takes note of what a run is about to get.

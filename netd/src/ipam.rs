@@ -2,23 +2,31 @@
 //! from the leases.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use netd_api::network::Ipv4Pool;
+use ipnet::IpNet;
+use netd_api::Pool;
+
+use crate::family::{Family, number};
 
 /// Why a network has no address for a container.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IpamError {
-    #[error("no available IPv4 addresses on network {network}")]
-    Exhausted { network: String },
+    #[error("no available {family} addresses on network {network}")]
+    Exhausted {
+        network: String,
+        family: &'static str,
+    },
     #[error("address {address} is already in use on network {network}")]
-    InUse { network: String, address: Ipv4Addr },
+    InUse { network: String, address: IpAddr },
     #[error("address {address} does not belong to network {network} ({subnet})")]
     Outside {
         network: String,
-        address: Ipv4Addr,
-        subnet: ipnet::Ipv4Net,
+        address: IpAddr,
+        subnet: IpNet,
     },
+    #[error("no configured subnet of network {network} contains IP address {address}")]
+    NoSubnet { network: String, address: IpAddr },
 }
 
 /// Returns `wanted` if it is free, else the lowest free address of the pool.
@@ -27,27 +35,31 @@ pub enum IpamError {
 /// When the wanted address cannot be had, or the pool is used up.
 pub fn choose(
     network: &str,
-    pool: &Ipv4Pool,
-    used: &BTreeSet<Ipv4Addr>,
-    wanted: Option<Ipv4Addr>,
-) -> Result<Ipv4Addr, IpamError> {
+    pool: &Pool,
+    used: &BTreeSet<IpAddr>,
+    wanted: Option<IpAddr>,
+) -> Result<IpAddr, IpamError> {
     if let Some(address) = wanted {
         return choose_fixed(network, pool, used, address);
     }
     let range = pool.range.unwrap_or(pool.subnet);
-    let free = |address: &Ipv4Addr| is_host(pool, *address) && !used.contains(address);
+    let free = |address: &IpAddr| is_host(pool, *address) && !used.contains(address);
     let exhausted = || IpamError::Exhausted {
         network: network.to_owned(),
+        family: match Family::of(pool.gateway) {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        },
     };
     every_address(range).find(free).ok_or_else(exhausted)
 }
 
 fn choose_fixed(
     network: &str,
-    pool: &Ipv4Pool,
-    used: &BTreeSet<Ipv4Addr>,
-    address: Ipv4Addr,
-) -> Result<Ipv4Addr, IpamError> {
+    pool: &Pool,
+    used: &BTreeSet<IpAddr>,
+    address: IpAddr,
+) -> Result<IpAddr, IpamError> {
     let network = network.to_owned();
     if used.contains(&address) || address == pool.gateway {
         return Err(IpamError::InUse { network, address });
@@ -63,31 +75,38 @@ fn choose_fixed(
     Ok(address)
 }
 
-/// Network and broadcast addresses and the gateway are nobody's.
-fn is_host(pool: &Ipv4Pool, address: Ipv4Addr) -> bool {
-    let edge = pool.subnet.prefix_len() < 31
-        && (address == pool.subnet.network() || address == pool.subnet.broadcast());
-    pool.subnet.contains(&address) && !edge && address != pool.gateway
+/// The gateway is nobody's, nor is the network's own address, which in IPv6 is
+/// that of any router, nor IPv4's broadcast address.
+fn is_host(pool: &Pool, address: IpAddr) -> bool {
+    let subnet = pool.subnet;
+    let has_edges = subnet.max_prefix_len() - subnet.prefix_len() > 1;
+    let is_edge =
+        address == subnet.network() || (address.is_ipv4() && address == subnet.broadcast());
+    subnet.contains(&address) && !(has_edges && is_edge) && address != pool.gateway
 }
 
-fn every_address(range: ipnet::Ipv4Net) -> impl Iterator<Item = Ipv4Addr> {
-    (u32::from(range.network())..=u32::from(range.broadcast())).map(Ipv4Addr::from)
+fn every_address(range: IpNet) -> impl Iterator<Item = IpAddr> {
+    let family = Family::of(range.network());
+    (number(range.network())..=number(range.broadcast()))
+        .filter_map(move |number| family.address(number))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pool(subnet: &str, range: Option<&str>) -> Ipv4Pool {
-        let subnet: ipnet::Ipv4Net = subnet.parse().unwrap();
-        Ipv4Pool {
+    fn pool(subnet: &str, range: Option<&str>) -> Pool {
+        let subnet: IpNet = subnet.parse().unwrap();
+        let family = Family::of(subnet.network());
+        Pool {
             subnet,
-            gateway: subnet.hosts().next().unwrap(),
+            gateway: family.address(number(subnet.network()) + 1).unwrap(),
             range: range.map(|range| range.parse().unwrap()),
+            aux: Default::default(),
         }
     }
 
-    fn check(pool: &Ipv4Pool, used: &[&str], wanted: Option<&str>) -> Result<String, IpamError> {
+    fn check(pool: &Pool, used: &[&str], wanted: Option<&str>) -> Result<String, IpamError> {
         let used = used
             .iter()
             .map(|address| address.parse().unwrap())
@@ -131,5 +150,26 @@ mod tests {
             let error = check(&whole, &[], Some(outside)).unwrap_err();
             assert!(matches!(error, IpamError::Outside { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn ipv6_knows_no_broadcast_and_is_as_fast_in_a_vast_subnet() {
+        let whole = pool("fd00:1::/64", None);
+        assert_eq!(check(&whole, &[], None).unwrap(), "fd00:1::2");
+        assert_eq!(check(&whole, &["fd00:1::2"], None).unwrap(), "fd00:1::3");
+        let last = "fd00:1::ffff:ffff:ffff:ffff";
+        assert_eq!(check(&whole, &[], Some(last)).unwrap(), last);
+        for outside in ["fd00:1::", "fd00:2::5", "10.0.0.1"] {
+            let error = check(&whole, &[], Some(outside)).unwrap_err();
+            assert!(matches!(error, IpamError::Outside { .. }), "{error}");
+        }
+        let part = pool("fd00:1::/64", Some("fd00:1::a:0/112"));
+        assert_eq!(check(&part, &[], None).unwrap(), "fd00:1::a:0");
+        let small = pool("fd00:1::/126", None);
+        let error = check(&small, &["fd00:1::2", "fd00:1::3"], None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no available IPv6 addresses on network n"
+        );
     }
 }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod controller;
 pub mod daemon;
 pub mod dns;
+pub mod family;
 pub mod firewall;
 pub mod forwarding;
 pub mod ipam;

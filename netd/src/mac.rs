@@ -1,8 +1,9 @@
-//! Hardware addresses: `02:42` and the IPv4 address, so that an address that
-//! is used again brings the same neighbour entry with it.
+//! Hardware addresses: `02:42` and the IPv4 address, or the end of the IPv6
+//! address where there is none, so that an address that is used again brings the
+//! same neighbour entry with it.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An Ethernet address.
@@ -18,6 +19,22 @@ impl From<Ipv4Addr> for Mac {
     fn from(ip: Ipv4Addr) -> Self {
         let [a, b, c, d] = ip.octets();
         Self([0x02, 0x42, a, b, c, d])
+    }
+}
+
+impl From<Ipv6Addr> for Mac {
+    fn from(ip: Ipv6Addr) -> Self {
+        let [.., a, b, c, d] = ip.octets();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+}
+
+impl From<IpAddr> for Mac {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(ip) => ip.into(),
+        }
     }
 }
 

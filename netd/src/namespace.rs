@@ -50,6 +50,7 @@ pub enum NamespaceError {
 /// A run's namespace: a handle and a socket inside it.
 #[derive(Debug)]
 pub struct Namespace {
+    path: PathBuf,
     file: File,
     pub route: RouteSocket,
 }
@@ -57,6 +58,20 @@ pub struct Namespace {
 impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+impl Namespace {
+    /// Gives the interface `name` of this namespace IPv6, which it has not by
+    /// itself.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered or the kernel has no IPv6.
+    pub fn enable_ipv6(&self, name: &str) -> Result<(), NamespaceError> {
+        in_thread(|| {
+            join(&self.path, &self.file)?;
+            Ok(sysctl::set_ipv6(name, true)?)
+        })
     }
 }
 
@@ -120,7 +135,8 @@ pub fn create(path: &Path) -> Result<Namespace, NamespaceError> {
         furnish()
     })?;
     let file = File::open(path).at("open", path)?;
-    Ok(Namespace { file, route })
+    let path = path.to_owned();
+    Ok(Namespace { path, file, route })
 }
 
 /// Opens the namespace bound at `path`.
@@ -137,7 +153,8 @@ fn enter(
 ) -> Result<Namespace, NamespaceError> {
     let file = File::open(path).at("open", path)?;
     let route = within(path, work)?;
-    Ok(Namespace { file, route })
+    let path = path.to_owned();
+    Ok(Namespace { path, file, route })
 }
 
 /// Does some work in the namespace bound at `path`.
@@ -150,12 +167,19 @@ pub fn within<T: Send>(
 ) -> Result<T, NamespaceError> {
     let file = File::open(path).at("open", path)?;
     in_thread(|| {
-        rustix::thread::move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-            .map_err(|errno| NamespaceError::Enter {
+        join(path, &file)?;
+        work()
+    })
+}
+
+/// Moves the calling thread, which is to end soon, into a namespace.
+fn join(path: &Path, file: &File) -> Result<(), NamespaceError> {
+    let kind = Some(LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(file.as_fd(), kind).map_err(|errno| {
+        NamespaceError::Enter {
             path: path.to_owned(),
             source: errno.into(),
-        })?;
-        work()
+        }
     })
 }
 

@@ -1,36 +1,50 @@
 //! Host ports of published ports. Each is held by a bound socket that drops
 //! whatever reaches it: so the kernel finds conflicts with every other program,
 //! in both directions, while packets are translated before they get here.
+//!
+//! Translation keeps the family: a port of an IPv6 address leads to a container's
+//! IPv6 address or nowhere. What names a host address of a family the container
+//! lacks is refused; what names none is published in the families it has, under
+//! one number.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use netd_api::{PortRequest, Protocol, PublishedPort};
+use netd_api::{HostPorts, PortRequest, Protocol, PublishedPort};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
-use crate::sys;
+use crate::family::{Families, Family};
+use crate::{sys, sysctl};
+
+/// How often a free port is looked for that is free in both families.
+const FREE_TRIES: usize = 16;
 
 /// Why a port cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
     #[error("Bind for {address} failed: port is already allocated")]
-    Allocated { address: SocketAddrV4 },
+    Allocated { address: SocketAddr },
     #[error("Bind for {host}:{first}-{last} failed: all ports are allocated")]
-    AllAllocated {
-        host: Ipv4Addr,
-        first: u16,
-        last: u16,
-    },
+    AllAllocated { host: IpAddr, first: u16, last: u16 },
     #[error("cannot publish a port on {address}: the host has no such address")]
-    NoSuchAddress { address: SocketAddrV4 },
-    #[error("cannot publish a port on {0}: only IPv4 host addresses are supported")]
-    NotIpv4(IpAddr),
+    NoSuchAddress { address: SocketAddr },
+    #[error(
+        "cannot publish port {container_port} on {host}: no network of the container that leads \
+         out has addresses of that family, and ports are not passed on by a proxy"
+    )]
+    OtherFamily { host: IpAddr, container_port: u16 },
+    #[error(
+        "cannot publish a port on {host}: bridges hand IPv6 to the firewall \
+         (net.bridge.bridge-nf-call-ip6tables), so answers would not reach loopback; 127.0.0.1 \
+         can be published on"
+    )]
+    Deaf { host: IpAddr },
     #[error("invalid port: {0}")]
     Invalid(&'static str),
     #[error("cannot reserve port {address}")]
     Bind {
-        address: SocketAddrV4,
+        address: SocketAddr,
         source: io::Error,
     },
 }
@@ -42,12 +56,55 @@ pub struct Reservation {
     _socket: OwnedFd,
 }
 
-/// Reserves a host port for every request; either all or none.
+/// Reserves a host port for every request, in each of the families if it names no
+/// host address; either all or none.
 ///
 /// # Errors
 /// The first port that cannot be had.
-pub fn reserve(requests: &[PortRequest]) -> Result<Vec<Reservation>, PortError> {
-    requests.iter().map(reserve_one).collect()
+pub fn reserve(
+    requests: &[PortRequest],
+    families: Families,
+) -> Result<Vec<Reservation>, PortError> {
+    let mut all = Vec::with_capacity(requests.len());
+    for request in requests {
+        all.extend(reserve_one(request, families)?);
+    }
+    Ok(all)
+}
+
+/// Returns what of `requests` is to be reserved when a run comes to be reachable
+/// in further families: a port that is published already keeps its number.
+pub fn late(
+    requests: &[PortRequest],
+    published: &[PublishedPort],
+    families: Families,
+) -> Vec<PortRequest> {
+    let mut rest: Vec<&PublishedPort> = published.iter().collect();
+    let mut follow = |request: &PortRequest| {
+        let is_its = |port: &&PublishedPort| {
+            let is_in = |range: HostPorts| (range.first..=range.last).contains(&port.host_port);
+            (port.protocol, port.container_port) == (request.protocol, request.container_port)
+                && port.host_ip.is_unspecified()
+                && request.host_ports.is_none_or(is_in)
+        };
+        let index = rest.iter().position(is_its)?;
+        let number = rest.remove(index).host_port;
+        Some(HostPorts {
+            first: number,
+            last: number,
+        })
+    };
+    let meant = |request: &&PortRequest| {
+        let host = request.host_ip;
+        host.map_or(families.any(), |ip| {
+            families.has(Family::of(ip.to_canonical()))
+        })
+    };
+    let mut wanted: Vec<PortRequest> = requests.iter().filter(meant).cloned().collect();
+    for request in wanted.iter_mut().filter(|it| it.host_ip.is_none()) {
+        request.host_ports = follow(request).or(request.host_ports);
+    }
+    wanted
 }
 
 /// Holds a port again that was published before the daemon was restarted.
@@ -55,48 +112,85 @@ pub fn reserve(requests: &[PortRequest]) -> Result<Vec<Reservation>, PortError> 
 /// # Errors
 /// When somebody else took it meanwhile.
 pub fn reserve_again(port: &PublishedPort) -> Result<Reservation, PortError> {
-    let IpAddr::V4(host) = port.host_ip else {
-        return Err(PortError::NotIpv4(port.host_ip));
-    };
-    bind(
-        port.protocol,
-        port.container_port,
-        SocketAddrV4::new(host, port.host_port),
-    )
+    let address = SocketAddr::new(port.host_ip, port.host_port);
+    bind(port.protocol, port.container_port, address)
 }
 
-fn reserve_one(request: &PortRequest) -> Result<Reservation, PortError> {
-    let host = match request.host_ip {
-        None => Ipv4Addr::UNSPECIFIED,
-        Some(IpAddr::V4(host)) => host,
-        Some(other) => return Err(PortError::NotIpv4(other)),
-    };
+fn reserve_one(request: &PortRequest, families: Families) -> Result<Vec<Reservation>, PortError> {
+    let hosts = hosts(request, families)?;
     if request.container_port == 0 {
         return Err(PortError::Invalid("the container's port may not be 0"));
     }
-    let (first, last) = match request.host_ports {
-        None => (0, 0), // the kernel picks one of its local range
-        Some(range) if range.first == 0 || range.first > range.last => {
-            return Err(PortError::Invalid(
-                "the range of host ports is empty or begins at 0",
-            ));
-        }
-        Some(range) => (range.first, range.last),
+    let Some(range) = request.host_ports else {
+        return reserve_free(request, &hosts);
     };
+    if range.first == 0 || range.first > range.last {
+        return Err(PortError::Invalid(
+            "the range of host ports is empty or begins at 0",
+        ));
+    }
+    let (first, last) = (range.first, range.last);
     for port in first..=last {
-        let address = SocketAddrV4::new(host, port);
-        match bind(request.protocol, request.container_port, address) {
+        match bind_all(request, &hosts, port) {
             Err(PortError::Allocated { .. }) if first != last => {}
             result => return result,
         }
     }
+    let host = hosts.first().copied();
+    let host = host.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     Err(PortError::AllAllocated { host, first, last })
+}
+
+/// The kernel picks a port of its local range for the first address; with the
+/// others it may be somebody else's.
+fn reserve_free(request: &PortRequest, hosts: &[IpAddr]) -> Result<Vec<Reservation>, PortError> {
+    let mut result = bind_all(request, hosts, 0);
+    for _ in 1..FREE_TRIES {
+        match result {
+            Err(PortError::Allocated { .. }) => result = bind_all(request, hosts, 0),
+            done => return done,
+        }
+    }
+    result
+}
+
+fn hosts(request: &PortRequest, families: Families) -> Result<Vec<IpAddr>, PortError> {
+    let Some(host) = request.host_ip else {
+        let ipv4 = families.ipv4.then_some(Ipv4Addr::UNSPECIFIED.into());
+        let ipv6 = families.ipv6.then_some(Ipv6Addr::UNSPECIFIED.into());
+        return Ok(ipv4.into_iter().chain(ipv6).collect());
+    };
+    let host = host.to_canonical();
+    if !families.has(Family::of(host)) {
+        return Err(PortError::OtherFamily {
+            host,
+            container_port: request.container_port,
+        });
+    }
+    if host.is_ipv6() && host.is_loopback() && sysctl::do_bridges_filter_ipv6() {
+        return Err(PortError::Deaf { host });
+    }
+    Ok(vec![host])
+}
+
+fn bind_all(
+    request: &PortRequest,
+    hosts: &[IpAddr],
+    port: u16,
+) -> Result<Vec<Reservation>, PortError> {
+    let mut all: Vec<Reservation> = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        let port = all.first().map_or(port, |first| first.port.host_port);
+        let address = SocketAddr::new(*host, port);
+        all.push(bind(request.protocol, request.container_port, address)?);
+    }
+    Ok(all)
 }
 
 fn bind(
     protocol: Protocol,
     container_port: u16,
-    address: SocketAddrV4,
+    address: SocketAddr,
 ) -> Result<Reservation, PortError> {
     let (socket, bound) = bound_socket(protocol, address).map_err(|errno| match errno.kind() {
         io::ErrorKind::AddrInUse => PortError::Allocated { address },
@@ -109,7 +203,7 @@ fn bind(
     let port = PublishedPort {
         protocol,
         container_port,
-        host_ip: IpAddr::V4(*address.ip()),
+        host_ip: address.ip(),
         host_port: bound,
     };
     Ok(Reservation {
@@ -118,14 +212,22 @@ fn bind(
     })
 }
 
-fn bound_socket(protocol: Protocol, address: SocketAddrV4) -> io::Result<(OwnedFd, u16)> {
+fn bound_socket(protocol: Protocol, address: SocketAddr) -> io::Result<(OwnedFd, u16)> {
     let (kind, transport) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
     };
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
     let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::INET, kind, flags, Some(transport))?;
+    let socket = rustix::net::socket_with(family, kind, flags, Some(transport))?;
     sys::refuse_traffic(socket.as_fd())?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own, or is none of ours.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
     if protocol == Protocol::Tcp {
         // Old connections in TIME_WAIT are no conflict, listeners are.
         sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -144,6 +246,15 @@ mod tests {
     use netd_api::HostPorts;
     use std::net::{TcpListener, UdpSocket};
 
+    const IPV4: Families = Families {
+        ipv4: true,
+        ipv6: false,
+    };
+    const BOTH: Families = Families {
+        ipv4: true,
+        ipv6: true,
+    };
+
     fn request(protocol: Protocol, ports: Option<(u16, u16)>) -> PortRequest {
         PortRequest {
             protocol,
@@ -156,9 +267,9 @@ mod tests {
     #[test]
     fn a_port_is_held_against_everybody_until_it_is_dropped() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let held = reserve(&[request(protocol, None)]).unwrap();
+            let held = reserve(&[request(protocol, None)], IPV4).unwrap();
             let port = held[0].port.host_port;
-            let again = reserve(&[request(protocol, Some((port, port)))]).unwrap_err();
+            let again = reserve(&[request(protocol, Some((port, port)))], IPV4).unwrap_err();
             let text = format!("Bind for 127.0.0.1:{port} failed: port is already allocated");
             assert_eq!(again.to_string(), text);
             let other = match protocol {
@@ -167,7 +278,7 @@ mod tests {
             };
             assert_eq!(other.unwrap_err().kind(), io::ErrorKind::AddrInUse);
             drop(held);
-            reserve(&[request(protocol, Some((port, port)))]).unwrap();
+            reserve(&[request(protocol, Some((port, port)))], IPV4).unwrap();
         }
     }
 
@@ -175,7 +286,7 @@ mod tests {
     fn a_listener_of_another_program_is_a_conflict() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = reserve(&[request(Protocol::Tcp, Some((port, port)))]).unwrap_err();
+        let error = reserve(&[request(Protocol::Tcp, Some((port, port)))], IPV4).unwrap_err();
         assert!(matches!(error, PortError::Allocated { .. }), "{error}");
     }
 
@@ -184,22 +295,73 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let first = listener.local_addr().unwrap().port().min(65_500);
         let range = Some((first, first + 20));
-        let held = reserve(&[request(Protocol::Tcp, range)]).unwrap();
+        let held = reserve(&[request(Protocol::Tcp, range)], IPV4).unwrap();
         assert!((first..=first + 20).contains(&held[0].port.host_port));
     }
 
     #[test]
     fn what_cannot_be_published_is_refused_with_its_reason() {
         let mut six = request(Protocol::Tcp, None);
-        six.host_ip = Some("::1".parse().unwrap());
-        assert!(matches!(reserve(&[six]), Err(PortError::NotIpv4(_))));
+        six.host_ip = Some("2001:db8::1".parse().unwrap());
+        let refused = reserve(&[six], IPV4);
+        assert!(matches!(refused, Err(PortError::OtherFamily { .. })));
         let mut elsewhere = request(Protocol::Tcp, None);
         elsewhere.host_ip = Some("192.0.2.1".parse().unwrap());
         assert!(matches!(
-            reserve(&[elsewhere]),
+            reserve(&[elsewhere], IPV4),
             Err(PortError::NoSuchAddress { .. })
         ));
         let backwards = request(Protocol::Tcp, Some((9, 8)));
-        assert!(matches!(reserve(&[backwards]), Err(PortError::Invalid(_))));
+        assert!(matches!(
+            reserve(&[backwards], IPV4),
+            Err(PortError::Invalid(_))
+        ));
+    }
+
+    #[test]
+    fn without_a_host_address_both_families_have_one_number() {
+        let any = |ports| PortRequest {
+            host_ip: None,
+            ..request(Protocol::Tcp, ports)
+        };
+        let held = reserve(&[any(None)], BOTH).unwrap();
+        let hosts: Vec<_> = held.iter().map(|it| it.port.host_ip.to_string()).collect();
+        assert_eq!(hosts, ["0.0.0.0", "::"]);
+        let number = held[0].port.host_port;
+        assert_eq!(held[1].port.host_port, number);
+        drop(held);
+        let _taken = TcpListener::bind(("::1", number)).unwrap();
+        let again = reserve(&[any(Some((number, number)))], BOTH).unwrap_err();
+        let text = format!("Bind for [::]:{number} failed: port is already allocated");
+        assert_eq!(again.to_string(), text);
+        reserve(&[any(Some((number, number)))], IPV4).unwrap();
+    }
+
+    #[test]
+    fn ports_that_are_late_keep_their_numbers() {
+        let any = |ports: Option<(u16, u16)>| PortRequest {
+            host_ip: None,
+            ..request(Protocol::Tcp, ports)
+        };
+        let published = |host_port| PublishedPort {
+            protocol: Protocol::Tcp,
+            container_port: 80,
+            host_ip: Ipv4Addr::UNSPECIFIED.into(),
+            host_port,
+        };
+        let requests = [
+            any(None),
+            request(Protocol::Tcp, Some((81, 81))),
+            any(Some((90, 95))),
+        ];
+        let ipv6 = BOTH.without(IPV4);
+        let late = |families| -> Vec<_> {
+            let all = super::late(&requests, &[published(5000), published(92)], families);
+            let numbers = all.into_iter().map(|it| it.host_ports.unwrap());
+            numbers.map(|range| (range.first, range.last)).collect()
+        };
+        assert_eq!(late(ipv6), [(5000, 5000), (92, 92)]);
+        assert_eq!(late(IPV4), [(5000, 5000), (81, 81), (92, 92)]);
+        assert_eq!(late(Families::default()), []);
     }
 }

@@ -9,6 +9,8 @@ use base::RunId;
 use netd_api::{Lease, Reconciled};
 
 use crate::controller::{ControlError, Controller};
+use crate::family::Family;
+use crate::firewall::Element;
 use crate::namespace;
 use crate::plan::network::plan_create;
 use crate::plan::reconcile::{Found, plan_reconcile};
@@ -136,6 +138,11 @@ impl Controller {
             tracing::error!(%error, "cannot reconcile");
         }
         host.firewall()?.remove_raw(&difference.stale)?;
+        for family in [Family::V4, Family::V6] {
+            if self.forwarding.is_ours(family) {
+                host.firewall()?.add(&[Element::Guarded(family)])?;
+            }
+        }
         counts.links_removed += difference.links_removed as u64;
         counts.links_added += difference.links_added as u64;
         counts.namespaces_removed += difference.namespaces_removed as u64;

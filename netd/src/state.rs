@@ -4,13 +4,14 @@
 pub mod change;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use base::{ContainerId, NetworkId, RunId};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netd_api::attach::{Attach, Attached, Dns, Endpoint, EndpointRequest, Lease, PublishedPort};
-use netd_api::{NetworkConfig, NetworkDriver};
+use netd_api::{NetworkConfig, NetworkDriver, Pool};
 
+use crate::family::in_subnet;
 use crate::ipam::{self, IpamError};
 use crate::mac::{Mac, MacError};
 use crate::plan::attach::Networks;
@@ -137,13 +138,15 @@ impl State {
         bridges.chain(links.map(String::as_str))
     }
 
-    fn used_addresses(&self, network: &NetworkId) -> BTreeSet<Ipv4Addr> {
+    fn used_addresses(&self, network: &NetworkConfig) -> BTreeSet<IpAddr> {
         let endpoints = self
             .runs
             .values()
             .flat_map(|run| &run.lease.attached.endpoints);
-        let on_it = endpoints.filter(|endpoint| endpoint.network == *network);
-        on_it.map(|endpoint| endpoint.ipv4.addr()).collect()
+        let on_it = endpoints.filter(|endpoint| endpoint.network == network.id);
+        let reserved = network.pools().flat_map(|pool| pool.aux.values().copied());
+        let held = on_it.flat_map(Endpoint::addresses);
+        held.chain(reserved).collect()
     }
 
     /// Returns what a run is to get: addresses, names, resolver. Nothing is
@@ -239,21 +242,40 @@ impl State {
         network: &NetworkConfig,
         number: usize,
     ) -> Result<Endpoint, LeaseError> {
-        let missing = || LeaseError::NoNetwork(network.id.clone());
-        let pool = network.ipv4.as_ref().ok_or_else(missing)?;
-        let used = self.used_addresses(&network.id);
-        let address = ipam::choose(&network.name, pool, &used, wanted.ipv4)?;
+        let used = self.used_addresses(network);
+        let choose = |pool: Option<&Pool>, wanted: Option<IpAddr>| {
+            let chosen = choose_of(&network.name, pool, &used, wanted)?;
+            Ok::<_, IpamError>(chosen.map(|(address, pool)| (address, pool.gateway)))
+        };
+        let ipv4 = choose(network.ipv4.as_ref(), wanted.ipv4.map(IpAddr::V4))?;
+        let ipv6 = choose(network.ipv6.as_ref(), wanted.ipv6.map(IpAddr::V6))?;
+        let first = ipv4.or(ipv6).map(|(address, _)| address.addr());
         let mac = match &wanted.mac {
             Some(text) => text.parse()?,
-            None => Mac::from(address),
+            None => {
+                let missing = || LeaseError::NoNetwork(network.id.clone());
+                Mac::from(first.ok_or_else(missing)?)
+            }
         };
-        let ipv4 = Ipv4Net::new(address, pool.subnet.prefix_len());
+        let gateway = |chosen: Option<(IpNet, IpAddr)>| {
+            let chosen = chosen.filter(|_| !network.internal);
+            chosen.map(|(_, gateway)| gateway)
+        };
         Ok(Endpoint {
             network: network.id.clone(),
             network_name: network.name.clone(),
             interface: format!("eth{number}"),
-            ipv4: ipv4.expect("the prefix is that of a subnet"),
-            gateway: (!network.internal).then_some(pool.gateway),
+            ipv4: ipv4.and_then(|(net, _)| as_ipv4(net)),
+            gateway: match gateway(ipv4) {
+                Some(IpAddr::V4(gateway)) => Some(gateway),
+                Some(IpAddr::V6(_)) | None => None,
+            },
+            ipv6: ipv6.and_then(|(net, _)| as_ipv6(net)),
+            ipv6_gateway: match gateway(ipv6) {
+                Some(IpAddr::V6(gateway)) => Some(gateway),
+                Some(IpAddr::V4(_)) | None => None,
+            },
+            link_local: wanted.link_local.clone(),
             mac: mac.to_string(),
             dns_names: dns_names(request, wanted, &network.name),
         })
@@ -266,6 +288,41 @@ impl State {
             some if some.iter().any(is_users) => Lookup::Network,
             _ => Lookup::Host,
         }
+    }
+}
+
+/// Returns an address of a pool with the subnet's prefix, none where the network
+/// has no such pool.
+fn choose_of<'a>(
+    network: &str,
+    pool: Option<&'a Pool>,
+    used: &BTreeSet<IpAddr>,
+    wanted: Option<IpAddr>,
+) -> Result<Option<(IpNet, &'a Pool)>, IpamError> {
+    let Some(pool) = pool else {
+        return match wanted {
+            None => Ok(None),
+            Some(address) => Err(IpamError::NoSubnet {
+                network: network.to_owned(),
+                address,
+            }),
+        };
+    };
+    let address = ipam::choose(network, pool, used, wanted)?;
+    Ok(Some((in_subnet(address, &pool.subnet), pool)))
+}
+
+fn as_ipv4(net: IpNet) -> Option<ipnet::Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(net),
+        IpNet::V6(_) => None,
+    }
+}
+
+fn as_ipv6(net: IpNet) -> Option<ipnet::Ipv6Net> {
+    match net {
+        IpNet::V6(net) => Some(net),
+        IpNet::V4(_) => None,
     }
 }
 

@@ -44,6 +44,34 @@ pub fn write_if_there(name: &str, value: &str) -> Result<(), PathError> {
     }
 }
 
+/// Returns whether the kernel has IPv6 at all.
+pub fn is_ipv6_there() -> bool {
+    path("net/ipv6").exists()
+}
+
+/// Returns whether bridges hand IPv6 packets to the firewall (`br_netfilter`,
+/// which container managers may have loaded). Answers to IPv6 loopback are
+/// translated too early then, and the kernel drops them.
+pub fn do_bridges_filter_ipv6() -> bool {
+    read("net/bridge/bridge-nf-call-ip6tables").is_ok_and(|value| value != "0")
+}
+
+/// Gives the interface `name` IPv6 or none, in a kernel that has it. It believes
+/// no router that announces itself on the link, where containers are, and asks
+/// nobody whether its addresses are free: netd knows.
+///
+/// # Errors
+/// When the kernel refuses a value, or has no IPv6 and it is wanted.
+pub fn set_ipv6(name: &str, is_wanted: bool) -> Result<(), PathError> {
+    let setting = |setting: &str| format!("net/ipv6/conf/{name}/{setting}");
+    if !is_wanted {
+        return write_if_there(&setting("disable_ipv6"), "1");
+    }
+    write(&setting("accept_ra"), "0")?;
+    write(&setting("accept_dad"), "0")?;
+    write(&setting("disable_ipv6"), "0")
+}
+
 fn path(name: &str) -> PathBuf {
     Path::new("/proc/sys").join(name)
 }

@@ -33,6 +33,7 @@ pub async fn connect(
         return Err(foreign_mode(&config.network));
     };
     let endpoint = create::network::endpoint(&network.name, Some(&settings), "")?;
+    network::check_addresses(network, &endpoint)?;
     let mut endpoints = endpoints.clone();
     let known = position(&endpoints, network);
     match known {

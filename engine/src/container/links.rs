@@ -110,8 +110,8 @@ pub(super) fn linked(engine: &Engine, container: &Container) -> Result<Vec<Linke
 fn end_of(instance: &Instance, link: &Link, target: &Container) -> Result<Option<LinkedContainer>> {
     let lease = netd_api::query::lease(instance, &target.run()).or_internal()?;
     let endpoints = lease.iter().flat_map(|lease| &lease.attached.endpoints);
-    let mut on_default = endpoints.filter(|it| it.network_name == DEFAULT_NETWORK);
-    let Some(endpoint) = on_default.next() else {
+    let on_default = endpoints.filter(|it| it.network_name == DEFAULT_NETWORK);
+    let Some(address) = on_default.flat_map(netd_api::Endpoint::addresses).next() else {
         return Ok(None);
     };
     let config = target.config();
@@ -124,7 +124,7 @@ fn end_of(instance: &Instance, link: &Link, target: &Container) -> Result<Option
         alias: link.alias.clone(),
         name: target.name(),
         hostname: config.hostname.clone(),
-        address: endpoint.ipv4.addr().into(),
+        address,
         environment: config.process.environment.clone(),
         ports: ports.collect(),
     }))

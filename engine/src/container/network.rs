@@ -1,12 +1,13 @@
 //! From a container's network options to netd's requests.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use base::Instance;
 use engine_model::container::{DnsConfig, NetworkEndpoint, PortConfig};
 use netd_api::{Dns, EndpointRequest, HostPorts, NetworkConfig, PREDEFINED, PortRequest, Protocol};
 
-use crate::error::{OrFail as _, Result, invalid, not_found};
+use crate::error::{OrFail as _, Result, invalid, listed, not_found};
 
 /// How long netd may take to make the networks of a new installation.
 const PREDEFINED_LIMIT: Duration = Duration::from_secs(5);
@@ -65,12 +66,33 @@ pub fn resolve(instance: &Instance, endpoints: &[NetworkEndpoint]) -> Result<Vec
     endpoints.iter().map(resolve).collect()
 }
 
+/// Checks that the addresses an endpoint names are of the network.
+///
+/// # Errors
+/// Invalid, with Docker's sentences.
+pub fn check_addresses(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> Result<()> {
+    let ipv6 = endpoint.ipv6.map(IpAddr::V6);
+    let named = endpoint.ipv4.map(IpAddr::V4).into_iter().chain(ipv6);
+    let is_outside = |ip: &IpAddr| !network.pools().any(|pool| pool.subnet.contains(ip));
+    let sentence = |ip| format!("no configured subnet or ip-range contain the IP address {ip}");
+    let wrong: Vec<String> = named.filter(is_outside).map(sentence).collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(invalid(format!(
+            "invalid endpoint settings:\n{}",
+            listed(&wrong)
+        ))),
+    }
+}
+
 /// Returns what netd is asked of one network.
 pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointRequest {
     EndpointRequest {
         network: network.id.clone(),
         aliases: endpoint.aliases.clone(),
         ipv4: endpoint.ipv4,
+        ipv6: endpoint.ipv6,
+        link_local: endpoint.link_local.clone(),
         mac: endpoint.mac.clone(),
         links: endpoint.links.clone(),
     }
@@ -129,6 +151,8 @@ mod tests {
             driver,
             created: Timestamp::now(),
             ipv4: None,
+            ipv6: None,
+            unused: Vec::new(),
             internal: false,
             labels: Default::default(),
             options: Default::default(),

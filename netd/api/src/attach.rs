@@ -1,11 +1,11 @@
 //! Giving a run its network namespace, and taking it away.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use base::{NetworkId, RunId};
 use events::RequestBody;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// Asks for a network namespace for `run` with loopback up, one interface per
@@ -29,9 +29,15 @@ pub struct EndpointRequest {
     /// Further names on that network.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// A fixed address of the network's subnet.
+    /// A fixed address of the network's IPv4 subnet.
     #[serde(default)]
     pub ipv4: Option<Ipv4Addr>,
+    /// A fixed address of the network's IPv6 subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
+    /// Addresses of the link that the interface has beside the network's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpAddr>,
     /// `02:42:ac:11:00:02`.
     #[serde(default)]
     pub mac: Option<String>,
@@ -60,7 +66,8 @@ pub struct HostPorts {
 pub struct PortRequest {
     pub protocol: Protocol,
     pub container_port: u16,
-    /// The host address to publish on; all of them if absent.
+    /// The host address to publish on; if absent, all of the families that the
+    /// container's networks have.
     #[serde(default)]
     pub host_ip: Option<IpAddr>,
     /// Absent: netd picks a free port of the kernel's local range.
@@ -105,11 +112,36 @@ pub struct Endpoint {
     pub network_name: String,
     /// The name inside the namespace, `eth0`.
     pub interface: String,
-    pub ipv4: Ipv4Net,
+    /// Absent on a network without IPv4.
+    #[serde(default)]
+    pub ipv4: Option<Ipv4Net>,
     pub gateway: Option<Ipv4Addr>,
+    /// Absent on a network without IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Net>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// What the request named as such.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpAddr>,
     pub mac: String,
     /// All names the network's DNS resolves to this endpoint.
     pub dns_names: Vec<String>,
+}
+
+impl Endpoint {
+    /// Returns the addresses of the network it has, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let ipv4 = self.ipv4.map(|net| IpAddr::V4(net.addr()));
+        let ipv6 = self.ipv6.map(|net| IpAddr::V6(net.addr()));
+        ipv4.into_iter().chain(ipv6)
+    }
+
+    /// Returns the gateways that lead out of its network, IPv4 first.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let ipv6 = self.ipv6_gateway.map(IpAddr::V6);
+        self.gateway.map(IpAddr::V4).into_iter().chain(ipv6)
+    }
 }
 
 /// A port that is published.

@@ -6,23 +6,33 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
-/// A smaller subnet has no room for a gateway and a container.
-pub const LONGEST_PREFIX: u8 = 30;
+/// A smaller subnet has no room for a gateway and a container, by family.
+const LONGEST_PREFIX: u8 = 30;
+const LONGEST_PREFIX_IPV6: u8 = 126;
+
+/// Returns the longest prefix that leaves room for a gateway and a container in
+/// a subnet of the family of `net`.
+pub fn longest_prefix(net: &IpNet) -> u8 {
+    match net {
+        IpNet::V4(_) => LONGEST_PREFIX,
+        IpNet::V6(_) => LONGEST_PREFIX_IPV6,
+    }
+}
 
 /// Why the table cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NetworkSectionError {
-    #[error("address-pools in table network is empty: no network could get a subnet")]
+    #[error("address-pools in table network has no IPv4 pool: no network could get a subnet")]
     NoPool,
     #[error("default-bridge {0} in table network is no host's address of a subnet")]
     Bridge(Ipv4Net),
     #[error(
         "address pool {base} in table network cannot be cut into subnets of prefix length {size}"
     )]
-    Pool { base: Ipv4Net, size: u8 },
+    Pool { base: IpNet, size: u8 },
 }
 
 /// What the configuration says of networks.
@@ -30,6 +40,8 @@ pub enum NetworkSectionError {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NetworkSection {
     /// What networks without a subnet of their own get one from, in this order.
+    /// Without one of IPv6, IPv6 subnets are cut from a block of the
+    /// installation's own.
     pub address_pools: Vec<AddressPool>,
     /// The default network's gateway, with the prefix length of its subnet; the first
     /// free subnet of the pools if absent.
@@ -40,7 +52,7 @@ pub struct NetworkSection {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AddressPool {
-    pub base: Ipv4Net,
+    pub base: IpNet,
     /// The prefix length of each subnet.
     pub size: u8,
 }
@@ -60,7 +72,8 @@ impl NetworkSection {
     /// # Errors
     /// When a pool cannot be cut as it says, or there is none.
     pub fn check(&self) -> Result<(), NetworkSectionError> {
-        if self.address_pools.is_empty() {
+        let is_ipv4 = |pool: &AddressPool| matches!(pool.base, IpNet::V4(_));
+        if !self.address_pools.iter().any(is_ipv4) {
             return Err(NetworkSectionError::NoPool);
         }
         if let Some(bridge) = self.default_bridge {
@@ -70,8 +83,9 @@ impl NetworkSection {
                 return Err(NetworkSectionError::Bridge(bridge));
             }
         }
-        let bad =
-            |pool: &&AddressPool| pool.size < pool.base.prefix_len() || pool.size > LONGEST_PREFIX;
+        let bad = |pool: &&AddressPool| {
+            pool.size < pool.base.prefix_len() || pool.size > longest_prefix(&pool.base)
+        };
         match self.address_pools.iter().find(bad) {
             Some(pool) => Err(NetworkSectionError::Pool {
                 base: pool.base,
@@ -91,7 +105,10 @@ pub fn default_pools() -> Vec<AddressPool> {
 
 fn pool(address: Ipv4Addr, prefix_bits: u8, size: u8) -> AddressPool {
     let base = Ipv4Net::new(address, prefix_bits).expect("a prefix has at most 32 bits");
-    AddressPool { base, size }
+    AddressPool {
+        base: base.into(),
+        size,
+    }
 }
 
 #[cfg(test)]
@@ -100,12 +117,16 @@ mod tests {
 
     fn check(base: &str, size: u8) -> Result<(), NetworkSectionError> {
         let base = base.parse().unwrap();
-        let address_pools = vec![AddressPool { base, size }];
-        let section = NetworkSection {
+        let mut address_pools = default_pools();
+        address_pools.push(AddressPool { base, size });
+        with_pools(address_pools).check()
+    }
+
+    fn with_pools(address_pools: Vec<AddressPool>) -> NetworkSection {
+        NetworkSection {
             address_pools,
             ..NetworkSection::default()
-        };
-        section.check()
+        }
     }
 
     #[test]
@@ -130,10 +151,17 @@ mod tests {
         assert_eq!(check("10.0.0.0/24", 24), Ok(()));
         assert!(check("10.0.0.0/24", 16).is_err());
         assert!(check("10.0.0.0/24", 31).is_err());
-        let none = NetworkSection {
-            address_pools: Vec::new(),
-            ..NetworkSection::default()
-        };
-        assert_eq!(none.check(), Err(NetworkSectionError::NoPool));
+        assert_eq!(check("fd00:1::/48", 64), Ok(()));
+        assert!(check("fd00:1::/48", 127).is_err());
+        for address_pools in [
+            Vec::new(),
+            vec![AddressPool {
+                base: "fd00:1::/48".parse().unwrap(),
+                size: 64,
+            }],
+        ] {
+            let none = with_pools(address_pools).check();
+            assert_eq!(none, Err(NetworkSectionError::NoPool));
+        }
     }
 }

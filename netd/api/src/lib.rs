@@ -18,8 +18,8 @@ pub use attach::{
 };
 pub use connect::{Connect, Disconnect, NetworksChanged};
 pub use network::{
-    CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Reconciled,
-    RemoveNetwork,
+    CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Pool, PoolRequest,
+    Reconciled, RemoveNetwork,
 };
 
 pub use renamed::{CONTAINER_RENAMED, Renamed};

@@ -1,11 +1,11 @@
 //! Networks: definition, creation, removal.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use base::{NetworkId, Timestamp};
 use events::RequestBody;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// How a network is made.
@@ -36,7 +36,13 @@ pub struct NetworkConfig {
     pub driver: NetworkDriver,
     pub created: Timestamp,
     #[serde(default)]
-    pub ipv4: Option<Ipv4Pool>,
+    pub ipv4: Option<Pool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Pool>,
+    /// Subnets of a family the network has not: shown, as Docker does, and of no
+    /// effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unused: Vec<PoolRequest>,
     /// No route to the outside.
     #[serde(default)]
     pub internal: bool,
@@ -49,14 +55,38 @@ pub struct NetworkConfig {
     pub interface: Option<String>,
 }
 
-/// A network's addresses.
+impl NetworkConfig {
+    /// Returns the network's addresses, IPv4 first.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.ipv4.iter().chain(&self.ipv6)
+    }
+}
+
+/// A network's addresses of one family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ipv4Pool {
-    pub subnet: Ipv4Net,
-    pub gateway: Ipv4Addr,
+pub struct Pool {
+    pub subnet: IpNet,
+    pub gateway: IpAddr,
     /// Where addresses are taken from, the whole subnet if absent.
     #[serde(default)]
-    pub range: Option<Ipv4Net>,
+    pub range: Option<IpNet>,
+    /// Addresses no container gets, by the names the user gave them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aux: BTreeMap<String, IpAddr>,
+}
+
+/// What a user asked of a network's addresses of one family.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRequest {
+    /// Absent: netd takes one that nobody uses.
+    #[serde(default)]
+    pub subnet: Option<IpNet>,
+    #[serde(default)]
+    pub range: Option<IpNet>,
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
+    #[serde(default)]
+    pub aux: BTreeMap<String, IpAddr>,
 }
 
 /// Makes a network. A name that is taken, a subnet that overlaps a host route
@@ -66,12 +96,17 @@ pub struct CreateNetwork {
     pub id: NetworkId,
     pub name: String,
     pub driver: NetworkDriver,
+    #[serde(flatten)]
+    pub ipv4: PoolRequest,
+    /// The network has no IPv4.
     #[serde(default)]
-    pub subnet: Option<Ipv4Net>,
+    pub without_ipv4: bool,
+    /// Absent: the network has no IPv6.
     #[serde(default)]
-    pub range: Option<Ipv4Net>,
+    pub ipv6: Option<PoolRequest>,
+    /// Subnets of a family the network is not to have.
     #[serde(default)]
-    pub gateway: Option<Ipv4Addr>,
+    pub unused: Vec<PoolRequest>,
     #[serde(default)]
     pub internal: bool,
     #[serde(default)]
@@ -121,4 +156,29 @@ pub struct Reconciled {
     pub elements_removed: u64,
     /// Published ports that another program took meanwhile.
     pub ports_lost: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_requests_of_a_build_without_ipv6_are_read() {
+        let id = "a".repeat(64);
+        let pool = r#"{"subnet":"10.1.0.0/24","gateway":"10.1.0.1","range":null}"#;
+        let file = format!(
+            r#"{{"id":"{id}","name":"n","driver":"bridge","created":"2026-01-01T00:00:00Z","ipv4":{pool}}}"#
+        );
+        let network: NetworkConfig = serde_json::from_str(&file).unwrap();
+        assert_eq!(network.ipv6, None);
+        assert_eq!(network.ipv4.unwrap().gateway.to_string(), "10.1.0.1");
+        let request = format!(
+            r#"{{"id":"{id}","name":"n","driver":"bridge","subnet":"10.1.0.0/24","range":null,"gateway":null}}"#
+        );
+        let request: CreateNetwork = serde_json::from_str(&request).unwrap();
+        assert!(request.ipv6.is_none() && !request.without_ipv4);
+        assert_eq!(request.ipv4.subnet.unwrap().to_string(), "10.1.0.0/24");
+        let written = serde_json::to_value(&request).unwrap();
+        assert_eq!(written["subnet"], "10.1.0.0/24", "where it always was");
+    }
 }

@@ -8,7 +8,7 @@ use netd_api::{Connect, Disconnect, NetworksChanged};
 
 use super::{ControlError, Controller};
 use crate::plan::attach::{Networks, plan_change};
-use crate::ports::Reservation;
+use crate::ports::{self, Reservation};
 use crate::state::change::Change;
 use crate::state::{LeaseError, Phase};
 
@@ -78,9 +78,7 @@ impl Controller {
         let errors = self
             .host()?
             .dismantle(&plan_change(&change.old, &change.new, &networks));
-        if change.new.attached.ports.is_empty() {
-            self.let_go(run);
-        }
+        self.keep_held(run, &change.new.attached.ports);
         self.publish_names();
         if !errors.is_empty() {
             let errors = errors.join("; ");
@@ -112,21 +110,23 @@ impl Controller {
     }
 
     /// Ports that could not be published before, because no network of the run
-    /// led out, are published on the first that does.
+    /// led out in their family, are published on the first that does.
     fn reserve_late_ports(&self, request: &Connect) -> Result<Vec<Reservation>, ControlError> {
-        let wanted = {
+        let (wanted, families) = {
             let state = self.state();
-            let known = state.runs.get(&request.run);
-            let lease = known.map(|known| &known.lease);
-            let unpublished = lease.filter(|lease| lease.attached.ports.is_empty());
-            match unpublished {
-                Some(lease) if state.reaches_outside(&request.endpoint.network) => {
-                    lease.request.ports.clone()
-                }
-                _ => Vec::new(),
-            }
+            let Some(known) = state.runs.get(&request.run) else {
+                return Ok(Vec::new());
+            };
+            let lease = &known.lease;
+            let networks = lease.attached.endpoints.iter().map(|it| &it.network);
+            let new = state.reach([&request.endpoint.network]);
+            let families = new.without(state.reach(networks));
+            (
+                ports::late(&lease.request.ports, &lease.attached.ports, families),
+                families,
+            )
         };
-        Ok(self.reserve(&wanted)?)
+        Ok(self.reserve(&wanted, families)?)
     }
 
     fn build(&self, change: &Change, networks: &Networks) -> Result<(), ControlError> {

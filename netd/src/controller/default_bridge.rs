@@ -1,7 +1,7 @@
 //! The address of the default bridge, where the configuration names one.
 
 use ipnet::Ipv4Net;
-use netd_api::network::Ipv4Pool;
+use netd_api::Pool;
 
 use super::{ControlError, Controller};
 use crate::plan::network::plan_remove;
@@ -45,10 +45,11 @@ impl Controller {
     }
 }
 
-fn pool_of(bridge: Ipv4Net) -> Ipv4Pool {
-    Ipv4Pool {
-        subnet: bridge.trunc(),
-        gateway: bridge.addr(),
+fn pool_of(bridge: Ipv4Net) -> Pool {
+    Pool {
+        subnet: bridge.trunc().into(),
+        gateway: bridge.addr().into(),
         range: None,
+        aux: Default::default(),
     }
 }

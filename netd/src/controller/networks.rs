@@ -1,13 +1,18 @@
 //! Making and removing networks.
 
 use base::{FailureKind, NetworkId, RequestId, Timestamp};
-use ipnet::Ipv4Net;
-use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED};
+use ipnet::IpNet;
+use netd_api::config::AddressPool;
+use netd_api::{
+    CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Pool, PoolRequest,
+};
 
 use super::{ControlError, Controller};
+use crate::family::Family;
 use crate::plan::network::{MASQUERADE_OPTION, MTU_OPTION, plan_create, plan_remove};
-use crate::pools::{self, PoolError, Wanted};
-use crate::state::Phase;
+use crate::pools::{self, PoolError};
+use crate::state::{DEFAULT_NETWORK, Phase, State};
+use crate::sysctl;
 
 /// What an option of Docker's bridge driver begins with: one we do not know
 /// would be a promise not kept.
@@ -18,6 +23,8 @@ const KNOWN_OPTIONS: [&str; 2] = [MTU_OPTION, MASQUERADE_OPTION];
 const NAME_LIMIT_BYTES: usize = 255;
 /// The smallest MTU IPv4 knows and the largest an interface may have.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
+/// The smallest MTU IPv6 knows; with less an interface has none.
+const IPV6_MTU: u32 = 1280;
 
 /// Why a network cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +39,10 @@ pub enum NetworkError {
     Option(String),
     #[error("invalid value {value:?} of network option {name}")]
     Value { name: String, value: String },
+    #[error("IPv4 or IPv6 must be enabled")]
+    NoFamily,
+    #[error("the kernel has no IPv6, which network {0} is to have")]
+    NoIpv6(String),
     #[error(transparent)]
     Pool(#[from] PoolError),
     #[error("network {0} not found")]
@@ -45,8 +56,8 @@ pub enum NetworkError {
 impl NetworkError {
     pub(super) fn kind(&self) -> FailureKind {
         match self {
-            Self::Name(_) | Self::Value { .. } => FailureKind::Invalid,
-            Self::Option(_) => FailureKind::Unsupported,
+            Self::Name(_) | Self::Value { .. } | Self::NoFamily => FailureKind::Invalid,
+            Self::Option(_) | Self::NoIpv6(_) => FailureKind::Unsupported,
             Self::Exists(_) | Self::Single(_) | Self::Predefined(_) | Self::InUse { .. } => {
                 FailureKind::Conflict
             }
@@ -54,9 +65,13 @@ impl NetworkError {
             Self::Pool(error) => match error {
                 PoolError::Exhausted => FailureKind::Exhausted,
                 PoolError::Overlap { .. } => FailureKind::Conflict,
-                PoolError::TooSmall(_) | PoolError::Outside { .. } | PoolError::NoSubnet => {
-                    FailureKind::Invalid
-                }
+                PoolError::TooSmall(_)
+                | PoolError::NotUnicast(_)
+                | PoolError::Outside { .. }
+                | PoolError::NoSubnet
+                | PoolError::TooManyReserved
+                | PoolError::TooManyUnused
+                | PoolError::OtherFamily(_) => FailureKind::Invalid,
             },
         }
     }
@@ -100,9 +115,10 @@ impl Controller {
                 id: NetworkId::random(),
                 name: name.to_owned(),
                 driver,
-                subnet: None,
-                range: None,
-                gateway: None,
+                ipv4: PoolRequest::default(),
+                without_ipv4: false,
+                ipv6: None,
+                unused: Vec::new(),
                 internal: false,
                 labels: Default::default(),
                 options: Default::default(),
@@ -120,29 +136,25 @@ impl Controller {
             return Err(NetworkError::Exists(request.name.clone()).into());
         }
         let bridge = request.driver == NetworkDriver::Bridge;
-        let own = state
-            .networks
-            .values()
-            .filter_map(|network| Some(network.ipv4.as_ref()?.subnet));
-        let taken: Vec<Ipv4Net> = host.into_iter().chain(own).collect();
-        let wanted = Wanted {
-            subnet: request.subnet,
-            range: request.range,
-            gateway: request.gateway,
+        let own = state.networks.values().flat_map(NetworkConfig::pools);
+        let own = own.map(|pool| pool.subnet);
+        let taken: Vec<IpNet> = host.into_iter().chain(own).collect();
+        let pool = |wanted: &PoolRequest, family| {
+            let chosen = self.pool(&state, wanted, family, &taken);
+            chosen.map_err(NetworkError::from)
         };
-        let ipv4 = match pools::check(wanted, &taken).map_err(NetworkError::from)? {
-            None if bridge => {
-                let pool = pools::choose(&self.config.address_pools, &taken);
-                Some(pool.map_err(NetworkError::from)?)
-            }
-            pool => pool.filter(|_| bridge),
-        };
+        let wants_ipv4 = bridge && !request.without_ipv4;
+        let ipv4 = wants_ipv4.then(|| pool(&request.ipv4, Family::V4));
+        let ipv6 = request.ipv6.as_ref().filter(|_| bridge);
+        let ipv6 = ipv6.map(|wanted| pool(wanted, Family::V6));
         let network = NetworkConfig {
             id: request.id.clone(),
             name: request.name.clone(),
             driver: request.driver,
             created: Timestamp::now(),
-            ipv4,
+            ipv4: ipv4.transpose()?,
+            ipv6: ipv6.transpose()?,
+            unused: request.unused.clone(),
             internal: request.internal,
             labels: request.labels.clone(),
             options: request.options.clone(),
@@ -152,8 +164,30 @@ impl Controller {
         Ok(network)
     }
 
+    /// Returns a network's addresses of a family, those the user asked for or some
+    /// that nobody has.
+    fn pool(
+        &self,
+        state: &State,
+        wanted: &PoolRequest,
+        family: Family,
+        taken: &[IpNet],
+    ) -> Result<Pool, PoolError> {
+        if let Some(pool) = pools::check(wanted, family, taken)? {
+            return Ok(pool);
+        }
+        let is_meant = |pool: &&AddressPool| Family::of(pool.base.addr()) == family;
+        let mut configured = self.config.address_pools.iter().filter(is_meant).peekable();
+        if configured.peek().is_none() && family == Family::V6 {
+            let default = state.network_named(DEFAULT_NETWORK);
+            let own = default.map(|network| pools::own_block(&network.id));
+            return pools::choose(&own, taken);
+        }
+        pools::choose(configured, taken)
+    }
+
     /// Returns what the host's routes, addresses and name servers use.
-    fn host_subnets(&self) -> Result<Vec<Ipv4Net>, ControlError> {
+    fn host_subnets(&self) -> Result<Vec<IpNet>, ControlError> {
         let mut host = self.host()?;
         let links = host.route().links()?;
         let prefix = self.instance.interface_prefix();
@@ -167,17 +201,9 @@ impl Controller {
             .filter(|(index, _)| !index.is_some_and(is_ours));
         let addresses = host.route().addresses()?;
         let addresses = addresses.into_iter().filter(|(index, _)| !is_ours(*index));
-        let mut taken: Vec<Ipv4Net> = routes.map(|(_, net)| net).collect();
+        let mut taken: Vec<IpNet> = routes.map(|(_, net)| net).collect();
         taken.extend(addresses.map(|(_, net)| net.trunc()));
-        taken.extend(
-            self.host_dns()
-                .servers
-                .iter()
-                .filter_map(|server| match server {
-                    std::net::IpAddr::V4(address) => Some(Ipv4Net::from(*address)),
-                    std::net::IpAddr::V6(_) => None,
-                }),
-        );
+        taken.extend(self.host_dns().servers.into_iter().map(IpNet::from));
         Ok(taken)
     }
 
@@ -309,9 +335,19 @@ fn check(request: &CreateNetwork) -> Result<(), NetworkError> {
         NetworkDriver::Host => return Err(NetworkError::Single("host".to_owned())),
         NetworkDriver::Null => return Err(NetworkError::Single("null".to_owned())),
     }
+    if request.without_ipv4 && request.ipv6.is_none() {
+        return Err(NetworkError::NoFamily);
+    }
+    pools::check_unused(&request.unused)?;
+    if request.ipv6.is_some() && !sysctl::is_ipv6_there() {
+        return Err(NetworkError::NoIpv6(request.name.clone()));
+    }
     for (name, value) in &request.options {
         let valid = match name.as_str() {
-            MTU_OPTION => value.parse().is_ok_and(|mtu: u32| MTU_RANGE.contains(&mtu)),
+            MTU_OPTION => value.parse().is_ok_and(|mtu: u32| {
+                let smallest = request.ipv6.as_ref().map_or(0, |_| IPV6_MTU);
+                MTU_RANGE.contains(&mtu) && mtu >= smallest
+            }),
             MASQUERADE_OPTION => matches!(value.as_str(), "true" | "false"),
             _ => true,
         };

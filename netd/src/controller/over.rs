@@ -3,21 +3,28 @@
 //! an address taken by a run that is about to let go of it. It waits for that,
 //! a bounded time; what a living run holds is refused at once.
 
+use std::net::IpAddr;
+
 use base::RunId;
 use engine_shim_api::EXIT_FILE;
 use netd_api::{Endpoint, EndpointRequest, PortRequest, PublishedPort};
 
 use super::Controller;
+use crate::family::Families;
 use crate::ports::{self, PortError, Reservation};
 use crate::state::State;
 
 impl Controller {
-    /// Reserves ports, waiting for those of runs that are over.
-    pub(super) fn reserve(&self, requests: &[PortRequest]) -> Result<Vec<Reservation>, PortError> {
-        match ports::reserve(requests) {
+    /// Reserves ports of some families, waiting for those of runs that are over.
+    pub(super) fn reserve(
+        &self,
+        requests: &[PortRequest],
+        families: Families,
+    ) -> Result<Vec<Reservation>, PortError> {
+        match ports::reserve(requests, families) {
             Err(PortError::Allocated { .. } | PortError::AllAllocated { .. }) => {
                 self.wait_for_those_over(|_| self.holders_of_ports(requests));
-                ports::reserve(requests)
+                ports::reserve(requests, families)
             }
             result => result,
         }
@@ -25,7 +32,7 @@ impl Controller {
 
     /// Waits for the addresses of runs that are over, if `endpoints` name any.
     pub(super) fn wait_for_addresses(&self, endpoints: &[EndpointRequest]) {
-        if endpoints.iter().any(|it| it.ipv4.is_some()) {
+        if endpoints.iter().any(|it| fixed(it).next().is_some()) {
             self.wait_for_those_over(|state| holders_of_addresses(state, endpoints));
         }
     }
@@ -58,6 +65,12 @@ impl Controller {
     }
 }
 
+/// The addresses that a request names.
+fn fixed(request: &EndpointRequest) -> impl Iterator<Item = IpAddr> {
+    let ipv6 = request.ipv6.map(IpAddr::V6);
+    request.ipv4.map(IpAddr::V4).into_iter().chain(ipv6)
+}
+
 fn is_wanted(request: &PortRequest, held: &PublishedPort) -> bool {
     let range = request.host_ports.as_ref();
     let is_in = range.is_some_and(|range| (range.first..=range.last).contains(&held.host_port));
@@ -67,7 +80,10 @@ fn is_wanted(request: &PortRequest, held: &PublishedPort) -> bool {
 fn holders_of_addresses(state: &State, wanted: &[EndpointRequest]) -> Vec<RunId> {
     let is_wanted = |endpoint: &Endpoint| {
         let mut asked = wanted.iter();
-        asked.any(|it| it.network == endpoint.network && it.ipv4 == Some(endpoint.ipv4.addr()))
+        asked.any(|it| {
+            let holds = |address| endpoint.addresses().any(|held| held == address);
+            it.network == endpoint.network && fixed(it).any(holds)
+        })
     };
     let holders = state
         .runs

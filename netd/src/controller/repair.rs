@@ -8,7 +8,8 @@ use netd_api::Lease;
 
 use super::{ControlError, Controller};
 use crate::apply::Host;
-use crate::firewall::foreign::{self, Advice};
+use crate::family::Family;
+use crate::firewall::foreign::{self, LastAdvice, NO_ADVICE};
 use crate::firewall::watch::{Heard, Watch, is_intact};
 use crate::firewall::{self, Element};
 use crate::plan::reconcile::{Found, missing_elements};
@@ -25,7 +26,7 @@ impl Controller {
                 return tracing::error!(%error, "what others do to the rules goes unseen");
             }
         };
-        let mut advice = Advice::Nothing;
+        let mut advice = NO_ADVICE;
         loop {
             let heard = match watch.hear() {
                 Ok(Some(heard)) => heard,
@@ -42,7 +43,7 @@ impl Controller {
         }
     }
 
-    fn attend_to(&self, heard: Heard, advice: &mut Advice) -> Result<(), ControlError> {
+    fn attend_to(&self, heard: Heard, advice: &mut LastAdvice) -> Result<(), ControlError> {
         if heard.ours && !is_intact(&self.table)? {
             tracing::warn!("somebody removed rules of ours, they come back");
             return self.repair();
@@ -63,8 +64,10 @@ impl Controller {
         let others = foreign::script(&self.table, &self.instance.interface_prefix())?;
         firewall::base::load(&self.table, &others)?;
         let mut host = Host::open(&self.table, &self.steps, &self.forwarding)?;
-        if self.forwarding.is_ours() {
-            host.firewall()?.add(&[Element::Guarded])?;
+        for family in [Family::V4, Family::V6] {
+            if self.forwarding.is_ours(family) {
+                host.firewall()?.add(&[Element::Guarded(family)])?;
+            }
         }
         let found = Found {
             links: host.route().links()?,

@@ -3,15 +3,16 @@
 //! compression is not followed (a question has none), no loop depends on a
 //! count that the message claims.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 12;
 /// A name on the wire is no longer (RFC 1035, 3.1).
 const NAME_BYTES: usize = 255;
 const LABEL_BYTES: usize = 63;
-/// Answers that fit into 512 bytes whatever the name is.
+/// Answers that fit into 512 bytes whatever the name is, of IPv4 and of IPv6.
 const ANSWER_LIMIT: usize = 14;
+const ANSWER_LIMIT_IPV6: usize = 8;
 /// A pointer to the question's name, which follows the header.
 const QUESTION_NAME: [u8; 2] = [0xc0, 0x0c];
 
@@ -24,6 +25,8 @@ const CLASS_IN: u16 = 1;
 
 /// `A`.
 pub const TYPE_A: u16 = 1;
+/// `AAAA`.
+pub const TYPE_AAAA: u16 = 28;
 /// `PTR`.
 pub const TYPE_PTR: u16 = 12;
 
@@ -128,14 +131,31 @@ pub enum Code {
     Refused = 5,
 }
 
-/// Returns an answer with addresses, or none where the name has no such data.
-pub fn addresses(query: &[u8], question: &Question, addresses: &[Ipv4Addr], ttl: u32) -> Vec<u8> {
-    let taken = &addresses[..addresses.len().min(ANSWER_LIMIT)];
+/// Returns an answer with addresses of the type that is asked for, or none where
+/// the name has no such data.
+pub fn addresses(query: &[u8], question: &Question, addresses: &[IpAddr], ttl: u32) -> Vec<u8> {
+    let limit = match question.kind {
+        TYPE_AAAA => ANSWER_LIMIT_IPV6,
+        _ => ANSWER_LIMIT,
+    };
+    let of_kind = |address: &&IpAddr| record_type(address) == question.kind;
+    let taken: Vec<&IpAddr> = addresses.iter().filter(of_kind).take(limit).collect();
     let mut message = begin(query, question, Code::NoError, taken.len());
     for address in taken {
-        record(&mut message, TYPE_A, ttl, &address.octets());
+        match address {
+            IpAddr::V4(ip) => record(&mut message, TYPE_A, ttl, &ip.octets()),
+            IpAddr::V6(ip) => record(&mut message, TYPE_AAAA, ttl, &ip.octets()),
+        }
     }
     message
+}
+
+/// Returns the type of the records that hold such addresses.
+pub fn record_type(address: &IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(_) => TYPE_A,
+        IpAddr::V6(_) => TYPE_AAAA,
+    }
 }
 
 /// Returns an answer with a name; one that cannot be a name is a server failure.
@@ -227,6 +247,7 @@ fn encode_name(name: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     fn query(name: &str, kind: u16) -> Vec<u8> {
         let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -270,7 +291,7 @@ mod tests {
                 let mut message = whole.clone();
                 message[at] = value;
                 if let Ok(question) = parse(&message) {
-                    let answer = addresses(&message, &question, &[Ipv4Addr::LOCALHOST], 1);
+                    let answer = addresses(&message, &question, &[Ipv4Addr::LOCALHOST.into()], 1);
                     assert!(question.end <= message.len() && answer.len() <= 512);
                 }
             }
@@ -312,7 +333,7 @@ mod tests {
     fn an_answer_repeats_the_question_and_carries_the_data() {
         let message = query("web", TYPE_A);
         let question = parse(&message).unwrap();
-        let answer = addresses(&message, &question, &[Ipv4Addr::new(10, 0, 0, 2)], 5);
+        let answer = addresses(&message, &question, &[Ipv4Addr::new(10, 0, 0, 2).into()], 5);
         let mut expected = vec![0x12, 0x34, 0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
         expected.extend(&message[HEADER_BYTES..]);
         expected.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 10, 0, 0, 2]);
@@ -320,7 +341,7 @@ mod tests {
         assert!(answers(&answer, &message, &question, 0x1234));
         assert!(!answers(&answer, &message, &question, 0x1235));
         assert!(!answers(&answer, &query("wxb", TYPE_A), &question, 0x1234));
-        let many = vec![Ipv4Addr::LOCALHOST; 1000];
+        let many = vec![Ipv4Addr::LOCALHOST.into(); 1000];
         assert!(addresses(&message, &question, &many, 5).len() <= 512);
     }
 
@@ -332,5 +353,30 @@ mod tests {
         assert!(answer.ends_with(b"\x03web\x04mine\0"));
         let bad = pointer(&message, &question, &"x".repeat(64), 5);
         assert_eq!(bad[3] & 0xf, Code::ServerFailure as u8);
+    }
+
+    #[test]
+    fn an_answer_holds_addresses_of_the_type_that_was_asked_for() {
+        let both = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let answer = |name: &str, kind, all: &[IpAddr]| {
+            let message = query(name, kind);
+            let question = parse(&message).unwrap();
+            addresses(&message, &question, all, 5)
+        };
+        let six = answer("web", TYPE_AAAA, &both);
+        assert_eq!(six[6..8], [0, 1]);
+        let data = [&[0, 28, 0, 1, 0, 0, 0, 5, 0, 16][..], &[0; 15], &[1]].concat();
+        assert!(six.ends_with(&data), "{six:?}");
+        assert!(answer("web", TYPE_A, &both).ends_with(&[0, 4, 127, 0, 0, 1]));
+        assert_eq!(answer("web", 16, &both)[6..8], [0, 0]);
+        let longest = [
+            "a".repeat(63),
+            "b".repeat(63),
+            "c".repeat(63),
+            "d".repeat(61),
+        ]
+        .join(".");
+        let many = answer(&longest, TYPE_AAAA, &vec![Ipv6Addr::LOCALHOST.into(); 100]);
+        assert!(many.len() <= 512 && many[7] == 8, "{}", many.len());
     }
 }

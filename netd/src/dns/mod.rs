@@ -133,36 +133,33 @@ pub fn table(state: &State, host: &netd_api::Dns) -> Table {
     let askers = state.runs.values().filter(attached).map(|run| &run.lease);
     let askers = askers.filter(|lease| is_asked_by(lease)).map(|lease| {
         let endpoints = &lease.attached.endpoints;
-        let mut out = endpoints
-            .iter()
-            .map(|it| state.reaches_outside(&it.network));
+        let reach = state.reach(endpoints.iter().map(|it| &it.network));
         let links = lease.request.endpoints.iter().flat_map(|it| &it.links);
         Asker {
             run: lease.request.run.to_string(),
             namespace: lease.attached.namespace.clone(),
-            forwards: out.any(std::convert::identity),
+            forwards: reach.any(),
             servers: lease.request.dns.servers.clone(),
             links: links.cloned().collect(),
         }
     });
     let named = state.networks.values();
     let named = named.filter(|network| network.name != DEFAULT_NETWORK);
-    let zones = named.filter_map(|network| {
-        let pool = network.ipv4.as_ref()?;
+    let zones = named.map(|network| {
         let members = state.members(&network.id).filter(attached);
         let members = members.filter_map(|run| {
             let endpoint = run.lease.attached.endpoint_on(&network.id)?;
             Some(Member {
                 run: run.lease.request.run.to_string(),
-                address: endpoint.ipv4.addr(),
+                addresses: endpoint.addresses().collect(),
                 names: endpoint.dns_names.clone(),
             })
         });
-        Some(Zone {
+        Zone {
             network: network.name.clone(),
-            subnet: pool.subnet,
+            subnets: network.pools().map(|pool| pool.subnet).collect(),
             members: members.collect(),
-        })
+        }
     });
     Table {
         askers: askers.collect(),

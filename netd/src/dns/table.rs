@@ -1,13 +1,13 @@
 //! Who is called what, and what a question is answered with. Pure.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::message::{Code, Question, TYPE_A, TYPE_PTR};
+use super::message::{Code, Question, TYPE_PTR, record_type};
 use crate::resolver::EMBEDDED;
 
 /// Everything the DNS child knows.
@@ -36,7 +36,7 @@ pub struct Asker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zone {
     pub network: String,
-    pub subnet: Ipv4Net,
+    pub subnets: Vec<IpNet>,
     pub members: Vec<Member>,
 }
 
@@ -45,7 +45,8 @@ pub struct Zone {
 pub struct Member {
     /// The same for all endpoints of a container.
     pub run: String,
-    pub address: Ipv4Addr,
+    /// One of each family the network has.
+    pub addresses: Vec<IpAddr>,
     /// The container's name first.
     pub names: Vec<String>,
 }
@@ -53,7 +54,7 @@ pub struct Member {
 /// What a question is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    Addresses(Vec<Ipv4Addr>),
+    Addresses(Vec<IpAddr>),
     Pointer(String),
     Code(Code),
     /// Somebody else knows.
@@ -113,7 +114,16 @@ impl Zone {
         self.members.iter().any(|member| member.run == run)
     }
 
-    fn addresses(&self, name: &str) -> impl Iterator<Item = Ipv4Addr> {
+    fn covers(&self, address: &IpAddr) -> bool {
+        self.subnets.iter().any(|subnet| subnet.contains(address))
+    }
+
+    fn member_at(&self, address: &IpAddr) -> Option<&Member> {
+        let mut members = self.members.iter();
+        members.find(|member| member.addresses.contains(address))
+    }
+
+    fn addresses(&self, name: &str) -> impl Iterator<Item = IpAddr> {
         let own = name.strip_suffix(&self.network.to_ascii_lowercase());
         let short = own
             .and_then(|rest| rest.strip_suffix('.'))
@@ -128,29 +138,26 @@ impl Zone {
         let members = self.members.iter();
         members
             .filter(move |member| member.names.iter().any(&called))
-            .map(|member| member.address)
+            .flat_map(|member| member.addresses.iter().copied())
     }
 }
 
 /// Returns the answer if the name is ours to know.
 fn local(visible: &[&Zone], name: &str, kind: u16) -> Option<Answer> {
-    let addresses: BTreeSet<Ipv4Addr> = visible
+    let mut addresses: BTreeSet<IpAddr> = visible
         .iter()
         .flat_map(|zone| zone.addresses(name))
         .collect();
     if !addresses.is_empty() {
         // A name we know has no data of other types, and nobody else is asked.
-        let found = if kind == TYPE_A {
-            addresses
-        } else {
-            BTreeSet::new()
-        };
-        return Some(Answer::Addresses(found.into_iter().collect()));
+        addresses.retain(|address| record_type(address) == kind);
+        return Some(Answer::Addresses(addresses.into_iter().collect()));
     }
     let address = reverse(name)?;
-    let zone = visible.iter().find(|zone| zone.subnet.contains(&address))?;
-    let member = zone.members.iter().find(|member| member.address == address);
-    let name = member.and_then(|member| member.names.first());
+    let zone = visible.iter().find(|zone| zone.covers(&address))?;
+    let name = zone
+        .member_at(&address)
+        .and_then(|member| member.names.first());
     Some(match name {
         Some(name) if kind == TYPE_PTR => Answer::Pointer(format!("{name}.{}", zone.network)),
         Some(_) => Answer::Addresses(Vec::new()),
@@ -158,27 +165,44 @@ fn local(visible: &[&Zone], name: &str, kind: u16) -> Option<Answer> {
     })
 }
 
-/// Returns the address that `4.3.2.1.in-addr.arpa` stands for.
-fn reverse(name: &str) -> Option<Ipv4Addr> {
-    let digits = name.strip_suffix(".in-addr.arpa")?;
-    let mut parts = digits.split('.').rev().map(str::parse::<u8>);
-    let mut octets = [0; 4];
-    for octet in &mut octets {
-        *octet = parts.next()?.ok()?;
+/// Returns the address that `4.3.2.1.in-addr.arpa` or a name of 32 digits below
+/// `ip6.arpa` stands for.
+fn reverse(name: &str) -> Option<IpAddr> {
+    if let Some(digits) = name.strip_suffix(".in-addr.arpa") {
+        let octets: [u8; 4] = parts(digits, |part| part.parse().ok())?;
+        return Some(Ipv4Addr::from(octets).into());
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+    let nibble = |part: &str| {
+        u8::from_str_radix(part, 16)
+            .ok()
+            .filter(|_| part.len() == 1)
+    };
+    let nibbles: [u8; 32] = parts(name.strip_suffix(".ip6.arpa")?, nibble)?;
+    let number = nibbles
+        .iter()
+        .fold(0, |number: u128, nibble| number << 4 | u128::from(*nibble));
+    Some(Ipv6Addr::from(number).into())
+}
+
+/// Returns exactly `N` parts of a name, the last first.
+fn parts<const N: usize>(name: &str, read: impl Fn(&str) -> Option<u8>) -> Option<[u8; N]> {
+    let mut parts = name.split('.').rev();
+    let mut all = [0; N];
+    for part in &mut all {
+        *part = read(parts.next()?)?;
+    }
+    parts.next().is_none().then_some(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const AAAA: u16 = 28;
+    use crate::dns::message::{TYPE_A, TYPE_AAAA as AAAA};
 
     fn member(run: &str, address: &str, names: &[&str]) -> Member {
         Member {
             run: run.to_owned(),
-            address: address.parse().unwrap(),
+            addresses: address.split(' ').map(|it| it.parse().unwrap()).collect(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
         }
     }
@@ -196,12 +220,15 @@ mod tests {
     fn table() -> Table {
         let zone = |network: &str, third: u8, members| Zone {
             network: network.to_owned(),
-            subnet: format!("10.0.{third}.0/24").parse().unwrap(),
+            subnets: vec![
+                format!("10.0.{third}.0/24").parse().unwrap(),
+                format!("fd00:{third}::/64").parse().unwrap(),
+            ],
             members,
         };
         let front = vec![
             member("r1", "10.0.1.2", &["web", "shared"]),
-            member("r2", "10.0.1.3", &["app", "shared"]),
+            member("r2", "10.0.1.3 fd00:1::3", &["app", "shared"]),
             member("r3", "10.0.1.4", &["own"]),
         ];
         let back = vec![
@@ -296,7 +323,19 @@ mod tests {
             check("r1", "1.2.3.4.in-addr.arpa", TYPE_PTR),
             "Forward([8.8.8.8])"
         );
+        let six = |last: &str| format!("{last}.{}1.0.0.0.0.0.d.f.ip6.arpa", "0.".repeat(23));
+        assert_eq!(check("r1", &six("3"), TYPE_PTR), "Pointer(\"app.front\")");
+        assert_eq!(check("r1", &six("9"), TYPE_PTR), "Code(NoSuchName)");
+        assert_eq!(reverse(&six("10")), None);
+        assert_eq!(reverse("1.0.0.ip6.arpa"), None);
         assert_eq!(reverse("1.2.3.in-addr.arpa"), None);
         assert_eq!(reverse("1.2.3.4.5.in-addr.arpa"), None);
+    }
+
+    #[test]
+    fn a_name_has_the_families_its_container_has() {
+        assert_eq!(check("r1", "app", AAAA), "fd00:1::3");
+        assert_eq!(check("r1", "app", TYPE_A), "10.0.1.3");
+        assert_eq!(check("r1", "shared", AAAA), "fd00:1::3");
     }
 }

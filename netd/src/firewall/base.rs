@@ -30,8 +30,12 @@ pub enum LoadError {
 /// - `guard`: a container reaches the host's loopback neither as destination
 ///   nor with a forged source.
 /// - `prerouting`, `output`: published ports, from outside and from the host. A
-///   packet for 127/8 is translated only in `output`: one that arrives by wire
-///   and claims to be local never is.
+///   packet for loopback is translated only in `output`: one that arrives by
+///   wire and claims to be local never is.
+/// - `loopback`: what was translated from IPv6 loopback and cannot be answered
+///   (set `deaf`) is refused at once, so that clients try another address.
+/// - `input`: of the host, an internal network reaches its own bridge's
+///   addresses; IPv6 finds their neighbours by multicast.
 /// - `forward`: bridges reach the outside; only answers and published ports
 ///   reach a bridge; networks do not reach each other; an internal network
 ///   reaches nothing. `foreign` is the forwarding guard, on while set
@@ -73,13 +77,19 @@ pub fn rules(table: &str) -> String {
     text
 }
 
-const SETS: [(&str, &str, &str); 8] = [
+const SETS: [(&str, &str, &str); 12] = [
     ("set", "bridges", "type ifname;"),
     ("set", "outbound", "type ifname;"),
     ("set", "internal", "type ifname;"),
     ("set", "within", "type ifname . ifname;"),
     ("set", "hairpin", "type ifname . ipv4_addr; flags interval;"),
+    (
+        "set",
+        "hairpin6",
+        "type ifname . ipv6_addr; flags interval;",
+    ),
     ("set", "guarded", "type nf_proto;"),
+    ("set", "deaf", "type nf_proto;"),
     (
         "map",
         "publish",
@@ -90,9 +100,19 @@ const SETS: [(&str, &str, &str); 8] = [
         "publish_any",
         "type inet_proto . inet_service : ipv4_addr . inet_service;",
     ),
+    (
+        "map",
+        "publish6",
+        "type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service;",
+    ),
+    (
+        "map",
+        "publish_any6",
+        "type inet_proto . inet_service : ipv6_addr . inet_service;",
+    ),
 ];
 
-const CHAINS: [(&str, &str); 9] = [
+const CHAINS: [(&str, &str); 10] = [
     (
         "guard",
         "{ type filter hook prerouting priority -300; policy accept; }",
@@ -104,6 +124,10 @@ const CHAINS: [(&str, &str); 9] = [
     (
         "output",
         "{ type nat hook output priority -100; policy accept; }",
+    ),
+    (
+        "loopback",
+        "{ type filter hook output priority 0; policy accept; }",
     ),
     (
         "postrouting",
@@ -122,10 +146,13 @@ const CHAINS: [(&str, &str); 9] = [
     ("foreign", ""),
 ];
 
-const RULES: [(&str, &str); 20] = [
+const RULES: [(&str, &str); 30] = [
     ("guard", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
     ("guard", "iifname @bridges ip saddr 127.0.0.0/8 drop"),
+    ("guard", "iifname @bridges ip6 daddr ::1 drop"),
+    ("guard", "iifname @bridges ip6 saddr ::1 drop"),
     ("prerouting", "ip daddr 127.0.0.0/8 return"),
+    ("prerouting", "ip6 daddr ::1 return"),
     (
         "prerouting",
         "meta l4proto { tcp, udp } fib daddr type local goto published",
@@ -133,6 +160,14 @@ const RULES: [(&str, &str); 20] = [
     (
         "output",
         "meta l4proto { tcp, udp } fib daddr type local goto published",
+    ),
+    (
+        "loopback",
+        "meta nfproto @deaf ip6 saddr ::1 ip6 daddr != ::1 meta l4proto tcp reject with tcp reset",
+    ),
+    (
+        "loopback",
+        "meta nfproto @deaf ip6 saddr ::1 ip6 daddr != ::1 reject with icmpv6 port-unreachable",
     ),
     (
         "published",
@@ -143,6 +178,14 @@ const RULES: [(&str, &str); 20] = [
         "dnat ip to meta l4proto . th dport map @publish_any",
     ),
     (
+        "published",
+        "dnat ip6 to meta l4proto . ip6 daddr . th dport map @publish6",
+    ),
+    (
+        "published",
+        "dnat ip6 to meta l4proto . th dport map @publish_any6",
+    ),
+    (
         "postrouting",
         "iifname @outbound oifname != @bridges masquerade",
     ),
@@ -150,9 +193,18 @@ const RULES: [(&str, &str); 20] = [
         "postrouting",
         "ip saddr 127.0.0.0/8 oifname @bridges masquerade",
     ),
+    ("postrouting", "ip6 saddr ::1 oifname @bridges masquerade"),
     (
         "postrouting",
         "oifname . ip saddr @hairpin ct status dnat masquerade",
+    ),
+    (
+        "postrouting",
+        "oifname . ip6 saddr @hairpin6 ct status dnat masquerade",
+    ),
+    (
+        "input",
+        "iifname @internal icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ),
     (
         "input",

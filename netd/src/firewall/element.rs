@@ -3,15 +3,18 @@
 //! Every part of a concatenated key or value is padded to four bytes; numbers
 //! are big-endian. The golden tests compare with what `nft` itself sends.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netd_api::Protocol;
+
+use crate::family::Family;
 
 /// Bytes of an interface name in a set.
 const INTERFACE_BYTES: usize = 16;
-/// `NFPROTO_IPV4`.
+/// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
 
 /// One element of one of our sets or maps.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,33 +29,39 @@ pub enum Element {
     Within(String),
     /// A bridge and its subnet: published ports that lead from one container
     /// of it to another must be answered through the host.
-    Hairpin { interface: String, subnet: Ipv4Net },
-    /// Forwarding of IPv4 between foreign interfaces is dropped.
-    Guarded,
-    /// A port of one host address leads to a container.
+    Hairpin { interface: String, subnet: IpNet },
+    /// Forwarding of a family between foreign interfaces is dropped.
+    Guarded(Family),
+    /// Loopback of this family cannot be answered from a bridge.
+    Deaf(Family),
+    /// A port of one host address leads to a container, of the same family.
     Publish {
         protocol: Protocol,
-        host: SocketAddrV4,
-        container: SocketAddrV4,
+        host: SocketAddr,
+        container: SocketAddr,
     },
-    /// A port of every host address leads to a container.
+    /// A port of every host address of the container's family leads to it.
     PublishAny {
         protocol: Protocol,
         host_port: u16,
-        container: SocketAddrV4,
+        container: SocketAddr,
     },
 }
 
 /// The name of every set and map with elements.
-pub const SETS: [&str; 8] = [
+pub const SETS: [&str; 12] = [
     "bridges",
     "outbound",
     "internal",
     "within",
     "hairpin",
+    "hairpin6",
     "guarded",
+    "deaf",
     "publish",
+    "publish6",
     "publish_any",
+    "publish_any6",
 ];
 
 impl Element {
@@ -63,15 +72,18 @@ impl Element {
             Self::Outbound(_) => "outbound",
             Self::Internal(_) => "internal",
             Self::Within(_) => "within",
-            Self::Hairpin { .. } => "hairpin",
-            Self::Guarded => "guarded",
-            Self::Publish { .. } => "publish",
-            Self::PublishAny { .. } => "publish_any",
+            Self::Hairpin { subnet, .. } => of_family(subnet.addr(), ["hairpin", "hairpin6"]),
+            Self::Guarded(_) => "guarded",
+            Self::Deaf(_) => "deaf",
+            Self::Publish { container, .. } => of_family(container.ip(), ["publish", "publish6"]),
+            Self::PublishAny { container, .. } => {
+                of_family(container.ip(), ["publish_any", "publish_any6"])
+            }
         }
     }
 
     /// Returns the element that publishes one port.
-    pub fn publishing(protocol: Protocol, host: SocketAddrV4, container: SocketAddrV4) -> Self {
+    pub fn publishing(protocol: Protocol, host: SocketAddr, container: SocketAddr) -> Self {
         if host.ip().is_unspecified() {
             let host_port = host.port();
             return Self::PublishAny {
@@ -99,18 +111,25 @@ impl Element {
                 interface: name,
                 subnet,
             } => {
-                let edge = |ip: Ipv4Addr| [&interface(name)[..], &ip.octets()].concat();
+                let edge = |ip: IpAddr| [&interface(name)[..], &octets(ip)].concat();
                 key_end = Some(edge(subnet.broadcast()));
                 (edge(subnet.network()), None)
             }
-            Self::Guarded => (vec![NFPROTO_IPV4], None),
+            Self::Guarded(family) | Self::Deaf(family) => {
+                let protocol = match family {
+                    Family::V4 => NFPROTO_IPV4,
+                    Family::V6 => NFPROTO_IPV6,
+                };
+                (vec![protocol], None)
+            }
             Self::Publish {
                 protocol,
                 host,
                 container,
             } => {
-                let port = service(host.port());
-                let parts = [proto(*protocol), host.ip().octets(), port];
+                let address = octets(host.ip());
+                let (protocol, port) = (proto(*protocol), service(host.port()));
+                let parts = [&protocol[..], &address, &port];
                 (parts.concat(), Some(socket(container)))
             }
             Self::PublishAny {
@@ -161,7 +180,20 @@ fn service(port: u16) -> [u8; 4] {
     [high, low, 0, 0]
 }
 
-fn socket(address: &SocketAddrV4) -> Vec<u8> {
-    let ip: &Ipv4Addr = address.ip();
-    [ip.octets(), service(address.port())].concat()
+fn socket(address: &SocketAddr) -> Vec<u8> {
+    [&octets(address.ip())[..], &service(address.port())].concat()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+fn of_family<T>(address: IpAddr, [ipv4, ipv6]: [T; 2]) -> T {
+    match Family::of(address) {
+        Family::V4 => ipv4,
+        Family::V6 => ipv6,
+    }
 }

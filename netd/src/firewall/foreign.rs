@@ -37,13 +37,16 @@ const NF_DROP: u32 = 0;
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_INET: u8 = 1;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
+/// The families of tables that are not `inet`, by their names and numbers.
+const FAMILIES: [(&str, u8); 2] = [("ip", NFPROTO_IPV4), ("ip6", NFPROTO_IPV6)];
 /// Bytes of the netlink header and nf_tables' own.
 const HEADERS: usize = 20;
 
 /// A chain of somebody else's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// `ip` or `inet`.
+    /// `ip`, `ip6` or `inet`.
     pub family: &'static str,
     pub table: String,
     pub name: String,
@@ -51,7 +54,7 @@ pub struct Chain {
     pub drops_forwarded: bool,
 }
 
-/// Returns the IPv4 chains of all tables but ours.
+/// Returns the chains of IP of all tables but ours.
 ///
 /// # Errors
 /// When the kernel refuses the dump.
@@ -76,6 +79,7 @@ fn parse(message: &[u8]) -> Option<Chain> {
     let family = match *message.get(16)? {
         NFPROTO_INET => "inet",
         NFPROTO_IPV4 => "ip",
+        NFPROTO_IPV6 => "ip6",
         _ => return None,
     };
     let body = message.get(HEADERS..)?;
@@ -117,21 +121,33 @@ pub enum Advice {
     Warn(String),
 }
 
-/// Returns what is to be done. Pure.
-pub fn advise(chains: &[Chain], prefix: &str) -> Advice {
-    let dropping = chains.iter().find(|chain| chain.drops_forwarded);
+/// What was last said of each family.
+pub type LastAdvice = [Advice; 2];
+
+/// Nothing was said yet.
+pub const NO_ADVICE: LastAdvice = [Advice::Nothing, Advice::Nothing];
+
+/// Returns what is to be done about those of a family, `ip` or `ip6`; chains of
+/// both are looked at with the first. Pure.
+pub fn advise(chains: &[Chain], own_family: &str, prefix: &str) -> Advice {
+    let is_meant = |chain: &&Chain| {
+        chain.family == own_family || (chain.family == "inet" && own_family == "ip")
+    };
+    let mut meant = chains.iter().filter(is_meant);
+    let dropping = meant.find(|chain| chain.drops_forwarded);
     let Some(chain) = dropping else {
         return Advice::Nothing;
     };
     let named = |name: &str| {
         chains
             .iter()
-            .any(|chain| chain.family == "ip" && chain.name == name)
+            .any(|chain| chain.family == own_family && chain.name == name)
     };
-    if chain.family == "ip" && chain.table == "filter" && named(DOCKER_USER) {
+    if chain.family == own_family && chain.table == "filter" && named(DOCKER_USER) {
         return Advice::DockerUser;
     }
-    let remedy = if named("ufw-user-forward") {
+    let is_ufw = named("ufw-user-forward") || named("ufw6-user-forward");
+    let remedy = if is_ufw {
         "allow it with ufw route allow".to_owned()
     } else {
         format!("accept there what comes from and goes to interfaces {prefix}*")
@@ -154,14 +170,19 @@ pub fn advise(chains: &[Chain], prefix: &str) -> Advice {
 /// # Errors
 /// When the kernel refuses to list them.
 pub fn script(own_table: &str, prefix: &str) -> Result<String, NetlinkError> {
-    match advise(&chains(own_table)?, prefix) {
-        Advice::Nothing => Ok(String::new()),
-        Advice::Warn(text) => {
-            tracing::warn!("{text}");
-            Ok(String::new())
+    let chains = chains(own_table)?;
+    let mut script = String::new();
+    for family in FAMILIES {
+        match advise(&chains, family.0, prefix) {
+            Advice::Nothing => {}
+            Advice::Warn(text) => tracing::warn!("{text}"),
+            Advice::DockerUser => {
+                let handles = docker_user_handles(family, prefix)?;
+                script += &docker_user_rules(family.0, prefix, &handles);
+            }
         }
-        Advice::DockerUser => Ok(docker_user_rules(prefix, &docker_user_handles(prefix)?)),
     }
+    Ok(script)
 }
 
 /// As [`script`], where the others have changed: empty where our rules are in place,
@@ -172,23 +193,27 @@ pub fn script(own_table: &str, prefix: &str) -> Result<String, NetlinkError> {
 pub fn script_again(
     own_table: &str,
     prefix: &str,
-    last: &mut Advice,
+    last: &mut LastAdvice,
 ) -> Result<String, NetlinkError> {
-    let advice = advise(&chains(own_table)?, prefix);
-    let is_new = advice != *last;
-    last.clone_from(&advice);
-    match advice {
-        Advice::Nothing => {}
-        Advice::Warn(text) if is_new => tracing::warn!("{text}"),
-        Advice::Warn(_) => {}
-        Advice::DockerUser => {
-            let handles = docker_user_handles(prefix)?;
-            if handles.len() < DIRECTIONS.len() {
-                return Ok(docker_user_rules(prefix, &handles));
+    let chains = chains(own_table)?;
+    let mut script = String::new();
+    for (family, last) in FAMILIES.into_iter().zip(last) {
+        let advice = advise(&chains, family.0, prefix);
+        let is_new = advice != *last;
+        last.clone_from(&advice);
+        match advice {
+            Advice::Nothing => {}
+            Advice::Warn(text) if is_new => tracing::warn!("{text}"),
+            Advice::Warn(_) => {}
+            Advice::DockerUser => {
+                let handles = docker_user_handles(family, prefix)?;
+                if handles.len() < DIRECTIONS.len() {
+                    script += &docker_user_rules(family.0, prefix, &handles);
+                }
             }
         }
     }
-    Ok(String::new())
+    Ok(script)
 }
 
 /// Takes our rules out of Docker's chain.
@@ -196,17 +221,24 @@ pub fn script_again(
 /// # Errors
 /// When the kernel refuses it.
 pub fn withdraw(own_table: &str, prefix: &str) -> Result<(), NetlinkError> {
-    let is_there = |chain: &Chain| chain.family == "ip" && chain.name == DOCKER_USER;
-    if !chains(own_table)?.iter().any(is_there) {
-        return Ok(());
+    let chains = chains(own_table)?;
+    for family in FAMILIES {
+        let is_there = |chain: &Chain| chain.family == family.0 && chain.name == DOCKER_USER;
+        if chains.iter().any(is_there) {
+            withdraw_from(family, prefix)?;
+        }
     }
-    let handles = docker_user_handles(prefix)?;
+    Ok(())
+}
+
+fn withdraw_from(family: (&str, u8), prefix: &str) -> Result<(), NetlinkError> {
+    let handles = docker_user_handles(family, prefix)?;
     if handles.is_empty() {
         return Ok(());
     }
     let doing = || format!("remove our rules from chain {DOCKER_USER}");
     let mut socket = Socket::open(Family::Netfilter).doing(doing)?;
-    let mut batch = Batch::begin(&mut socket, NFPROTO_IPV4);
+    let mut batch = Batch::begin(&mut socket, family.1);
     for handle in handles {
         batch.message(NFT_MSG_DELRULE, 0, |message| {
             message.text(NFTA_RULE_TABLE, "filter");
@@ -219,13 +251,13 @@ pub fn withdraw(own_table: &str, prefix: &str) -> Result<(), NetlinkError> {
 
 /// Returns the rules that let our interfaces pass, in place of the ones that
 /// are there. Each carries our prefix as its comment, to be known by.
-fn docker_user_rules(prefix: &str, handles: &[u64]) -> String {
+fn docker_user_rules(family: &str, prefix: &str, handles: &[u64]) -> String {
     let removed = handles
         .iter()
-        .map(|handle| format!("delete rule ip filter {DOCKER_USER} handle {handle}\n"));
+        .map(|handle| format!("delete rule {family} filter {DOCKER_USER} handle {handle}\n"));
     let added = DIRECTIONS.map(|direction| {
         format!(
-            "insert rule ip filter {DOCKER_USER} {direction} \"{prefix}*\" counter accept \
+            "insert rule {family} filter {DOCKER_USER} {direction} \"{prefix}*\" counter accept \
              comment \"{prefix}\"\n"
         )
     });
@@ -233,13 +265,13 @@ fn docker_user_rules(prefix: &str, handles: &[u64]) -> String {
 }
 
 /// Returns the handles of our rules in Docker's chain.
-fn docker_user_handles(prefix: &str) -> Result<Vec<u64>, NetlinkError> {
+fn docker_user_handles(family: (&str, u8), prefix: &str) -> Result<Vec<u64>, NetlinkError> {
     let doing = || format!("list the rules of chain {DOCKER_USER}");
     let mut socket = Socket::open(Family::Netfilter).doing(doing)?;
     let build = |sequence| {
         let mut message = Message(Vec::new());
         let kind = [NFT_MSG_GETRULE, NLM_F_REQUEST | NLM_F_DUMP];
-        message.whole(kind, sequence, [NFPROTO_IPV4, 0, 0, 0], |message| {
+        message.whole(kind, sequence, [family.1, 0, 0, 0], |message| {
             message.text(NFTA_RULE_TABLE, "filter");
             message.text(NFTA_RULE_CHAIN, DOCKER_USER);
         });
@@ -286,26 +318,47 @@ mod tests {
             chain("filter", "FORWARD", false),
             chain("filter", "DOCKER-USER", false),
         ];
-        assert_eq!(advise(&open, "e123456-"), Advice::Nothing);
+        assert_eq!(advise(&open, "ip", "e123456-"), Advice::Nothing);
         let docker = [
             chain("filter", "FORWARD", true),
             chain("filter", "DOCKER-USER", false),
         ];
-        assert_eq!(advise(&docker, "e123456-"), Advice::DockerUser);
+        assert_eq!(advise(&docker, "ip", "e123456-"), Advice::DockerUser);
         let ufw = [
             chain("filter", "FORWARD", true),
             chain("filter", "ufw-user-forward", false),
         ];
-        let Advice::Warn(text) = advise(&ufw, "e123456-") else {
+        let Advice::Warn(text) = advise(&ufw, "ip", "e123456-") else {
             panic!("no warning");
         };
         assert!(text.contains("ufw route allow"), "{text}");
-        let Advice::Warn(text) = advise(&[chain("mine", "fwd", true)], "e123456-") else {
+        let Advice::Warn(text) = advise(&[chain("mine", "fwd", true)], "ip", "e123456-") else {
             panic!("no warning");
         };
         assert!(
             text.contains("chain fwd of table ip mine") && text.contains("e123456-*"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn families_are_looked_at_apart_and_a_chain_of_both_once() {
+        let of = |family, name: &str, drops_forwarded| Chain {
+            family,
+            ..chain("filter", name, drops_forwarded)
+        };
+        let docker = [
+            of("ip", "FORWARD", false),
+            of("ip6", "FORWARD", true),
+            of("ip6", "DOCKER-USER", false),
+        ];
+        assert_eq!(advise(&docker, "ip", "e123456-"), Advice::Nothing);
+        assert_eq!(advise(&docker, "ip6", "e123456-"), Advice::DockerUser);
+        let both = [of("inet", "forward", true)];
+        assert!(matches!(advise(&both, "ip", "e-"), Advice::Warn(_)));
+        assert_eq!(advise(&both, "ip6", "e-"), Advice::Nothing);
+        let rules = docker_user_rules("ip6", "e-", &[7]);
+        assert!(rules.starts_with("delete rule ip6 filter DOCKER-USER handle 7\n"));
+        assert_eq!(rules.matches("insert rule ip6 filter").count(), 2);
     }
 }

@@ -2,16 +2,18 @@
 //! removing what is not there succeed, so that every operation can be repeated.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use base::netlink::{Family, Socket};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
     LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
@@ -24,6 +26,11 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::{NetlinkContext as _, NetlinkError};
 use crate::mac::Mac;
 
+/// The table of addresses that are the host's own.
+const RT_TABLE_LOCAL: u8 = 255;
+const IPV6_BITS: u8 = 128;
+/// Less preferred than the kernel's own route.
+const LOOPBACK_METRIC: u32 = 4096;
 const MAKE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
 /// An interface as the kernel reports it.
@@ -220,34 +227,37 @@ impl RouteSocket {
         tolerate(gone, libc::ENODEV).doing(|| format!("remove interface {name}"))
     }
 
-    /// Returns the IPv4 addresses of all interfaces, by interface index.
+    /// Returns the addresses of all interfaces, by interface index.
     ///
     /// # Errors
     /// When the kernel refuses the dump.
-    pub fn addresses(&mut self) -> Result<Vec<(u32, Ipv4Net)>, NetlinkError> {
-        let mut request = AddressMessage::default();
-        request.header.family = AddressFamily::Inet;
+    pub fn addresses(&mut self) -> Result<Vec<(u32, IpNet)>, NetlinkError> {
+        let request = AddressMessage::default();
         let answer = self.query(RouteNetlinkMessage::GetAddress(request), NLM_F_DUMP);
         let answer = answer.doing(|| "list addresses".to_owned())?;
         Ok(answer.into_iter().filter_map(as_address).collect())
     }
 
-    /// Gives the link `index` an address; one it has already is kept.
+    /// Gives the link `index` an address; one it has already is kept. An IPv6
+    /// address is used at once, without asking the link whether somebody has it.
     ///
     /// # Errors
     /// When the kernel refuses it.
-    pub fn add_address(&mut self, index: u32, address: Ipv4Net) -> Result<(), NetlinkError> {
-        let ip = IpAddr::V4(address.addr());
+    pub fn add_address(&mut self, index: u32, address: IpNet) -> Result<(), NetlinkError> {
+        let ip = address.addr();
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family_of(ip);
         message.header.prefix_len = address.prefix_len();
         message.header.scope = AddressScope::Universe;
         message.header.index = index;
-        message.attributes = vec![
-            AddressAttribute::Local(ip),
-            AddressAttribute::Address(ip),
-            AddressAttribute::Broadcast(address.broadcast()),
-        ];
+        message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
+        match address {
+            IpNet::V4(net) => {
+                let broadcast = AddressAttribute::Broadcast(net.broadcast());
+                message.attributes.push(broadcast);
+            }
+            IpNet::V6(_) => message.header.flags = AddressHeaderFlags::Nodad,
+        }
         let added = self.request(
             RouteNetlinkMessage::NewAddress(message),
             NLM_F_CREATE | NLM_F_REPLACE,
@@ -256,35 +266,65 @@ impl RouteSocket {
             .doing(|| format!("give address {address} to interface number {index}"))
     }
 
-    /// Returns the destinations of all IPv4 routes of the main table.
+    /// Returns the destinations of all routes of the main table.
     ///
     /// # Errors
     /// When the kernel refuses the dump.
-    pub fn routes(&mut self) -> Result<Vec<(Option<u32>, Ipv4Net)>, NetlinkError> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
+    pub fn routes(&mut self) -> Result<Vec<(Option<u32>, IpNet)>, NetlinkError> {
+        let request = RouteMessage::default();
         let answer = self.query(RouteNetlinkMessage::GetRoute(request), NLM_F_DUMP);
         let answer = answer.doing(|| "list routes".to_owned())?;
         Ok(answer.into_iter().filter_map(as_route).collect())
     }
 
-    /// Sets the default route through `gateway`.
+    /// Sets the default route of the gateway's family.
     ///
     /// # Errors
     /// When the kernel refuses it.
-    pub fn set_default_route(&mut self, gateway: Ipv4Addr) -> Result<(), NetlinkError> {
+    pub fn set_default_route(&mut self, gateway: IpAddr) -> Result<(), NetlinkError> {
         let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
+        message.header.address_family = family_of(gateway);
         message.header.table = RouteHeader::RT_TABLE_MAIN;
         message.header.protocol = RouteProtocol::Boot;
         message.header.scope = RouteScope::Universe;
         message.header.kind = RouteType::Unicast;
-        message.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway))];
+        let through = match gateway {
+            IpAddr::V4(ip) => RouteAddress::Inet(ip),
+            IpAddr::V6(ip) => RouteAddress::Inet6(ip),
+        };
+        message.attributes = vec![RouteAttribute::Gateway(through)];
         self.request(
             RouteNetlinkMessage::NewRoute(message),
             NLM_F_CREATE | NLM_F_REPLACE,
         )
         .doing(|| format!("set the default route through {gateway}"))
+    }
+
+    /// Lets IPv6 loopback be reached through the link `index` as well, which the
+    /// kernel allows packets that were translated to it; others it drops before.
+    /// Its own route stays the preferred one.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn add_loopback_route(&mut self, index: u32) -> Result<(), NetlinkError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        message.header.table = RT_TABLE_LOCAL;
+        message.header.protocol = RouteProtocol::Boot;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Local;
+        message.header.destination_prefix_length = IPV6_BITS;
+        message.attributes = vec![
+            RouteAttribute::Destination(RouteAddress::Inet6(Ipv6Addr::LOCALHOST)),
+            RouteAttribute::Oif(index),
+            RouteAttribute::Priority(LOOPBACK_METRIC),
+        ];
+        let added = self.request(
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_CREATE | NLM_F_APPEND,
+        );
+        tolerate(added, libc::EEXIST)
+            .doing(|| format!("lead loopback through interface number {index}"))
     }
 
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
@@ -355,37 +395,49 @@ fn as_link(message: RouteNetlinkMessage) -> Option<Link> {
     (!link.name.is_empty()).then_some(link)
 }
 
-fn as_address(message: RouteNetlinkMessage) -> Option<(u32, Ipv4Net)> {
+fn family_of(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+fn as_address(message: RouteNetlinkMessage) -> Option<(u32, IpNet)> {
     let RouteNetlinkMessage::NewAddress(message) = message else {
         return None;
     };
     let prefix = message.header.prefix_len;
-    message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Local(IpAddr::V4(ip)) => {
-                Some((message.header.index, Ipv4Net::new(*ip, prefix).ok()?))
-            }
-            _ => None,
-        })
+    let own = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        // IPv6 has no other, IPv4's is that of the other end.
+        AddressAttribute::Address(ip) if ip.is_ipv6() => Some(*ip),
+        _ => None,
+    };
+    let ip = message.attributes.iter().find_map(own)?;
+    Some((message.header.index, IpNet::new(ip, prefix).ok()?))
 }
 
-fn as_route(message: RouteNetlinkMessage) -> Option<(Option<u32>, Ipv4Net)> {
+fn as_route(message: RouteNetlinkMessage) -> Option<(Option<u32>, IpNet)> {
     let RouteNetlinkMessage::NewRoute(message) = message else {
         return None;
+    };
+    let mut destination: IpAddr = match message.header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
     };
     if message.header.table != RouteHeader::RT_TABLE_MAIN {
         return None;
     }
-    let (mut interface, mut destination) = (None, Ipv4Addr::UNSPECIFIED);
+    let mut interface = None;
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface = Some(*index),
-            RouteAttribute::Destination(RouteAddress::Inet(ip)) => destination = *ip,
+            RouteAttribute::Destination(RouteAddress::Inet(ip)) => destination = (*ip).into(),
+            RouteAttribute::Destination(RouteAddress::Inet6(ip)) => destination = (*ip).into(),
             _ => {}
         }
     }
-    let net = Ipv4Net::new(destination, message.header.destination_prefix_length).ok()?;
+    let net = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
     Some((interface, net))
 }

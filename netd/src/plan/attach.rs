@@ -1,14 +1,20 @@
 //! The plan that gives a run what its lease says, and the one that takes it away.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use base::NetworkId;
-use netd_api::{Lease, NetworkConfig, PublishedPort};
+use ipnet::IpNet;
+use netd_api::{Endpoint, Lease, NetworkConfig, PublishedPort};
 
 use super::{Interface, Operation, network};
+use crate::family::Family;
 use crate::firewall::Element;
 use crate::mac::Mac;
+
+/// The prefix lengths of addresses of the link.
+const LINK_BITS: u8 = 16;
+const LINK_BITS_IPV6: u8 = 64;
 
 /// Networks by their id.
 pub type Networks = BTreeMap<NetworkId, NetworkConfig>;
@@ -44,11 +50,13 @@ pub fn plan_change(old: &Lease, new: &Lease, networks: &Networks) -> Vec<Operati
     for interface in interfaces(new, networks) {
         if !old.interfaces.contains(&interface.host_name) {
             plan.push(Operation::CreateInterface(Box::new(interface)));
-        } else if let Some(gateway) = interface.default_route
-            && routed(old) != Some(gateway)
-        {
-            let namespace = new.attached.namespace.clone();
-            plan.push(Operation::SetDefaultRoute { namespace, gateway });
+            continue;
+        }
+        for gateway in interface.default_routes {
+            if routed(old, Family::of(gateway)) != Some(gateway) {
+                let namespace = new.attached.namespace.clone();
+                plan.push(Operation::SetDefaultRoute { namespace, gateway });
+            }
         }
     }
     if !missing.is_empty() {
@@ -57,10 +65,10 @@ pub fn plan_change(old: &Lease, new: &Lease, networks: &Networks) -> Vec<Operati
     plan
 }
 
-/// Returns the gateway of a run's default route.
-fn routed(lease: &Lease) -> Option<Ipv4Addr> {
-    let mut endpoints = lease.attached.endpoints.iter();
-    endpoints.find_map(|endpoint| endpoint.gateway)
+/// Returns the gateway of a run's default route of a family.
+fn routed(lease: &Lease, family: Family) -> Option<IpAddr> {
+    let mut gateways = lease.attached.endpoints.iter().flat_map(Endpoint::gateways);
+    gateways.find(|gateway| Family::of(*gateway) == family)
 }
 
 /// Returns the quick part of a release: afterwards ports are free.
@@ -81,42 +89,60 @@ pub fn plan_dismantle(lease: &Lease) -> Vec<Operation> {
 /// Returns the interfaces of a run as they are made.
 pub fn interfaces(lease: &Lease, networks: &Networks) -> impl Iterator<Item = Interface> {
     let endpoints = &lease.attached.endpoints;
-    let routed = endpoints
-        .iter()
-        .position(|endpoint| endpoint.gateway.is_some());
-    let pairs = endpoints.iter().zip(&lease.interfaces).enumerate();
-    pairs.filter_map(move |(number, (endpoint, host_name))| {
+    let routes = [Family::V4, Family::V6].map(|family| routed(lease, family));
+    let pairs = endpoints.iter().zip(&lease.interfaces);
+    pairs.filter_map(move |(endpoint, host_name)| {
         let config = networks.get(&endpoint.network)?;
         Some(Interface {
             host_name: host_name.clone(),
             bridge: config.interface.clone()?,
             namespace: lease.attached.namespace.clone(),
             name: endpoint.interface.clone(),
-            mac: endpoint
-                .mac
-                .parse()
-                .unwrap_or_else(|_| Mac::from(endpoint.ipv4.addr())),
-            address: endpoint.ipv4,
-            default_route: endpoint.gateway.filter(|_| routed == Some(number)),
+            mac: mac(endpoint)?,
+            addresses: addresses(endpoint),
+            default_routes: endpoint
+                .gateways()
+                .filter(|gateway| routes.contains(&Some(*gateway)))
+                .collect(),
             mtu: network::mtu(config),
         })
     })
 }
 
-/// Returns the elements that publish a run's ports on its first endpoint that
-/// is reachable from outside.
+fn mac(endpoint: &Endpoint) -> Option<Mac> {
+    let own = || endpoint.addresses().next().map(Mac::from);
+    endpoint.mac.parse().ok().or_else(own)
+}
+
+fn addresses(endpoint: &Endpoint) -> Vec<IpNet> {
+    let ipv4 = endpoint.ipv4.map(IpNet::V4);
+    let ipv6 = endpoint.ipv6.map(IpNet::V6);
+    let link = endpoint.link_local.iter().filter_map(|ip| {
+        let bits = if ip.is_ipv4() {
+            LINK_BITS
+        } else {
+            LINK_BITS_IPV6
+        };
+        IpNet::new(*ip, bits).ok()
+    });
+    ipv4.into_iter().chain(ipv6).chain(link).collect()
+}
+
+/// Returns the elements that publish a run's ports, each on the first endpoint
+/// of its family that is reachable from outside.
 pub fn published(lease: &Lease, networks: &Networks) -> Vec<Element> {
     let outside = |network: &NetworkId| networks.get(network).is_some_and(|n| !n.internal);
-    let mut endpoints = lease.attached.endpoints.iter();
-    let Some(endpoint) = endpoints.find(|endpoint| outside(&endpoint.network)) else {
-        return Vec::new();
-    };
+    let endpoints = lease.attached.endpoints.iter();
+    let reachable: Vec<IpAddr> = endpoints
+        .filter(|endpoint| outside(&endpoint.network))
+        .flat_map(Endpoint::addresses)
+        .collect();
     let element = |port: &PublishedPort| {
-        let IpAddr::V4(host) = port.host_ip else {
-            return None;
-        };
-        let container = SocketAddrV4::new(endpoint.ipv4.addr(), port.container_port);
-        let host = SocketAddrV4::new(host, port.host_port);
+        let family = Family::of(port.host_ip);
+        let mut addresses = reachable.iter();
+        let address = addresses.find(|address| Family::of(**address) == family)?;
+        let container = SocketAddr::new(*address, port.container_port);
+        let host = SocketAddr::new(port.host_ip, port.host_port);
         Some(Element::publishing(port.protocol, host, container))
     };
     lease.attached.ports.iter().filter_map(element).collect()

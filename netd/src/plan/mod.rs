@@ -10,10 +10,10 @@ pub mod reconcile;
 mod tests;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::firewall::Element;
 use crate::mac::Mac;
@@ -27,25 +27,20 @@ pub enum Operation {
     EnsureBridge(Bridge),
     CreateNamespace(PathBuf),
     CreateInterface(Box<Interface>),
-    JoinBridge {
-        interface: String,
-        bridge: String,
-    },
-    SetDefaultRoute {
-        namespace: PathBuf,
-        gateway: Ipv4Addr,
-    },
+    JoinBridge { interface: String, bridge: String },
+    SetDefaultRoute { namespace: PathBuf, gateway: IpAddr },
     AddElements(Vec<Element>),
     RemoveElements(Vec<Element>),
     RemoveLink(String),
     ReleaseNamespace(PathBuf),
 }
 
-/// A bridge with its address.
+/// A bridge with its addresses, one of each family the network has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
     pub interface: String,
-    pub address: Ipv4Net,
+    pub mac: Mac,
+    pub addresses: Vec<IpNet>,
     pub mtu: u32,
 }
 
@@ -57,9 +52,21 @@ pub struct Interface {
     pub namespace: PathBuf,
     pub name: String,
     pub mac: Mac,
-    pub address: Ipv4Net,
-    pub default_route: Option<Ipv4Addr>,
+    pub addresses: Vec<IpNet>,
+    /// Of each family at most one.
+    pub default_routes: Vec<IpAddr>,
     pub mtu: u32,
+}
+
+/// Returns whether one of some addresses is of IPv6.
+pub fn has_ipv6(addresses: &[IpNet]) -> bool {
+    addresses.iter().any(|net| matches!(net, IpNet::V6(_)))
+}
+
+/// Some addresses as a plan shows them.
+fn listed<T: fmt::Display>(all: &[T]) -> String {
+    let texts: Vec<String> = all.iter().map(T::to_string).collect();
+    texts.join(" ")
 }
 
 impl Operation {
@@ -100,22 +107,21 @@ impl fmt::Display for Operation {
         write!(f, "{}: ", self.name())?;
         match self {
             Self::EnsureBridge(bridge) => {
-                write!(
-                    f,
-                    "{} {} mtu {}",
-                    bridge.interface, bridge.address, bridge.mtu
-                )
+                let addresses = listed(&bridge.addresses);
+                write!(f, "{} {addresses} mtu {}", bridge.interface, bridge.mtu)
             }
             Self::CreateInterface(it) => {
                 let (host, bridge, name) = (&it.host_name, &it.bridge, &it.name);
                 write!(
                     f,
                     "{host} on {bridge}, {name} {} {} mtu {}",
-                    it.address, it.mac, it.mtu
+                    listed(&it.addresses),
+                    it.mac,
+                    it.mtu
                 )?;
-                match it.default_route {
-                    Some(gateway) => write!(f, " via {gateway}"),
-                    None => Ok(()),
+                match it.default_routes.as_slice() {
+                    [] => Ok(()),
+                    routes => write!(f, " via {}", listed(routes)),
                 }
             }
             Self::JoinBridge { interface, bridge } => write!(f, "{interface} on {bridge}"),

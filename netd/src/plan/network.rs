@@ -1,8 +1,9 @@
 //! The plans that make and remove a network's bridge.
 
-use netd_api::NetworkConfig;
+use netd_api::{NetworkConfig, Pool};
 
 use super::{Bridge, DEFAULT_MTU, Operation};
+use crate::family::in_subnet;
 use crate::firewall::Element;
 
 /// Docker's option for the interfaces' MTU.
@@ -14,13 +15,14 @@ pub const MASQUERADE_OPTION: &str = "com.docker.network.bridge.enable_ip_masquer
 /// first, so that the bridge is never up without it. A network without a
 /// bridge needs none.
 pub fn plan_create(network: &NetworkConfig) -> Vec<Operation> {
-    let (Some(interface), Some(pool)) = (&network.interface, &network.ipv4) else {
+    let (Some(interface), Some(first)) = (&network.interface, network.pools().next()) else {
         return Vec::new();
     };
-    let address = ipnet::Ipv4Net::new(pool.gateway, pool.subnet.prefix_len());
+    let address = |pool: &Pool| in_subnet(pool.gateway, &pool.subnet);
     let bridge = Bridge {
         interface: interface.clone(),
-        address: address.expect("the prefix is that of a subnet"),
+        mac: first.gateway.into(),
+        addresses: network.pools().map(address).collect(),
         mtu: mtu(network),
     };
     vec![
@@ -42,17 +44,14 @@ pub fn plan_remove(network: &NetworkConfig) -> Vec<Operation> {
 
 /// Returns what the firewall knows of a network.
 pub fn elements(network: &NetworkConfig) -> Vec<Element> {
-    let (Some(name), Some(pool)) = (&network.interface, &network.ipv4) else {
+    let Some(name) = &network.interface else {
         return Vec::new();
     };
-    let mut elements = vec![
-        Element::Bridge(name.clone()),
-        Element::Within(name.clone()),
-        Element::Hairpin {
-            interface: name.clone(),
-            subnet: pool.subnet,
-        },
-    ];
+    let mut elements = vec![Element::Bridge(name.clone()), Element::Within(name.clone())];
+    elements.extend(network.pools().map(|pool| Element::Hairpin {
+        interface: name.clone(),
+        subnet: pool.subnet,
+    }));
     if network.internal {
         elements.push(Element::Internal(name.clone()));
     } else if network

@@ -9,6 +9,7 @@ use netd_api::Lease;
 use super::Operation;
 use super::attach::{Networks, interfaces, published};
 use super::network;
+use crate::family::Family;
 use crate::firewall::Element;
 use crate::firewall::element::RawElement;
 use crate::netlink::route::Link;
@@ -149,12 +150,16 @@ fn compare_elements(
     wanted.extend(leases.iter().flat_map(|lease| published(lease, networks)));
     let raw: BTreeSet<RawElement> = wanted.iter().map(Element::raw).collect();
     let have: BTreeSet<&RawElement> = found.elements.iter().collect();
-    // The guard is kept by `forwarding`.
-    let guard = Element::Guarded.raw();
+    // These are kept by `forwarding` and where bridges are made.
+    let guards = [
+        Element::Guarded(Family::V4).raw(),
+        Element::Guarded(Family::V6).raw(),
+        Element::Deaf(Family::V6).raw(),
+    ];
     let stale = found
         .elements
         .iter()
-        .filter(|element| !raw.contains(element) && **element != guard);
+        .filter(|element| !raw.contains(element) && !guards.contains(element));
     difference.stale = stale.cloned().collect();
     let missing: Vec<Element> = wanted
         .into_iter()

@@ -4,18 +4,19 @@ use std::net::Ipv4Addr;
 
 use base::id::RunNumber;
 use base::{ContainerId, NetworkId, RunId, Timestamp};
-use netd_api::network::Ipv4Pool;
 use netd_api::{
-    Attach, Dns, EndpointRequest, Lease, NetworkConfig, NetworkDriver, Protocol, PublishedPort,
+    Attach, Dns, EndpointRequest, Lease, NetworkConfig, NetworkDriver, Pool, Protocol,
+    PublishedPort,
 };
 
-use super::attach::{Networks, plan_attach, plan_dismantle, plan_unpublish};
+use super::attach::{Networks, plan_attach, plan_change, plan_dismantle, plan_unpublish};
 use super::network::{plan_create, plan_remove};
 use super::reconcile::{Found, plan_reconcile};
 use super::{Operation, network};
+use crate::family::Family;
 use crate::firewall::Element;
 use crate::netlink::route::Link;
-use crate::state::State;
+use crate::state::{Phase, Run, State};
 
 const PREFIX: &str = "eabcdef-";
 
@@ -25,11 +26,14 @@ fn network_of(number: u8, internal: bool) -> NetworkConfig {
         name: format!("net{number}"),
         driver: NetworkDriver::Bridge,
         created: Timestamp::from_seconds(0),
-        ipv4: Some(Ipv4Pool {
+        ipv4: Some(Pool {
             subnet: format!("10.0.{number}.0/24").parse().unwrap(),
-            gateway: Ipv4Addr::new(10, 0, number, 1),
+            gateway: Ipv4Addr::new(10, 0, number, 1).into(),
             range: None,
+            aux: Default::default(),
         }),
+        ipv6: None,
+        unused: Vec::new(),
         internal,
         labels: Default::default(),
         options: Default::default(),
@@ -48,6 +52,8 @@ fn example() -> (Lease, Networks) {
         network: network.clone(),
         aliases: Vec::new(),
         ipv4: None,
+        ipv6: None,
+        link_local: Vec::new(),
         mac: None,
         links: Vec::new(),
     };
@@ -141,6 +147,91 @@ fn a_bridge_comes_up_behind_its_rules() {
     assert_eq!(network::elements(&unmasked).len(), 3);
 }
 
+/// The example with IPv6 on network 2, which is not internal then.
+fn dual_example() -> (State, Lease) {
+    let mut state = State::new(PREFIX.to_owned());
+    let mut dual = network_of(2, false);
+    dual.ipv6 = Some(Pool {
+        subnet: "fd00:2::/64".parse().unwrap(),
+        gateway: "fd00:2::1".parse().unwrap(),
+        range: None,
+        aux: Default::default(),
+    });
+    for network in [network_of(1, false), dual] {
+        state.saw_interface(network.interface.as_deref().unwrap());
+        state.networks.insert(network.id.clone(), network);
+    }
+    let (lease, _) = example();
+    let mut request = lease.request;
+    request.endpoints.sort_by_key(|it| it.network.clone());
+    request.endpoints[1].link_local = vec!["fe80::7".parse().unwrap()];
+    let ports = ["0.0.0.0", "::"].map(|host| PublishedPort {
+        protocol: Protocol::Tcp,
+        container_port: 80,
+        host_ip: host.parse().unwrap(),
+        host_port: 8080,
+    });
+    let namespace = "/run/netns/x".into();
+    let lease = state.plan_lease(&request, namespace, ports.to_vec(), &Dns::default());
+    let lease = lease.unwrap();
+    (state, lease)
+}
+
+#[test]
+fn each_family_has_its_default_route_and_ports_on_the_first_network_that_has_it() {
+    let (state, lease) = dual_example();
+    check(
+        &plan_attach(&lease, &state.networks)[1..],
+        &[
+            "create interface: eabcdef-3 on eabcdef-1, eth0 10.0.1.2/24 02:42:0a:00:01:02 mtu 1500 via 10.0.1.1",
+            "create interface: eabcdef-4 on eabcdef-2, eth1 10.0.2.2/24 fd00:2::2/64 fe80::7/64 02:42:0a:00:02:02 mtu 1500 via fd00:2::1",
+            "add elements: [PublishAny { protocol: Tcp, host_port: 8080, container: 10.0.1.2:80 }, \
+         PublishAny { protocol: Tcp, host_port: 8080, container: [fd00:2::2]:80 }]",
+        ],
+    );
+    let elements = network::elements(state.networks.values().nth(1).unwrap());
+    let hairpin = Element::Hairpin {
+        interface: "eabcdef-2".to_owned(),
+        subnet: "fd00:2::/64".parse().unwrap(),
+    };
+    assert!(elements.contains(&hairpin), "{elements:?}");
+}
+
+#[test]
+fn a_network_that_is_left_takes_the_routes_and_ports_of_its_families() {
+    let (mut state, lease) = dual_example();
+    let run = lease.request.run.clone();
+    let known = Run {
+        lease,
+        phase: Phase::Attached,
+        is_ending: false,
+    };
+    state.runs.insert(run.clone(), known);
+    let networks = state.networks.clone();
+    let ids: Vec<NetworkId> = networks.keys().cloned().collect();
+    let mut leave = |id| {
+        let change = state.leave(&run, id, &Dns::default()).unwrap().unwrap();
+        plan_change(&change.old, &change.new, &networks)
+    };
+    check(
+        &leave(&ids[0]),
+        &[
+            "remove elements: [PublishAny { protocol: Tcp, host_port: 8080, container: 10.0.1.2:80 }]",
+            "remove link: eabcdef-3",
+            "set default route: 10.0.2.1 in /run/netns/x",
+            "add elements: [PublishAny { protocol: Tcp, host_port: 8080, container: 10.0.2.2:80 }]",
+        ],
+    );
+    check(
+        &leave(&ids[1]),
+        &[
+            "remove elements: [PublishAny { protocol: Tcp, host_port: 8080, container: 10.0.2.2:80 }, \
+         PublishAny { protocol: Tcp, host_port: 8080, container: [fd00:2::2]:80 }]",
+            "remove link: eabcdef-4",
+        ],
+    );
+}
+
 /// A host that has exactly what the example needs.
 fn settled(lease: &Lease, networks: &Networks) -> Found {
     let link = |index, name: &str, controller| Link {
@@ -186,7 +277,7 @@ fn a_difference_removes_orphans_and_restores_what_is_missing() {
     found.elements.retain(|element| element.set != "publish");
     found
         .elements
-        .extend([stale.clone(), Element::Guarded.raw()]);
+        .extend([stale.clone(), Element::Guarded(Family::V4).raw()]);
     let difference = plan_reconcile(PREFIX, &[lease], &networks, &found);
     check(
         &difference.operations,

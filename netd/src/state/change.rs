@@ -4,6 +4,7 @@ use base::{NetworkId, RunId};
 use netd_api::{Dns, EndpointRequest, Lease, NetworkDriver, PublishedPort};
 
 use super::{ENDPOINT_LIMIT, LeaseError, Phase, Run, State};
+use crate::family::Families;
 use crate::resolver;
 
 /// A run's lease before and after.
@@ -14,10 +15,15 @@ pub struct Change {
 }
 
 impl State {
-    /// Returns whether a network leads out of the host.
-    pub fn reaches_outside(&self, network: &NetworkId) -> bool {
-        let network = self.networks.get(network);
-        network.is_some_and(|network| network.interface.is_some() && !network.internal)
+    /// Returns the families in which networks lead out of the host.
+    pub fn reach<'a>(&self, networks: impl IntoIterator<Item = &'a NetworkId>) -> Families {
+        let known = networks.into_iter().filter_map(|id| self.networks.get(id));
+        let leading = known.filter(|network| network.interface.is_some() && !network.internal);
+        let each = leading.map(|network| Families {
+            ipv4: network.ipv4.is_some(),
+            ipv6: network.ipv6.is_some(),
+        });
+        each.fold(Families::default(), Families::and)
     }
 
     /// Adds an endpoint to the lease of an attached run, and `ports`, which are
@@ -59,8 +65,8 @@ impl State {
         Ok(Change { old, new })
     }
 
-    /// Takes the endpoint on a network out of a run's lease, and its ports where
-    /// no other network leads out; `None` where there is none.
+    /// Takes the endpoint on a network out of a run's lease, and the ports of
+    /// families in which no other network leads out; `None` where there is none.
     ///
     /// # Errors
     /// When the run is not attached.
@@ -79,10 +85,9 @@ impl State {
         new.attached.endpoints.remove(index);
         new.interfaces.remove(index);
         new.request.endpoints.retain(|it| it.network != *network);
-        let mut rest = new.attached.endpoints.iter();
-        if !rest.any(|endpoint| self.reaches_outside(&endpoint.network)) {
-            new.attached.ports.clear();
-        }
+        let rest = new.attached.endpoints.iter().map(|it| &it.network);
+        let reach = self.reach(rest);
+        new.attached.ports.retain(|port| reach.carry(port));
         self.replace_lease(&mut new, host_dns);
         Ok(Some(Change { old, new }))
     }

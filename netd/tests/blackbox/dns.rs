@@ -170,7 +170,7 @@ fn name_server(namespace: &Path, at: Ipv4Addr, address: Ipv4Addr) {
     });
     let answer = move |query: &[u8]| {
         let question = message::parse(query).unwrap();
-        message::addresses(query, &question, &[address], 60)
+        message::addresses(query, &question, &[address.into()], 60)
     };
     std::thread::spawn(move || {
         let mut buffer = [0; 512];

@@ -1,7 +1,7 @@
 //! The daemon killed at every step of what it does: afterwards a new daemon
 //! leaves no trace of what was not finished, and works.
 
-use netd_api::{Connect, Detach, Disconnect, Protocol};
+use netd_api::{Connect, CreateNetwork, Detach, Disconnect, PoolRequest, Protocol};
 
 use crate::support::*;
 
@@ -49,6 +49,9 @@ fn check(host: &mut Sandbox) {
     assert!(host.links().len() <= bridges + 1, "{:?}", host.links());
     assert!(host.stop());
     assert_eq!(host.links(), Vec::<String>::new());
+    for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        assert_eq!(netd::sysctl::read(setting).unwrap(), "0", "{setting}");
+    }
 }
 
 #[test]
@@ -122,6 +125,42 @@ fn killed_at_any_step_of_connect_and_disconnect_it_leaves_nothing() {
         host.call(&subject, &connect)
             .and_then(|_| host.call(&subject, &disconnect(&bridge)))
             .and_then(|_| host.call(&subject, &disconnect(&made)))
+            .ok();
+    });
+}
+
+#[test]
+fn killed_at_any_step_with_ipv6_it_leaves_nothing() {
+    at_every_step(|host| {
+        let Some(bridge) = host.find_network("bridge") else {
+            return;
+        };
+        let request = CreateNetwork {
+            ipv6: Some(PoolRequest::default()),
+            ..network("six")
+        };
+        let Ok(made) = host.try_network(request) else {
+            return;
+        };
+        let mut request = attach(&[&bridge.id]);
+        request.ports = vec![port(Protocol::Tcp, 8080, 80)];
+        if host.try_attach(&request).is_err() {
+            return;
+        }
+        let (run, subject) = (&request.run, request.run.to_string());
+        let connect = Connect {
+            run: run.clone(),
+            endpoint: endpoint(&made.id),
+        };
+        let disconnect = |network: &netd_api::NetworkConfig| Disconnect {
+            run: run.clone(),
+            network: network.id.clone(),
+        };
+        // The port is published in IPv6 too, then in IPv6's network alone.
+        host.call(&subject, &connect)
+            .and_then(|_| host.call(&subject, &disconnect(&bridge)))
+            .and_then(|_| host.call(&subject, &Detach { run: run.clone() }))
+            .and_then(|_| host.remove_network(&made.id))
             .ok();
     });
 }

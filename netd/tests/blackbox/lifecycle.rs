@@ -172,7 +172,7 @@ fn bad_requests_get_one_clear_error_and_leave_nothing() {
         ),
         (outside, FailureKind::Invalid, "does not belong to"),
         (mac, FailureKind::Invalid, "invalid MAC address"),
-        (six, FailureKind::Unsupported, "only IPv4"),
+        (six, FailureKind::Invalid, "has addresses of that family"),
     ];
     for (request, kind, text) in cases {
         let (found, message) = refusal(host.try_attach(&request));

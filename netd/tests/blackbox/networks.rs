@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use base::FailureKind;
 use events::CallError;
-use netd_api::{CreateNetwork, NetworkDriver, Protocol};
+use netd_api::{CreateNetwork, NetworkDriver, PoolRequest, Protocol};
 
 use crate::support::*;
 
@@ -39,7 +39,7 @@ fn networks_are_isolated_but_published_ports_are_reached_through_the_host() {
     assert_eq!(both.endpoints[1].interface, "eth1");
     assert_eq!(
         server.reach(&both.namespace, to(address(&a), 80)),
-        Some(both.endpoints[1].ipv4.addr())
+        Some(both.endpoints[1].ipv4.unwrap().addr())
     );
 }
 
@@ -170,7 +170,10 @@ fn a_subnet_avoids_and_refuses_what_the_host_uses() {
         "172.18.0.0/16"
     );
     let wanting = |name: &str, subnet: &str| CreateNetwork {
-        subnet: Some(subnet.parse().unwrap()),
+        ipv4: PoolRequest {
+            subnet: Some(subnet.parse().unwrap()),
+            ..PoolRequest::default()
+        },
         ..network(name)
     };
     for taken in ["172.17.9.0/24", "172.18.0.0/16", "203.0.113.0/28"] {
@@ -256,6 +259,10 @@ fn a_network_that_makes_no_sense_is_refused() {
         options: [(name.to_owned(), value.to_owned())].into(),
         ..network("odd")
     };
+    let gateway_alone = PoolRequest {
+        gateway: Some(HOST.into()),
+        ..PoolRequest::default()
+    };
     let cases = [
         (network("  "), FailureKind::Invalid),
         (network("a\nb"), FailureKind::Invalid),
@@ -268,7 +275,7 @@ fn a_network_that_makes_no_sense_is_refused() {
         ),
         (
             CreateNetwork {
-                gateway: Some(HOST),
+                ipv4: gateway_alone,
                 ..network("odd")
             },
             FailureKind::Invalid,
@@ -290,7 +297,19 @@ fn a_network_that_makes_no_sense_is_refused() {
         );
     }
     host.assert_holds(0, 0);
-    let mtu = host.network(option("com.docker.network.driver.mtu", "1400"));
+}
+
+#[test]
+fn the_mtu_option_is_honoured() {
+    let mut host = Sandbox::new();
+    let mtu = host.network(CreateNetwork {
+        options: [(
+            "com.docker.network.driver.mtu".to_owned(),
+            "1400".to_owned(),
+        )]
+        .into(),
+        ..network("narrow")
+    });
     let attached = host.attach(&attach(&[&mtu.id]));
     let shown = inside(&attached.namespace, || {
         let mut command = std::process::Command::new("ip");

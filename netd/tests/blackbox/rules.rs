@@ -1,9 +1,10 @@
 //! The table as `nft` itself sees it: our elements, encoded by us, print as if
 //! `nft` had added them, and come back from a dump as they went in.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::process::Command;
 
+use netd::family::Family;
 use netd::firewall::{Element, Firewall, base, element};
 use netd_api::Protocol;
 
@@ -20,7 +21,7 @@ fn nft(arguments: &[&str]) -> String {
 }
 
 fn every_kind() -> Vec<Element> {
-    let socket = |text: &str| text.parse::<SocketAddrV4>().unwrap();
+    let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
     let name = || "eabcdef-1".to_owned();
     vec![
         Element::Bridge(name()),
@@ -31,7 +32,12 @@ fn every_kind() -> Vec<Element> {
             interface: name(),
             subnet: "172.17.0.0/16".parse().unwrap(),
         },
-        Element::Guarded,
+        Element::Hairpin {
+            interface: name(),
+            subnet: "fd00:1::/64".parse().unwrap(),
+        },
+        Element::Guarded(Family::V4),
+        Element::Deaf(Family::V6),
         Element::publishing(
             Protocol::Tcp,
             socket("10.0.0.1:8080"),
@@ -42,19 +48,29 @@ fn every_kind() -> Vec<Element> {
             socket("0.0.0.0:5353"),
             socket("172.17.0.2:53"),
         ),
+        Element::publishing(
+            Protocol::Tcp,
+            socket("[fd00:2::1]:8080"),
+            socket("[fd00:1::2]:80"),
+        ),
+        Element::publishing(Protocol::Udp, socket("[::]:5353"), socket("[fd00:1::2]:53")),
     ]
 }
 
 /// The same elements as `nft` writes them, by set.
-const PRINTED: [(&str, &str); 8] = [
+const PRINTED: [(&str, &str); 12] = [
     ("bridges", "{ \"eabcdef-1\" }"),
     ("outbound", "{ \"eabcdef-1\" }"),
     ("internal", "{ \"eabcdef-1\" }"),
     ("within", "{ \"eabcdef-1\" . \"eabcdef-1\" }"),
     ("hairpin", "{ \"eabcdef-1\" . 172.17.0.0/16 }"),
+    ("hairpin6", "{ \"eabcdef-1\" . fd00:1::/64 }"),
     ("guarded", "{ ipv4 }"),
+    ("deaf", "{ ipv6 }"),
     ("publish", "{ tcp . 10.0.0.1 . 8080 : 172.17.0.2 . 80 }"),
     ("publish_any", "{ udp . 5353 : 172.17.0.2 . 53 }"),
+    ("publish6", "{ tcp . fd00:2::1 . 8080 : fd00:1::2 . 80 }"),
+    ("publish_any6", "{ udp . 5353 : fd00:1::2 . 53 }"),
 ];
 
 #[test]

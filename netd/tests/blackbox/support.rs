@@ -4,7 +4,7 @@
 //! rules and mounts are never touched.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
@@ -382,7 +382,7 @@ fn wire(name: &str, path: &Path, here: Ipv4Addr, there: Ipv4Addr) {
         .add_address(eth0, format!("{there}/24").parse().unwrap())
         .unwrap();
     outside.route.set_up(eth0).unwrap();
-    outside.route.set_default_route(here).unwrap();
+    outside.route.set_default_route(here.into()).unwrap();
 }
 
 fn names_in(directory: &Path) -> Vec<String> {
@@ -439,6 +439,8 @@ pub(crate) fn endpoint(network: &NetworkId) -> EndpointRequest {
         network: network.clone(),
         aliases: Vec::new(),
         ipv4: None,
+        ipv6: None,
+        link_local: Vec::new(),
         mac: None,
         links: Vec::new(),
     }
@@ -461,9 +463,10 @@ pub(crate) fn network(name: &str) -> CreateNetwork {
         id: NetworkId::random(),
         name: name.to_owned(),
         driver: NetworkDriver::Bridge,
-        subnet: None,
-        range: None,
-        gateway: None,
+        ipv4: PoolRequest::default(),
+        without_ipv4: false,
+        ipv6: None,
+        unused: Vec::new(),
         internal: false,
         labels: Default::default(),
         options: Default::default(),
@@ -471,7 +474,7 @@ pub(crate) fn network(name: &str) -> CreateNetwork {
 }
 
 pub(crate) fn address(attached: &Attached) -> Ipv4Addr {
-    attached.endpoints[0].ipv4.addr()
+    attached.endpoints[0].ipv4.unwrap().addr()
 }
 
 /// How long a connection that must not come about is waited for: longer than
@@ -486,8 +489,17 @@ pub(crate) struct TcpServer {
 
 impl TcpServer {
     pub(crate) fn new(namespace: &Path, port: u16) -> Self {
-        let listen = || std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
-        let listener = inside(namespace, listen);
+        inside(namespace, || Self::here(port))
+    }
+
+    /// A server that is reached by both families.
+    pub(crate) fn of_both(namespace: &Path, port: u16) -> Self {
+        inside(namespace, || Self::here_of_both(port))
+    }
+
+    /// The same of the test's host.
+    pub(crate) fn here_of_both(port: u16) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
         Self { listener }
     }
 
@@ -500,23 +512,38 @@ impl TcpServer {
     /// Connects from `namespace` to `to`; returns the client's address as the
     /// server sees it, `None` if no connection came about.
     pub(crate) fn reach(&self, namespace: &Path, to: SocketAddr) -> Option<Ipv4Addr> {
-        inside(namespace, || reach_tcp(&self.listener, to))
+        self.reach_any(namespace, to).map(as_ipv4)
     }
 
     /// The same from the test's host.
     pub(crate) fn reach_from_host(&self, to: SocketAddr) -> Option<Ipv4Addr> {
+        reach_tcp(&self.listener, to).map(as_ipv4)
+    }
+
+    /// The same in either family.
+    pub(crate) fn reach_any(&self, namespace: &Path, to: SocketAddr) -> Option<IpAddr> {
+        inside(namespace, || reach_tcp(&self.listener, to))
+    }
+
+    pub(crate) fn reach_any_from_host(&self, to: SocketAddr) -> Option<IpAddr> {
         reach_tcp(&self.listener, to)
     }
 }
 
-fn reach_tcp(listener: &std::net::TcpListener, to: SocketAddr) -> Option<Ipv4Addr> {
+fn as_ipv4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => panic!("{address}"),
+    }
+}
+
+fn reach_tcp(listener: &std::net::TcpListener, to: SocketAddr) -> Option<IpAddr> {
     let client = std::net::TcpStream::connect_timeout(&to, REFUSED_AFTER).ok()?;
     listener.set_nonblocking(true).unwrap();
     let deadline = Instant::now() + LIMIT;
     let seen = loop {
         match listener.accept() {
-            Ok((_, SocketAddr::V4(seen))) => break *seen.ip(),
-            Ok(other) => panic!("{other:?}"),
+            Ok((_, seen)) => break seen.ip().to_canonical(),
             Err(_) if Instant::now() < deadline => std::thread::yield_now(),
             // Connected, but to somebody else.
             Err(_) => return None,

@@ -1,15 +1,16 @@
 //! `engine network`.
 
 mod connect;
+mod subnets;
 
 use base::Timestamp;
 use clap::{Args, Subcommand};
 use engine_api::client::{Call, encode};
-use engine_api::network::{
-    Ipam, IpamConfig, Network as ApiNetwork, NetworkCreateBody, NetworkCreateResponse,
-};
+use engine_api::network::{Ipam, Network as ApiNetwork, NetworkCreateBody, NetworkCreateResponse};
 use engine_api::prune::NetworksPruneResponse;
 use serde_json::{Value, json};
+
+use subnets::Given;
 
 use super::inspect::{Kind, Show};
 use super::prune::PruneOptions;
@@ -26,6 +27,7 @@ const COLUMNS: Columns = Columns {
         ("Name", "NAME"),
         ("Driver", "DRIVER"),
         ("Scope", "SCOPE"),
+        ("IPv4", "IPV4"),
         ("IPv6", "IPV6"),
         ("Internal", "INTERNAL"),
         ("Labels", "LABELS"),
@@ -96,9 +98,14 @@ pub(crate) struct Create {
     /// Set an option of the address management
     #[arg(long, value_name = "KEY=VALUE", value_parser = label::parse_option)]
     ipam_opt: Vec<String>,
+    /// Give IPv4 addresses, or not
+    #[arg(long, value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv4: Option<bool>,
     /// Give IPv6 addresses
-    #[arg(long)]
-    ipv6: bool,
+    #[arg(long, value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv6: Option<bool>,
     /// Set a label, key or key=value
     #[arg(long, value_name = "LABEL", value_parser = label::parse)]
     label: Vec<String>,
@@ -127,11 +134,17 @@ impl Create {
         Ok(NetworkCreateBody {
             name: self.name.clone(),
             driver: self.driver.clone(),
-            enable_ipv6: self.ipv6.then_some(true),
+            enable_ipv4: self.ipv4,
+            enable_ipv6: self.ipv6,
             ipam: Some(Ipam {
                 driver: self.ipam_driver.clone(),
                 options: Some(label::to_map(&self.ipam_opt)),
-                config: self.subnets()?,
+                config: subnets::pair(&Given {
+                    subnets: &self.subnet,
+                    ranges: &self.ip_range,
+                    gateways: &self.gateway,
+                    aux_addresses: &self.aux_address,
+                })?,
             }),
             internal: self.internal,
             attachable: self.attachable,
@@ -139,34 +152,6 @@ impl Create {
             labels: label::to_map(&self.label),
             ..NetworkCreateBody::default()
         })
-    }
-
-    /// Returns the subnets; the first gateway and range belong to the first,
-    /// and so on, reserved addresses to the first.
-    fn subnets(&self) -> Result<Vec<IpamConfig>, CliError> {
-        let count = self.subnet.len();
-        if self.gateway.len() > count || self.ip_range.len() > count {
-            let message = "every --gateway and --ip-range needs its --subnet";
-            return Err(CliError::Usage(message.to_owned()));
-        }
-        if count == 0 && !self.aux_address.is_empty() {
-            return Err(CliError::Usage("--aux-address needs a --subnet".to_owned()));
-        }
-        let nth = |list: &[String], index: usize| list.get(index).cloned().unwrap_or_default();
-        let subnets = self
-            .subnet
-            .iter()
-            .enumerate()
-            .map(|(index, subnet)| IpamConfig {
-                subnet: subnet.clone(),
-                ip_range: nth(&self.ip_range, index),
-                gateway: nth(&self.gateway, index),
-                auxiliary_addresses: match index {
-                    0 => label::to_map(&self.aux_address),
-                    _ => Default::default(),
-                },
-            });
-        Ok(subnets.collect())
     }
 }
 
@@ -216,6 +201,7 @@ impl Ls {
             "Name": network.name,
             "Driver": network.driver,
             "Scope": network.scope,
+            "IPv4": network.enable_ipv4.to_string(),
             "IPv6": network.enable_ipv6.to_string(),
             "Internal": network.internal.to_string(),
             "Labels": labels.collect::<Vec<_>>().join(","),

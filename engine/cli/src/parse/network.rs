@@ -45,6 +45,7 @@ fn apply(attachment: &mut Attachment, field: &str) -> Result<(), ParseError> {
         "alias" => endpoint.aliases.get_or_insert_default().push(value),
         "ip" => ipam(endpoint).ipv4_address = check_ip(&value)?,
         "ip6" => ipam(endpoint).ipv6_address = check_ip(&value)?,
+        "link-local-ip" => ipam(endpoint).link_local_ips.push(check_ip(&value)?),
         "mac-address" => endpoint.mac_address = mac_address(&value)?,
         "driver-opt" => {
             let option = label::parse_option(&value)?;
@@ -101,10 +102,12 @@ mod tests {
     fn a_network_has_a_short_and_a_long_form() {
         assert_eq!(parse("host").unwrap().network, "host");
         let long =
-            parse("name=n,alias=a,alias=b,ip=10.0.0.2,mac-address=02-42-AC-11-00-02").unwrap();
+            parse("name=n,alias=a,alias=b,ip=10.0.0.2,link-local-ip=fe80::1,mac-address=02-42-AC-11-00-02").unwrap();
         assert_eq!(long.network, "n");
         assert_eq!(long.endpoint.aliases.unwrap(), ["a", "b"]);
-        assert_eq!(long.endpoint.ipam_config.unwrap().ipv4_address, "10.0.0.2");
+        let ipam = long.endpoint.ipam_config.unwrap();
+        assert_eq!(ipam.ipv4_address, "10.0.0.2");
+        assert_eq!(ipam.link_local_ips, ["fe80::1"]);
         assert_eq!(long.endpoint.mac_address, "02:42:ac:11:00:02");
         for bad in [
             "",

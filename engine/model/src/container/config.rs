@@ -2,7 +2,7 @@
 //! it is planned from.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base::{ContainerId, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -144,6 +144,11 @@ pub struct NetworkEndpoint {
     pub aliases: Vec<String>,
     #[serde(default)]
     pub ipv4: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
+    /// Addresses of the link beside the network's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpAddr>,
     #[serde(default)]
     pub mac: Option<String>,
     /// Names of other containers and what only this one calls them.

@@ -1,5 +1,7 @@
 //! `/networks`.
 
+mod ipam;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use crate::api::response::{self, Body};
 use crate::api::view;
 use crate::container::connect;
 use crate::container::network::find;
-use crate::error::{OrFail as _, Result, conflict, invalid, not_found, unsupported};
+use crate::error::{OrFail as _, Result, conflict, not_found, unsupported};
 
 /// How long netd may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -119,24 +121,20 @@ fn convert(body: NetworkCreateBody) -> Result<CreateNetwork> {
             )));
         }
     };
-    let mut pools = body
-        .ipam
-        .map(|ipam| ipam.config)
-        .unwrap_or_default()
-        .into_iter();
-    let pool = pools.next().unwrap_or_default();
-    if pools.next().is_some() {
-        return Err(unsupported(
-            "more than one subnet per network is not supported",
-        ));
-    }
+    let enabled = ipam::Enabled {
+        ipv4: body.enable_ipv4 != Some(false),
+        ipv6: body.enable_ipv6 == Some(true),
+    };
+    let subnets = body.ipam.map(|ipam| ipam.config).unwrap_or_default();
+    let subnets = ipam::convert(&subnets, enabled)?;
     Ok(CreateNetwork {
         id: NetworkId::random(),
         name: body.name,
         driver,
-        subnet: parse(&pool.subnet, "subnet")?,
-        range: parse(&pool.ip_range, "IP range")?,
-        gateway: parse(&pool.gateway, "gateway")?,
+        ipv4: subnets.ipv4,
+        without_ipv4: !enabled.ipv4,
+        ipv6: enabled.ipv6.then_some(subnets.ipv6),
+        unused: subnets.unused,
         internal: body.internal,
         labels: body.labels,
         options: body.options,
@@ -145,8 +143,6 @@ fn convert(body: NetworkCreateBody) -> Result<CreateNetwork> {
 
 fn refuse(body: &NetworkCreateBody) -> Result<()> {
     let table = [
-        ("IPv6", body.enable_ipv6 == Some(true)),
-        ("a network without IPv4", body.enable_ipv4 == Some(false)),
         ("ingress", body.ingress),
         (
             "config-only",
@@ -162,15 +158,6 @@ fn refuse(body: &NetworkCreateBody) -> Result<()> {
         Some((what, _)) => Err(unsupported(format!("{what} is not supported for networks"))),
         None => Ok(()),
     }
-}
-
-fn parse<T: std::str::FromStr>(text: &str, what: &str) -> Result<Option<T>> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse()
-        .map(Some)
-        .map_err(|_| invalid(format!("invalid {what}: {text}")))
 }
 
 /// `DELETE /networks/{id}`.

@@ -1,6 +1,7 @@
 //! Networks, and a container's place in them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use engine_api::host_config::{PortBinding, PortMap};
 use engine_api::inspect::NetworkSettings;
@@ -31,32 +32,49 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
 
 /// Returns a network as a list shows it.
 pub(in crate::api) fn summary(network: &NetworkConfig) -> Network {
-    let config = network.ipv4.iter().map(|pool| IpamConfig {
-        subnet: pool.subnet.to_string(),
-        ip_range: pool
-            .range
-            .map(|range| range.to_string())
-            .unwrap_or_default(),
-        gateway: pool.gateway.to_string(),
-        ..IpamConfig::default()
-    });
     Network {
         name: network.name.clone(),
         id: network.id.to_string(),
         created: network.created.to_string(),
         scope: "local".into(),
         driver: driver(network.driver).into(),
-        enable_ipv4: true,
+        enable_ipv4: network.ipv4.is_some() || network.driver != NetworkDriver::Bridge,
+        enable_ipv6: network.ipv6.is_some(),
         ipam: Ipam {
             driver: "default".into(),
             options: None,
-            config: config.collect(),
+            config: subnets(network),
         },
         internal: network.internal,
         options: network.options.clone(),
         labels: network.labels.clone(),
         ..Network::default()
     }
+}
+
+/// Returns all subnets a network was given, IPv4 first, those of a family it has
+/// not included.
+fn subnets(network: &NetworkConfig) -> Vec<IpamConfig> {
+    let unused = network.unused.iter().map(|request| IpamConfig {
+        subnet: or_empty(request.subnet),
+        ip_range: or_empty(request.range),
+        gateway: or_empty(request.gateway),
+        auxiliary_addresses: texts(&request.aux),
+    });
+    let used = network.pools().map(|pool| IpamConfig {
+        subnet: pool.subnet.to_string(),
+        ip_range: or_empty(pool.range),
+        gateway: pool.gateway.to_string(),
+        auxiliary_addresses: texts(&pool.aux),
+    });
+    let mut all: Vec<IpamConfig> = used.chain(unused).collect();
+    all.sort_by_key(|config| config.subnet.contains(':'));
+    all
+}
+
+fn texts(aux: &BTreeMap<String, IpAddr>) -> BTreeMap<String, String> {
+    let text = |(name, address): (&String, &IpAddr)| (name.clone(), address.to_string());
+    aux.iter().map(text).collect()
 }
 
 /// Returns a network with the containers in it.
@@ -86,9 +104,13 @@ fn container(lease: &Lease, endpoint: &Endpoint) -> NetworkContainer {
         name: lease.request.container_name.clone(),
         endpoint_id: endpoint_id(lease, endpoint),
         mac_address: endpoint.mac.clone(),
-        ipv4_address: endpoint.ipv4.to_string(),
-        ipv6_address: String::new(),
+        ipv4_address: or_empty(endpoint.ipv4),
+        ipv6_address: or_empty(endpoint.ipv6),
     }
+}
+
+fn or_empty(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
 }
 
 /// An id that is the same each time it is asked for.
@@ -133,12 +155,12 @@ pub(super) fn endpoints(
         let settings = all.entry(endpoint.network_name.clone()).or_default();
         settings.network_id = endpoint.network.to_string();
         settings.endpoint_id = endpoint_id(lease, endpoint);
-        settings.gateway = endpoint
-            .gateway
-            .map(|gateway| gateway.to_string())
-            .unwrap_or_default();
-        settings.ip_address = endpoint.ipv4.addr().to_string();
-        settings.ip_prefix_len = i64::from(endpoint.ipv4.prefix_len());
+        settings.gateway = or_empty(endpoint.gateway);
+        settings.ip_address = or_empty(endpoint.ipv4.map(|net| net.addr()));
+        settings.ip_prefix_len = endpoint.ipv4.map_or(0, |net| net.prefix_len().into());
+        settings.ipv6_gateway = or_empty(endpoint.ipv6_gateway);
+        settings.global_ipv6_address = or_empty(endpoint.ipv6.map(|net| net.addr()));
+        settings.global_ipv6_prefix_len = endpoint.ipv6.map_or(0, |net| net.prefix_len().into());
         settings.mac_address.clone_from(&endpoint.mac);
         settings.dns_names = Some(endpoint.dns_names.clone()).filter(|names| !names.is_empty());
     }
@@ -168,6 +190,9 @@ pub(super) fn settings(
         gateway: flat.gateway,
         ip_address: flat.ip_address,
         ip_prefix_len: flat.ip_prefix_len,
+        ipv6_gateway: flat.ipv6_gateway,
+        global_ipv6_address: flat.global_ipv6_address,
+        global_ipv6_prefix_len: flat.global_ipv6_prefix_len,
         mac_address: flat.mac_address,
         networks,
         ..NetworkSettings::default()

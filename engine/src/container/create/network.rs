@@ -1,6 +1,7 @@
 //! The network mode and what comes with it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use engine_api::host_config::HostConfig;
 use engine_api::network::EndpointSettings;
@@ -8,7 +9,10 @@ use engine_model::container::{DnsConfig, NetworkEndpoint, NetworkMode};
 
 use crate::Engine;
 use crate::container::{Requested, links, network};
-use crate::error::{Result, invalid, unsupported};
+use crate::error::{Result, invalid};
+
+/// An endpoint may have this many addresses of the link.
+const LINK_LOCAL_LIMIT: usize = 64;
 
 /// Converts `NetworkMode` and the endpoints of `NetworkingConfig`.
 ///
@@ -38,7 +42,26 @@ pub(super) fn convert(engine: &Engine, requested: &Requested) -> Result<NetworkM
             endpoints.push(endpoint(name, settings.as_ref(), "")?);
         }
     }
+    for endpoint in &endpoints {
+        check_addresses(engine, endpoint)?;
+    }
     Ok(NetworkMode::Networks(endpoints))
+}
+
+/// One that is not there yet is looked at when the container starts.
+fn check_addresses(engine: &Engine, endpoint: &NetworkEndpoint) -> Result<()> {
+    if endpoint.ipv4.is_none() && endpoint.ipv6.is_none() {
+        return Ok(());
+    }
+    let Ok(known) = network::find(&engine.instance, &endpoint.network) else {
+        return Ok(());
+    };
+    network::check_addresses(&known, endpoint).map_err(|failure| {
+        invalid(format!(
+            "invalid config for network {}: {}",
+            endpoint.network, failure.message
+        ))
+    })
 }
 
 /// Calls networks by their names, whatever the request called them by; one that is
@@ -85,19 +108,11 @@ pub(in crate::container) fn endpoint(
     };
     let links = settings.links.iter().flatten().map(parse);
     let ipam = settings.ipam_config.clone().unwrap_or_default();
-    if !ipam.ipv6_address.is_empty() {
-        return Err(unsupported("--ip6 is not supported"));
-    }
-    let ipv4 = match ipam.ipv4_address.as_str() {
-        "" => None,
-        text => Some(
-            text.parse::<Ipv4Addr>()
-                .map_err(|_| invalid(format!("invalid IPv4 address: {text}")))?,
-        ),
-    };
+    let ipv4: Option<Ipv4Addr> = address(&ipam.ipv4_address, "IPv4")?;
+    let ipv6: Option<Ipv6Addr> = address(&ipam.ipv6_address, "IPv6")?;
     let is_default = network == "bridge";
     let aliases = settings.aliases.clone().unwrap_or_default();
-    if is_default && (ipv4.is_some() || !aliases.is_empty()) {
+    if is_default && (ipv4.is_some() || ipv6.is_some() || !aliases.is_empty()) {
         return Err(invalid(
             "network-scoped aliases and user specified IP addresses are supported on user defined networks only",
         ));
@@ -116,9 +131,36 @@ pub(in crate::container) fn endpoint(
         network: network.to_owned(),
         aliases,
         ipv4,
+        ipv6,
+        link_local: link_local(&ipam.link_local_ips)?,
         mac: Some(mac.to_owned()).filter(|mac| !mac.is_empty()),
         links: links.collect::<Result<_>>()?,
     })
+}
+
+fn address<T: FromStr>(text: &str, family: &str) -> Result<Option<T>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text.parse().map(Some);
+    parsed.map_err(|_| invalid(format!("invalid {family} address: {text}")))
+}
+
+fn link_local(texts: &[String]) -> Result<Vec<IpAddr>> {
+    if texts.len() > LINK_LOCAL_LIMIT {
+        return Err(invalid(format!(
+            "an endpoint may have at most {LINK_LOCAL_LIMIT} link-local addresses"
+        )));
+    }
+    let is_of_link = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let parse = |text: &String| {
+        let parsed = text.parse::<IpAddr>().ok().filter(is_of_link);
+        parsed.ok_or_else(|| invalid(format!("invalid link-local IP address: {text}")))
+    };
+    texts.iter().map(parse).collect()
 }
 
 /// Converts the resolver options.
@@ -140,4 +182,46 @@ pub(super) fn dns(host: &HostConfig) -> Result<DnsConfig> {
         search: host.dns_search.clone().unwrap_or_default(),
         options: host.dns_options.clone().unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_api::network::EndpointIpamConfig;
+
+    use super::*;
+
+    fn check(
+        network: &str,
+        ipv6: &str,
+        link_local: &[&str],
+    ) -> std::result::Result<String, String> {
+        let settings = EndpointSettings {
+            ipam_config: Some(EndpointIpamConfig {
+                ipv6_address: ipv6.to_owned(),
+                link_local_ips: link_local.iter().map(|ip| (*ip).to_owned()).collect(),
+                ..EndpointIpamConfig::default()
+            }),
+            ..EndpointSettings::default()
+        };
+        match endpoint(network, Some(&settings), "") {
+            Ok(endpoint) => Ok(format!("{:?} {:?}", endpoint.ipv6, endpoint.link_local)),
+            Err(failure) => Err(failure.message),
+        }
+    }
+
+    #[test]
+    fn addresses_of_ipv6_and_of_the_link_are_read() {
+        let both = check("n", "fd00::5", &["fe80::7", "169.254.1.1"]);
+        assert_eq!(both.unwrap(), "Some(fd00::5) [fe80::7, 169.254.1.1]");
+        assert_eq!(check("n", "", &[]).unwrap(), "None []");
+        for (ipv6, link_local, message) in [
+            ("10.0.0.1", &[][..], "invalid IPv6 address: 10.0.0.1"),
+            ("", &["fd00::1"], "invalid link-local IP address: fd00::1"),
+            ("", &["x"], "invalid link-local IP address: x"),
+        ] {
+            assert_eq!(check("n", ipv6, link_local).unwrap_err(), message);
+        }
+        assert!(check("bridge", "fd00::5", &[]).is_err());
+        assert!(check("n", "", &["fe80::1"; 65]).is_err());
+    }
 }

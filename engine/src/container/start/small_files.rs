@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine_model::ContainerConfig;
 use engine_model::container::{DnsConfig, ExtraHost, NetworkMode};
 use engine_model::plan::{LinkedContainer, hosts_file, resolv_conf};
-use netd_api::Attached;
+use netd_api::{Attached, Endpoint};
 
 use crate::Engine;
 use crate::container::{Container, files};
@@ -148,13 +148,13 @@ fn hosts(config: &ContainerConfig, attached: Option<&Attached>) -> Result<String
     let own: Vec<(IpAddr, Vec<String>)> = attached
         .iter()
         .flat_map(|attached| &attached.endpoints)
-        .map(|endpoint| (IpAddr::V4(endpoint.ipv4.addr()), host_names(config)))
+        .flat_map(Endpoint::addresses)
+        .map(|address| (address, host_names(config)))
         .collect();
-    let gateway = attached
-        .iter()
-        .flat_map(|a| &a.endpoints)
-        .find_map(|endpoint| endpoint.gateway)
-        .map(IpAddr::V4);
+    let endpoints = attached.iter().flat_map(|attached| &attached.endpoints);
+    let gateways: Vec<IpAddr> = endpoints.flat_map(Endpoint::gateways).collect();
+    let ipv4 = gateways.iter().find(|gateway| gateway.is_ipv4());
+    let gateway = ipv4.or(gateways.first()).copied();
     let extra = extra_hosts(config, gateway)?;
     if config.network == NetworkMode::Host && extra.is_empty() {
         return files::host_file(Path::new("/etc/hosts"));
