@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use crate::conform::{self, docker_py, docker_smoke, runc_bats, runtime_smoke};
+use crate::conform::{self, docker, docker_py, runc_bats, runtime_smoke};
 
 /// Which suite, and how.
 #[derive(Debug, clap::Args)]
@@ -18,8 +18,12 @@ pub(crate) struct Arguments {
 enum Suite {
     /// The integration tests of Docker's SDK for Python
     DockerPy(docker_py::Arguments),
-    /// The stock docker command line on a socket
-    DockerSmoke(docker_smoke::Arguments),
+    /// The stock docker command line on a socket, thoroughly
+    DockerCli(docker::Arguments),
+    /// The stock compose plugin on a socket
+    DockerCompose(docker::Arguments),
+    /// The stock docker command line on a socket, quickly
+    DockerSmoke(docker::Arguments),
     /// runc's own suite, on an OCI runtime
     RuncBats(runc_bats::Arguments),
     /// podman and ctr, on an OCI runtime
@@ -33,7 +37,9 @@ enum Suite {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.suite {
         Suite::DockerPy(arguments) => docker_py::run(arguments),
-        Suite::DockerSmoke(arguments) => docker_smoke::run(arguments),
+        Suite::DockerCli(arguments) => docker::CLI.run(arguments),
+        Suite::DockerCompose(arguments) => docker::COMPOSE.run(arguments),
+        Suite::DockerSmoke(arguments) => docker::SMOKE.run(arguments),
         Suite::RuncBats(arguments) => runc_bats::run(arguments),
         Suite::RuntimeSmoke(arguments) => runtime_smoke::run(arguments),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::docker_smoke::suite;
+use super::docker::suite;
 use crate::bench::{Who, daemons};
 use crate::commands::peers;
 use crate::enter::{Access, Bind};

@@ -1,8 +1,8 @@
 //! Outside suites run against our binaries, inside trees of other software.
 
 pub(crate) mod api_versions;
+pub(crate) mod docker;
 pub(crate) mod docker_py;
-pub(crate) mod docker_smoke;
 mod results;
 pub(crate) mod runc_bats;
 pub(crate) mod runtime_smoke;
@@ -19,10 +19,12 @@ use crate::commands::dist;
 /// # Errors
 /// Fails when a test fails.
 pub(crate) fn run_inside(suite: &str, words: &[String]) -> Result<()> {
+    if let Some(found) = docker::SUITES.iter().find(|known| known.name == suite) {
+        return found.run_inside(words);
+    }
     match suite {
         api_versions::NAME => api_versions::run_inside(),
         docker_py::NAME => docker_py::run_inside(words),
-        docker_smoke::NAME => docker_smoke::run_inside(words),
         runtime_smoke::NAME => runtime_smoke::run_inside(words),
         runc_bats::NAME => runc_bats::run_inside(words),
         other => bail!("there is no suite {other:?}"),

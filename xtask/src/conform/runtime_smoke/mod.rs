@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
-use super::docker_smoke::suite::start_registry;
+use super::docker::suite::start_registry;
 use super::smoke::rows::Table;
 use super::smoke::{Client, Outcome, run_rows};
 use super::tested;

@@ -5,12 +5,14 @@
 
 pub(crate) mod rows;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use self::rows::{After, Expected, Row, words};
+use self::rows::{After, FOLDER, Row, words};
 use crate::process::Cmd;
+use crate::workspace::{read_text, write_file};
 
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 const EVENTUALLY: Duration = Duration::from_secs(10);
@@ -21,6 +23,22 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) struct Outcome {
     pub(crate) passed: Vec<String>,
     pub(crate) failed: Vec<String>,
+}
+
+impl Outcome {
+    /// Notes and tells how a row ended.
+    pub(crate) fn add(&mut self, name: &str, judged: Result<()>) {
+        match judged {
+            Ok(()) => {
+                println!("ok    {name}");
+                self.passed.push(name.to_owned());
+            }
+            Err(error) => {
+                println!("FAIL  {name}: {error:#}");
+                self.failed.push(name.to_owned());
+            }
+        }
+    }
 }
 
 /// Who speaks to an engine.
@@ -45,9 +63,11 @@ pub(crate) trait Client {
     /// Returns a command line.
     ///
     /// # Errors
-    /// Fails when a quote is not closed.
+    /// Fails when a quote is not closed, or there can be no folder to run it in.
     fn command(&self, line: &str) -> Result<Cmd> {
-        Ok(self.program().args(words(line)?).timeout(COMMAND_LIMIT))
+        std::fs::create_dir_all(FOLDER).with_context(|| format!("create {FOLDER}"))?;
+        let program = self.program().directory(FOLDER).timeout(COMMAND_LIMIT);
+        Ok(program.args(words(line)?))
     }
 
     /// Removes all that one command line lists by another.
@@ -65,38 +85,36 @@ pub(crate) trait Client {
     }
 }
 
-/// Runs every row whose name has the filter in it.
+/// Runs every row whose name has the filter in it, or one of several with `|` between.
 pub(crate) fn run_rows<'a>(
     client: &dyn Client,
     rows: impl Iterator<Item = &'a Row>,
     filter: &str,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    for row in rows.filter(|row| row.name.contains(filter)) {
+    for row in rows.filter(|row| wanted(&row.name, filter)) {
         let judged = judge_row(client, row);
         let cleaned = client.clean_up().context("clean up");
-        match judged.and(cleaned) {
-            Ok(()) => {
-                println!("ok    {}", row.name);
-                outcome.passed.push(row.name.clone());
-            }
-            Err(error) => {
-                println!("FAIL  {}: {error:#}", row.name);
-                outcome.failed.push(row.name.clone());
-            }
-        }
+        outcome.add(&row.name, judged.and(cleaned));
     }
     outcome
 }
 
+/// Whether a name has the filter in it, or one of several with `|` between.
+pub(crate) fn wanted(name: &str, filter: &str) -> bool {
+    filter.split('|').any(|part| name.contains(part))
+}
+
 fn judge_row(client: &dyn Client, row: &Row) -> Result<()> {
+    prepare_folder(row)?;
     for line in &row.setup {
         client.read(line).context("set up")?;
     }
-    let done = client
-        .command(&row.run)?
-        .stdin(row.stdin.as_str())
-        .output()?;
+    let stdin = match &row.stdin_from {
+        Some(file) => std::fs::read(Path::new(FOLDER).join(file)).context("read the input")?,
+        None => row.stdin.clone().into_bytes(),
+    };
+    let done = client.command(&row.run)?.stdin(stdin).output()?;
     let (stdout, stderr) = (done.stdout_text(), done.stderr_text());
     ensure!(
         done.code() == row.code,
@@ -110,11 +128,34 @@ fn judge_row(client: &dyn Client, row: &Row) -> Result<()> {
         .try_for_each(|after| look(client, after).context("afterwards"))
 }
 
-fn look(client: &dyn Client, after: &After) -> Result<()> {
+/// Makes the folder anew, with the row's files only.
+fn prepare_folder(row: &Row) -> Result<()> {
+    clear_folder()?;
+    let folder = Path::new(FOLDER);
+    row.files
+        .iter()
+        .try_for_each(|(name, text)| write_file(&folder.join(name), text))
+}
+
+/// Removes what the row before left in the folder.
+///
+/// # Errors
+/// Fails when something stays.
+pub(crate) fn clear_folder() -> Result<()> {
+    if Path::new(FOLDER).exists() {
+        std::fs::remove_dir_all(FOLDER).with_context(|| format!("remove {FOLDER}"))?;
+    }
+    Ok(())
+}
+
+/// Looks at the state, until it is as it must be where that may take a moment.
+///
+/// # Errors
+/// Fails when it is not.
+pub(crate) fn look(client: &dyn Client, after: &After) -> Result<()> {
     let deadline = Instant::now() + EVENTUALLY;
     loop {
-        let (run, get) = (after.run.as_deref(), after.get.as_deref());
-        let judged = look_once(client, run, get, &after.expected);
+        let judged = look_once(client, after);
         if judged.is_ok() || !after.eventually || Instant::now() > deadline {
             return judged;
         }
@@ -122,18 +163,25 @@ fn look(client: &dyn Client, after: &After) -> Result<()> {
     }
 }
 
-fn look_once(
-    client: &dyn Client,
-    run: Option<&str>,
-    get: Option<&str>,
-    expected: &Expected,
-) -> Result<()> {
-    let printed = match (run, get) {
-        (Some(line), _) => client.read(line)?,
-        (None, Some(address)) => Cmd::new("curl")
-            .args(["--silent", "--show-error", "--fail", address])
-            .read()?,
-        (None, None) => return Ok(()),
+fn look_once(client: &dyn Client, after: &After) -> Result<()> {
+    let command = match (&after.run, &after.get, &after.file) {
+        (Some(line), ..) => client.command(line)?,
+        (_, Some(address), _) => {
+            Cmd::new("curl").args(["--silent", "--show-error", "--fail", address])
+        }
+        (.., Some(file)) => {
+            let text = read_text(&Path::new(FOLDER).join(file))?;
+            return after.expected.judge(&text, "");
+        }
+        (None, None, None) => return Ok(()),
     };
-    expected.judge(&printed, "")
+    let done = command.output()?;
+    let (stdout, stderr) = (done.stdout_text(), done.stderr_text());
+    ensure!(
+        done.code() == after.code,
+        "the code of `{command}` is {}; {}",
+        done.code(),
+        stderr.trim()
+    );
+    after.expected.judge(&stdout, &stderr)
 }

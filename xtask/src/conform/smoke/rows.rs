@@ -1,13 +1,20 @@
-//! The rows of tests/conform/*-smoke.toml: what they say and how they are judged.
+//! The rows of the tables in tests/conform/: what they say and how they are judged.
 //!
 //! Pure: running the commands is the suite's part.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-const ROWS_AT_LEAST: usize = 40;
+/// Where the commands of a row run; `{folder}` in a table.
+pub(crate) const FOLDER: &str = "/data/row";
+
+/// What a table must have.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) rows_at_least: usize,
+}
 
 /// The whole table.
 #[derive(Debug, Deserialize)]
@@ -24,11 +31,16 @@ pub(crate) struct Row {
     /// Whether the engine must refuse.
     #[serde(default)]
     pub(crate) fails: bool,
+    /// Files of the folder the commands run in, by name.
+    #[serde(default)]
+    pub(crate) files: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) setup: Vec<String>,
     pub(crate) run: String,
     #[serde(default)]
     pub(crate) stdin: String,
+    /// Or a file of the folder.
+    pub(crate) stdin_from: Option<String>,
     #[serde(default)]
     pub(crate) code: i32,
     #[serde(flatten)]
@@ -39,10 +51,15 @@ pub(crate) struct Row {
 /// A look at the state after the command.
 #[derive(Debug, Deserialize)]
 pub(crate) struct After {
-    /// A docker command line; it must succeed.
+    /// A docker command line.
     pub(crate) run: Option<String>,
+    /// How it must end.
+    #[serde(default)]
+    pub(crate) code: i32,
     /// Or an address to fetch.
     pub(crate) get: Option<String>,
+    /// Or a file of the folder.
+    pub(crate) file: Option<String>,
     /// Whether the state may take a moment.
     #[serde(default)]
     pub(crate) eventually: bool,
@@ -73,9 +90,9 @@ impl Table {
     ///
     /// # Errors
     /// Fails when it is malformed or breaks the suite's own rules.
-    pub(crate) fn parse(text: &str, registry: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str, registry: &str, rules: &Rules) -> Result<Self> {
         let table = Self::parse_any(text, registry)?;
-        table.check()?;
+        table.check(rules)?;
         Ok(table)
     }
 
@@ -84,21 +101,19 @@ impl Table {
     /// # Errors
     /// Fails when it is malformed.
     pub(crate) fn parse_any(text: &str, registry: &str) -> Result<Self> {
-        let image = format!("{registry}/smoke:1");
-        let text = text
-            .replace("{image}", &image)
-            .replace("{registry}", registry);
+        let text = fill(text, registry);
         toml::from_str(&text).context("parse the table of rows")
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, rules: &Rules) -> Result<()> {
+        let wanted = rules.rows_at_least;
         let (rows, failures) = (
             self.row.len(),
             self.row.iter().filter(|row| row.fails).count(),
         );
         ensure!(
-            rows >= ROWS_AT_LEAST,
-            "the table has {rows} rows, {ROWS_AT_LEAST} are demanded"
+            rows >= wanted,
+            "the table has {rows} rows, {wanted} are demanded"
         );
         ensure!(
             failures * 3 >= rows,
@@ -179,6 +194,13 @@ fn has(what: &str, words: &[String], found: &str) -> Result<()> {
     Ok(())
 }
 
+/// Fills in the placeholders of a text.
+pub(crate) fn fill(text: &str, registry: &str) -> String {
+    text.replace("{image}", &format!("{registry}/smoke:1"))
+        .replace("{registry}", registry)
+        .replace("{folder}", FOLDER)
+}
+
 /// Splits a command line into words as a shell does, with both kinds of quotes.
 ///
 /// # Errors
@@ -211,16 +233,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_committed_table_keeps_the_rules() {
-        let text = include_str!("../../../../tests/conform/docker-smoke.toml");
-        let table = Table::parse(text, "localhost:5000").unwrap();
-        for row in &table.row {
-            words(&row.run).unwrap();
-            assert!(
-                row.after
-                    .iter()
-                    .all(|look| look.run.is_some() != look.get.is_some())
-            );
+    fn a_table_that_breaks_a_rule_is_refused() {
+        let row = |name: &str, run: &str, more: &str| {
+            format!("[[row]]\nname = {name:?}\nrun = {run:?}\nafter = [{{ run = \"ps\" }}]\n{more}")
+        };
+        let refused = "fails = true\ncode = 1\n";
+        let judge = |rows: &[String], rows_at_least| {
+            Table::parse(&rows.concat(), "here", &Rules { rows_at_least })
+                .map(drop)
+                .map_err(|error| error.to_string())
+        };
+        let (good, bad) = (row("a", "top a", ""), row("b", "top b", refused));
+        judge(&[good.clone(), bad.clone()], 2).unwrap();
+        for (rows, at_least, message) in [
+            (vec![good.clone(), bad.clone()], 3, "3 are demanded"),
+            (vec![good.clone()], 1, "only 0 of 1 rows"),
+            (
+                vec![bad.clone(), row("c", "top b", "")],
+                1,
+                "two rows run `top b`",
+            ),
+            (
+                vec![bad.clone(), row("b", "top c", "")],
+                1,
+                "two rows are named `b`",
+            ),
+            (
+                vec![row("d", "top d", "fails = true\n")],
+                1,
+                "fails with code 0",
+            ),
+        ] {
+            let error = judge(&rows, at_least).unwrap_err();
+            assert!(error.contains(message), "{error}");
         }
     }
 

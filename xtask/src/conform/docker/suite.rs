@@ -1,25 +1,30 @@
 //! The stock docker command line against a socket.
 
-use anyhow::{Result, ensure};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
 
 use crate::bench::Who;
 use crate::bench::daemons::{self, REGISTRY_PORT};
-use crate::conform::smoke::rows::Table;
-use crate::conform::smoke::{Client, Outcome, run_rows};
+use crate::conform::smoke::{Client, Outcome};
 use crate::images;
 use crate::process::{Background, Cmd};
+
+/// The client's own, below /data.
+const SETTINGS: &str = "client";
 
 /// Where the tree has the runtime that dockerd is to use, if there is one.
 pub(super) const RUNTIME: &str = "/tested/runc-rs";
 
-/// Where the rows' logins are kept, for as long as the suite runs.
-const CONFIG: &str = "--config=/tmp/docker-config";
-
-/// Starts the engine under test and runs every row whose name has the filter in it.
+/// Starts the engine under test and lets the suite judge it; it is told the client
+/// and the registry's name.
 ///
 /// # Errors
 /// Fails when the engine or the registry cannot be started.
-pub(crate) fn run(against: Who, table: &str, filter: &str) -> Result<Outcome> {
+pub(super) fn run(
+    against: Who,
+    judge: impl FnOnce(&dyn Client, &str) -> Result<Outcome>,
+) -> Result<Outcome> {
     let registry = start_registry()?;
     let engine = match against {
         Who::Ours => daemons::start_engine()?,
@@ -30,16 +35,18 @@ pub(crate) fn run(against: Who, table: &str, filter: &str) -> Result<Outcome> {
         ])?,
         _ => daemons::start_docker()?,
     };
-    let table = Table::parse(table, &format!("localhost:{REGISTRY_PORT}"))?;
+    let registry_name = format!("localhost:{REGISTRY_PORT}");
     let docker = Docker {
         socket: daemons::socket(against),
+        image: format!("{registry_name}/smoke:1"),
+        settings: daemons::folder(SETTINGS)?,
     };
     if against != Who::Ours && has_runtime() {
         let default = docker.read("info --format {{.DefaultRuntime}}")?;
         ensure!(default.trim() == "tested", "dockerd uses {default}");
     }
-    docker.read(&format!("pull --quiet localhost:{REGISTRY_PORT}/smoke:1"))?;
-    let outcome = run_rows(&docker, table.row.iter(), filter);
+    docker.read(&format!("pull --quiet {}", docker.image))?;
+    let outcome = judge(&docker, &registry_name)?;
     if against == Who::Ours {
         daemons::command(Who::Ours)
             .args(["daemon", "stop", "--containers"])
@@ -82,18 +89,43 @@ pub(in crate::conform) fn start_registry_with(name: &str) -> Result<Background> 
 
 struct Docker {
     socket: &'static str,
+    image: String,
+    /// The folder of the client's own settings.
+    settings: PathBuf,
 }
 
 impl Client for Docker {
     fn program(&self) -> Cmd {
         Cmd::new("/usr/bin/docker")
             .arg(format!("--host=unix://{}", self.socket))
-            .arg(CONFIG)
+            .env("DOCKER_CONFIG", &self.settings)
     }
 
     fn clean_up(&self) -> Result<()> {
         self.remove_all("ps --all --quiet --no-trunc", "rm --force --volumes")?;
         self.remove_all("volume ls --quiet", "volume rm --force")?;
-        self.remove_all("network ls --quiet --filter type=custom", "network rm")
+        self.remove_all("network ls --quiet --filter type=custom", "network rm")?;
+        std::fs::remove_dir_all(&self.settings).context("remove the client's settings")?;
+        daemons::folder(SETTINGS)?;
+        self.clean_up_images()
+    }
+}
+
+impl Docker {
+    /// Leaves the image of the rows, under that name only.
+    fn clean_up_images(&self) -> Result<()> {
+        let format = "'{{.Repository}}:{{.Tag}} {{.ID}}'";
+        let listed = self.read(&format!("image ls --no-trunc --format {format}"))?;
+        for line in listed.lines() {
+            let (name, id) = line.split_once(' ').context("read the list of images")?;
+            if name != self.image {
+                let named = if name.contains("<none>") { id } else { name };
+                self.read(&format!("image rm --force {named}"))?;
+            }
+        }
+        if listed.contains(&self.image) {
+            return Ok(());
+        }
+        self.read(&format!("pull --quiet {}", self.image)).map(drop)
     }
 }
