@@ -1,13 +1,14 @@
 //! The engine's end of the event log: publishing, calling helpers, and the one
 //! thread that follows the log for the whole process.
 //!
-//! Every record goes, in order, to the waiting calls, to API clients (who may
-//! lag and re-read the files) and to the monitor (which may not).
+//! Every record goes, in order, to the waiting calls and to the monitor, and once
+//! that has handled it to API clients (who may lag and re-read the files): whoever
+//! hears of an exit finds the container exited.
 
 mod late;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{Failure, FailureKind};
@@ -31,6 +32,8 @@ pub struct Bus {
     log: Log,
     requester: Requester,
     records: broadcast::Sender<Arc<Record>>,
+    /// The last record that API clients have been told of.
+    told: Arc<Mutex<Position>>,
 }
 
 impl Bus {
@@ -45,6 +48,7 @@ impl Bus {
             log,
             requester,
             records,
+            told: Arc::default(),
         }
     }
 
@@ -53,9 +57,19 @@ impl Bus {
         &self.log
     }
 
-    /// Returns a receiver of every record from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
-        self.records.subscribe()
+    /// Returns a receiver of every record from now on, and the last one's position
+    /// before them.
+    pub fn subscribe(&self) -> (broadcast::Receiver<Arc<Record>>, Position) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.records.subscribe(), *told)
+    }
+
+    /// Tells API clients of a record that has been handled.
+    pub fn tell(&self, record: Arc<Record>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = record.position.max(*told);
+        // No API client listens: that is no error.
+        drop(self.records.send(record));
     }
 
     /// Appends one fact of the engine's.
@@ -126,6 +140,8 @@ impl Bus {
         stop: Arc<AtomicBool>,
     ) -> Result<mpsc::Receiver<Arc<Record>>> {
         let mut reader = self.log.read_after(from).or_internal()?;
+        let last = self.log.last().or_internal()?;
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = last;
         let (sender, receiver) = mpsc::channel(MONITOR_LIMIT);
         let bus = self.clone();
         let work = move || {
@@ -163,10 +179,7 @@ fn step(
     }
     for record in records {
         bus.requester.observe(&record);
-        let record = Arc::new(record);
-        // No API client listens: that is no error.
-        drop(bus.records.send(record.clone()));
-        if monitor.blocking_send(record).is_err() {
+        if monitor.blocking_send(Arc::new(record)).is_err() {
             return Ok(false);
         }
     }
@@ -178,5 +191,32 @@ fn failure(error: CallError) -> Failure {
         CallError::Refused(failure) => failure,
         CallError::TimedOut { .. } => Failure::from_error(FailureKind::Internal, &error),
         other => Failure::from_error(FailureKind::Internal, &other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_hear_of_what_has_been_handled_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let bus = Bus::new(Log::open(directory.path()).unwrap());
+        let earlier = bus.publish("container.stopped", "a", &()).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut monitor = bus.follow(earlier, stop.clone()).unwrap();
+        let (mut live, before) = bus.subscribe();
+        assert_eq!(before, earlier);
+
+        let position = bus.publish("container.stopped", "b", &()).unwrap();
+        let record = monitor.blocking_recv().unwrap();
+        assert_eq!(record.position, position);
+        assert!(live.try_recv().is_err(), "it has not been handled");
+        assert_eq!(bus.subscribe().1, earlier);
+
+        bus.tell(record);
+        assert_eq!(live.try_recv().unwrap().position, position);
+        assert_eq!(bus.subscribe().1, position);
+        stop.store(true, Ordering::Relaxed);
     }
 }

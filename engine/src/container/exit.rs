@@ -62,6 +62,7 @@ pub async fn monitor(
                     handle(&engine, &record);
                     handled = record.position;
                     caught_up.handled(handled);
+                    engine.bus.tell(record);
                 }
                 None => break,
             },

@@ -41,8 +41,11 @@ pub(in crate::api) fn follow(engine: &Arc<Engine>, request: &Request) -> Result<
         until: time(request, "until")?,
         filters: request.filters(FILTERS)?,
     };
-    let live = engine.bus.subscribe();
-    let start = engine.bus.log().last().or_internal()?;
+    let (live, told) = engine.bus.subscribe();
+    let start = match options.since {
+        Some(_) => engine.bus.log().last().or_internal()?,
+        None => told,
+    };
     let (feed, answer) = response::stream("application/json")?;
     let engine = engine.clone();
     tokio::spawn(async move {
