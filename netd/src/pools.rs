@@ -29,7 +29,9 @@ const SUBNET_BITS: u8 = 64;
 pub enum PoolError {
     #[error("all predefined address pools have been fully subnetted")]
     Exhausted,
-    #[error("subnet {subnet} overlaps {taken}, which the host or another network uses")]
+    #[error(
+        "invalid pool request: Pool overlaps with other one on this address space: {subnet} overlaps {taken}"
+    )]
     Overlap { subnet: IpNet, taken: IpNet },
     #[error("subnet {0} has no room for a gateway and a container")]
     TooSmall(IpNet),

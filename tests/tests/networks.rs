@@ -39,7 +39,7 @@ fn a_container_that_runs_joins_networks_and_leaves_them() {
     assert!(hosts.contains("192.0.2.1 mine"), "{hosts}");
     host.fails(
         1,
-        "is not connected to the network back",
+        "is not connected to network back",
         &words("network disconnect back box"),
     );
     let format = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}";

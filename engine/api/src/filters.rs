@@ -20,7 +20,7 @@ pub enum FilterError {
         key: String,
         known: Vec<&'static str>,
     },
-    #[error("invalid filter '{key}={value}': expected true or false")]
+    #[error("invalid filter '{key}=[{value}]': expected true or false")]
     NotBoolean { key: String, value: String },
 }
 

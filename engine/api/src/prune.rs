@@ -4,6 +4,12 @@ use crate::image::ImageDeleteResponse;
 use crate::wire::wire;
 
 wire! {
+    /// The answer to `POST /build/prune`.
+    pub struct BuildCachePruneResponse {
+        pub caches_deleted: Option<Vec<String>>,
+        pub space_reclaimed: u64,
+    }
+
     /// The answer to `POST /containers/prune`.
     pub struct ContainersPruneResponse {
         pub containers_deleted: Option<Vec<String>>,

@@ -32,6 +32,17 @@ use std::process::ExitCode;
 
 pub use daemon::{DaemonOptions, FaultSteps, Held};
 
+/// Reads a moment: RFC 3339, a date, seconds since 1970, or a duration before `now`.
+///
+/// # Errors
+/// Fails when it is none of them.
+pub fn moment(
+    text: &str,
+    now: base::Timestamp,
+) -> Result<base::Timestamp, impl std::error::Error + Send + Sync + 'static> {
+    parse::time::parse(text, now)
+}
+
 /// Runs the command line `arguments`, the program's name first, and returns
 /// what the process exits with. `daemon` is called for `engine daemon --foreground`,
 /// and where the program was called `dockerd`.

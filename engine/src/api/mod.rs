@@ -4,6 +4,7 @@
 //! area, `view/` builds what clients see, [`stream`] moves bytes of hijacked
 //! connections, `websocket` those of websockets, [`response`] makes answers. Decisions are made elsewhere.
 
+mod prune;
 pub mod request;
 pub mod response;
 mod router;

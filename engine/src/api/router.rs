@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use engine_api::prune::BuildCachePruneResponse;
 use hyper::{Method, Response, StatusCode};
 
 use super::request::Request;
@@ -64,6 +65,10 @@ async fn system_table(
             registry::inspect(engine, &request, &name.join("/")).await
         }
         (Method::GET, ["events"]) => events::follow(engine, &request),
+        // There is no build cache, and so nothing that could be in it.
+        (Method::POST, ["build", "prune"]) => {
+            response::json(StatusCode::OK, &BuildCachePruneResponse::default())
+        }
         (Method::POST, ["build" | "session" | "grpc", ..]) => Err(unsupported(
             "building images is not supported by this engine",
         )),

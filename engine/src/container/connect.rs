@@ -116,7 +116,7 @@ async fn forget_locked(container: &Arc<Container>, names: &[&str]) -> Result<()>
     if endpoints.len() == before {
         let (id, name) = (&container.id, names.first().copied().unwrap_or_default());
         return Err(internal(format_args!(
-            "container {id} is not connected to the network {name}"
+            "container {id} is not connected to network {name}"
         )));
     }
     let mut requested = Requested::clone(&container.requested());

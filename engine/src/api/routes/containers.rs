@@ -16,6 +16,7 @@ use hyper::{Response, StatusCode};
 
 use super::log_stream;
 use crate::Engine;
+use crate::api::prune::Chosen;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::view;
@@ -246,7 +247,7 @@ pub(in crate::api) async fn rename(
     let name = name.strip_prefix('/').unwrap_or(name).to_owned();
     if !base::id::is_valid_name(&name) {
         return Err(invalid(format!(
-            "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            "Error when allocating new name: Invalid container name (/{name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
         )));
     }
     let engine = engine.clone();
@@ -395,7 +396,7 @@ pub(in crate::api) async fn prune(
     engine: &Arc<Engine>,
     request: &Request,
 ) -> Result<Response<Body>> {
-    let filters = request.filters(&["label", "label!"])?;
+    let chosen = Chosen::read(request, &["until"])?;
     let engine = engine.clone();
     let work = async move {
         let (mut deleted, mut space_reclaimed) = (Vec::new(), 0);
@@ -404,9 +405,10 @@ pub(in crate::api) async fn prune(
                 container.state().status,
                 Status::Created | Status::Exited | Status::Dead
             );
-            let labels = &container.config().labels;
-            let is_chosen = filters.allows_labels("label", labels)
-                && (!filters.has("label!") || !filters.allows_labels("label!", labels));
+            let is_chosen = {
+                let config = container.config();
+                chosen.has(&config.labels, Some(config.created))
+            };
             if is_over && !container.state().starting && is_chosen {
                 space_reclaimed += container::archive::size(&engine, &container).await?;
                 container::remove::remove(&engine, &container, Force::No, AnonymousVolumes::Keep)

@@ -15,6 +15,7 @@ use engine_image::{Force, Image, ImageUse, Removed};
 use hyper::{Response, StatusCode};
 
 use crate::Engine;
+use crate::api::prune::Chosen;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::view;
@@ -114,6 +115,14 @@ pub(super) fn summary(users: &HashMap<Digest, i64>, image: &Image) -> ImageSumma
     }
 }
 
+/// What was said of the newest step, by whoever committed or imported it.
+fn last_comment(image: &Image) -> String {
+    let newest = image.config.history().iter().flatten().last();
+    newest
+        .and_then(|step| step.comment().clone())
+        .unwrap_or_default()
+}
+
 /// `GET /images/{name}/json`.
 pub(in crate::api) fn inspect(
     engine: &Arc<Engine>,
@@ -125,6 +134,7 @@ pub(in crate::api) fn inspect(
     let size = i64::try_from(found.size_bytes).unwrap_or(i64::MAX);
     let answer = ImageInspect {
         id: found.id.to_string(),
+        comment: last_comment(&found),
         repo_tags: found.repo_tags.clone(),
         repo_digests: found.repo_digests.clone(),
         created: found
@@ -256,8 +266,12 @@ pub(in crate::api) async fn prune(
     engine: &Arc<Engine>,
     request: &Request,
 ) -> Result<Response<Body>> {
-    let filters = request.filters(&["dangling", "label", "label!"])?;
-    let only_dangling = filters.boolean("dangling").or_invalid()?.unwrap_or(true);
+    let chosen = Chosen::read(request, &["dangling", "until"])?;
+    let only_dangling = chosen
+        .filters
+        .boolean("dangling")
+        .or_invalid()?
+        .unwrap_or(true);
     let engine = engine.clone();
     let answer = crate::blocking(move || {
         let mut answer = ImagesPruneResponse {
@@ -266,8 +280,7 @@ pub(in crate::api) async fn prune(
         };
         for found in engine.images.list() {
             let labels = found.labels().into_iter().collect();
-            let is_chosen = filters.allows_labels("label", &labels)
-                && (!filters.has("label!") || !filters.allows_labels("label!", &labels))
+            let is_chosen = chosen.has(&labels, found.created)
                 && (!only_dangling || found.repo_tags.is_empty())
                 && image::used_by(&engine, &found.id) == ImageUse::Unused;
             if is_chosen {

@@ -16,6 +16,7 @@ use hyper::{Response, StatusCode};
 use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, RemoveNetwork};
 
 use crate::Engine;
+use crate::api::prune::Chosen;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::view;
@@ -31,6 +32,10 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
     let filters =
         request.filters(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
     let dangling = filters.boolean("dangling").or_invalid()?;
+    let mut types = filters.values("type");
+    if let Some(unknown) = types.find(|kind| !["builtin", "custom"].contains(kind)) {
+        return Err(invalid(format!("invalid filter: 'type'='{unknown}'")));
+    }
     let used = used_networks(engine);
     let all = netd_api::query::networks(&engine.instance).or_internal()?;
     let chosen = all.iter().filter(|network| {
@@ -232,12 +237,11 @@ pub(in crate::api) async fn prune(
     engine: &Arc<Engine>,
     request: &Request,
 ) -> Result<Response<Body>> {
-    let filters = request.filters(&["label", "label!"])?;
+    let chosen = Chosen::read(request, &["until"])?;
     let used = used_networks(engine);
     let mut deleted = Vec::new();
     for network in netd_api::query::networks(&engine.instance).or_internal()? {
-        let is_chosen = filters.allows_labels("label", &network.labels)
-            && (!filters.has("label!") || !filters.allows_labels("label!", &network.labels));
+        let is_chosen = chosen.has(&network.labels, Some(network.created));
         let is_used = used.contains(&network.name) || used.contains(network.id.as_str());
         if !is_predefined(&network) && !is_used && is_chosen {
             remove_now(engine, &network).await?;

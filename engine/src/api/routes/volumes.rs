@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode};
 use volumed_api::{CreateVolume, RemoveVolume, VolumeConfig};
 
 use crate::Engine;
+use crate::api::prune::Chosen;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::view;
@@ -160,17 +161,17 @@ pub(in crate::api) async fn prune(
     engine: &Arc<Engine>,
     request: &Request,
 ) -> Result<Response<Body>> {
-    let filters = request.filters(&["all", "label", "label!"])?;
+    let chosen = Chosen::read(request, &["all"])?;
     // Before 1.42 named volumes went too.
-    let all = filters
+    let all = chosen
+        .filters
         .boolean("all")
         .or_invalid()?
         .unwrap_or(request.version < ApiVersion::v1(42));
     let mut deleted = Vec::new();
     let mut space_reclaimed = 0;
     for volume in volumed_api::query::volumes(&engine.instance).or_internal()? {
-        let is_chosen = filters.allows_labels("label", &volume.labels)
-            && (!filters.has("label!") || !filters.allows_labels("label!", &volume.labels));
+        let is_chosen = chosen.has(&volume.labels, Some(volume.created));
         let is_anonymous = volume.labels.contains_key(ANONYMOUS);
         if is_chosen && (all || is_anonymous) && users(engine, &volume.name).is_empty() {
             space_reclaimed += remove_now(engine, volume.name.clone()).await?;

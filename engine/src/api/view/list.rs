@@ -1,6 +1,7 @@
 //! `docker ps`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use base::{ContainerId, Timestamp};
@@ -9,6 +10,7 @@ use engine_api::filters::Filters;
 use engine_api::network::EndpointSettings;
 use engine_model::{ContainerState, HealthState, MountSource};
 use netd_api::Lease;
+use regex_lite::Regex;
 
 use super::network::{endpoints, lease, protocol};
 use super::{inspect, status};
@@ -48,7 +50,10 @@ pub(in crate::api) fn containers(
         {
             continue;
         }
-        rows.push(summary(engine, &container, (&state, &linked))?);
+        let row = summary(engine, &container, (&state, &linked))?;
+        if has_port(filters, &row.ports) {
+            rows.push(row);
+        }
     }
     Ok(rows)
 }
@@ -73,22 +78,56 @@ fn check(filters: &Filters) -> Result<()> {
         .values("health")
         .find(|v| !["starting", "healthy", "unhealthy", "none"].contains(v))
     {
-        return Err(invalid(format!("invalid filter 'health={bad}'")));
+        return Err(invalid(format!(
+            "invalid filter 'health={bad}': invalid value for health ({bad}): must be one of none, starting, healthy, unhealthy"
+        )));
     }
     if let Some(bad) = filters
         .values("exited")
         .find(|value| value.parse::<i32>().is_err())
     {
-        return Err(invalid(format!("invalid filter 'exited={bad}'")));
+        return Err(invalid(format!(
+            "invalid filter 'exited={bad}': invalid syntax"
+        )));
+    }
+    for key in ["publish", "expose"] {
+        if let Some(bad) = filters.values(key).find(|text| ports_of(text).is_none()) {
+            return Err(invalid(format!(
+                "error while looking up for {key} {bad}: invalid syntax"
+            )));
+        }
     }
     Ok(())
 }
 
-/// Containers made before one and after another.
+/// Containers made before one and after another, of some images, of some names.
 struct Bounds {
     before: Option<Timestamp>,
     since: Option<Timestamp>,
     images: Option<HashSet<base::Digest>>,
+    names: Option<Vec<Name>>,
+}
+
+/// A name, or an expression for some.
+struct Name {
+    text: String,
+    /// None where the text is no expression.
+    expression: Option<Regex>,
+}
+
+impl Name {
+    fn new(text: &str) -> Self {
+        let text = text.trim_start_matches('/');
+        Self {
+            text: text.to_owned(),
+            expression: Regex::new(text).ok(),
+        }
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        let matched = self.expression.as_ref().is_some_and(|it| it.is_match(name));
+        matched || self.text == name
+    }
 }
 
 impl Bounds {
@@ -111,12 +150,18 @@ impl Bounds {
             before: created("before")?,
             since: created("since")?,
             images,
+            names: filters
+                .has("name")
+                .then(|| filters.values("name").map(Name::new).collect()),
         })
     }
 
     fn allow(&self, container: &Arc<Container>) -> bool {
         let created = container.config().created;
-        self.before.is_none_or(|before| created < before)
+        let name = container.name();
+        let is_named = |names: &Vec<Name>| names.iter().any(|wanted| wanted.matches(&name));
+        self.names.as_ref().is_none_or(is_named)
+            && self.before.is_none_or(|before| created < before)
             && self.since.is_none_or(|since| created > since)
             && self
                 .images
@@ -127,13 +172,9 @@ impl Bounds {
 
 fn allows(filters: &Filters, container: &Container, state: &ContainerState) -> bool {
     let config = &container.config();
-    let name = container.name();
     let networks = endpoints(container, None);
     let health = container.watch().borrow().health;
     filters.allows("id", |id| config.id.as_str().starts_with(id))
-        && filters.allows("name", |wanted| {
-            name.contains(wanted.trim_start_matches('/'))
-        })
         && filters.allows("status", |status| state.status.as_str() == status)
         && filters.allows("exited", |code| {
             state.finished.is_some() && !state.is_live() && code.parse() == Ok(state.exit_code)
@@ -141,25 +182,6 @@ fn allows(filters: &Filters, container: &Container, state: &ContainerState) -> b
         && filters.allows("health", |wanted| health_word(health) == wanted)
         && filters.allows("network", |network| networks.contains_key(network))
         && filters.allows("volume", |volume| uses_volume(container, volume))
-        && filters.allows("publish", |port| {
-            let is = |p: &engine_model::container::PortConfig| {
-                port_matches(port, p.container_port, &p.protocol)
-            };
-            config.ports.iter().any(is)
-        })
-        && filters.allows("expose", |port| {
-            container
-                .requested()
-                .config
-                .exposed_ports
-                .keys()
-                .any(|key| {
-                    let (number, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
-                    number
-                        .parse()
-                        .is_ok_and(|number| port_matches(port, number, protocol))
-                })
-        })
         && filters.allows_labels("label", &config.labels)
 }
 
@@ -178,14 +200,26 @@ fn uses_volume(container: &Container, wanted: &str) -> bool {
     })
 }
 
-/// `80`, `80/udp`, `80-90/tcp`.
-fn port_matches(text: &str, port: u16, protocol: &str) -> bool {
-    let (range, wanted) = text.split_once('/').unwrap_or((text, "tcp"));
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else {
-        return false;
+/// Whether one of the ports is published, or exposed, as the filters want it.
+fn has_port(filters: &Filters, ports: &[Port]) -> bool {
+    let is = |text: &str, number: u16, kind: &str| {
+        let wanted = ports_of(text);
+        wanted.is_some_and(|(range, protocol)| range.contains(&number) && protocol == kind)
     };
-    protocol == wanted && (first..=last).contains(&port)
+    let is_wanted = |port: &Port| {
+        let mut published = filters.values("publish");
+        let mut exposed = filters.values("expose");
+        published.any(|text| is(text, port.public_port, &port.r#type))
+            || exposed.any(|text| is(text, port.private_port, &port.r#type))
+    };
+    !(filters.has("publish") || filters.has("expose")) || ports.iter().any(is_wanted)
+}
+
+/// Reads `80`, `80/udp`, `80-90/tcp`.
+fn ports_of(text: &str) -> Option<(RangeInclusive<u16>, &str)> {
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    Some((first.parse().ok()?..=last.parse().ok()?, protocol))
 }
 
 fn summary(
@@ -283,4 +317,45 @@ fn ports(container: &Container, attached: Option<&netd_api::Attached>) -> Vec<Po
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_looked_for_on_their_side() {
+        let port = |public_port, private_port, kind: &str| Port {
+            public_port,
+            private_port,
+            r#type: kind.to_owned(),
+            ..Port::default()
+        };
+        let ports = [port(8080, 80, "tcp"), port(0, 53, "udp")];
+        for (key, text, expected) in [
+            ("publish", "8080", true),
+            ("publish", "80", false),
+            ("publish", "8000-8090/tcp", true),
+            ("publish", "8080/udp", false),
+            ("expose", "80", true),
+            ("expose", "53/udp", true),
+            ("expose", "53", false),
+        ] {
+            let mut filters = Filters::default();
+            filters.add(key, text);
+            assert_eq!(has_port(&filters, &ports), expected, "{key}={text}");
+        }
+        assert!(has_port(&Filters::default(), &[]));
+        for bad in ["http", "", "80-x", "70000"] {
+            assert!(ports_of(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_an_expression_or_itself() {
+        assert!(Name::new("/web").matches("my-web-1"));
+        assert!(Name::new("^web-[0-9]$").matches("web-1"));
+        assert!(!Name::new("^web$").matches("web-1"));
+        assert!(Name::new("[").matches("["));
+    }
 }

@@ -174,10 +174,15 @@ fn parse_mount(mount: &Mount) -> Result<MountConfig> {
     let source = match mount.r#type.as_str() {
         "bind" => bind_source(mount)?,
         "volume" => volume_source(mount)?,
+        "tmpfs" if !mount.source.is_empty() => {
+            return Err(invalid(
+                "invalid mount config for type \"tmpfs\": field Source must not be specified",
+            ));
+        }
         "tmpfs" => tmpfs_source(mount),
         other => {
-            return Err(unsupported(format!(
-                "mount type {other:?} is not supported"
+            return Err(invalid(format!(
+                "invalid mount config for type {other:?}: mount type unknown"
             )));
         }
     };

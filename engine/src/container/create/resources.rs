@@ -29,8 +29,12 @@ pub(in crate::container) fn convert(host: &HostConfig) -> Result<Resources> {
     let adjustment = i32::try_from(host.oom_score_adj)
         .ok()
         .filter(|value| (-1000..=1000).contains(value));
-    let adjustment = adjustment
-        .ok_or_else(|| invalid("Invalid value, range for oom score adj is [-1000, 1000]"))?;
+    let adjustment = adjustment.ok_or_else(|| {
+        invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        ))
+    })?;
     Ok(Resources {
         memory_bytes: some(host.memory),
         memory_swap_bytes: swap(host),
@@ -135,9 +139,10 @@ fn check_cpu(host: &HostConfig) -> Result<()> {
         )));
     }
     if host.nano_cpus > 0 && (host.cpu_quota != 0 || host.cpu_period != 0) {
-        return Err(invalid(
-            "Conflicting options: Nano CPUs and CPU Quota or Period cannot both be set.",
-        ));
+        return Err(invalid(match host.cpu_quota {
+            0 => "Conflicting options: Nano CPUs and CPU Period cannot both be set",
+            _ => "Conflicting options: Nano CPUs and CPU Quota cannot both be set",
+        }));
     }
     if host.cpu_period != 0 && !(1000..=1_000_000).contains(&host.cpu_period) {
         return Err(invalid(
