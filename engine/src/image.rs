@@ -1,7 +1,9 @@
 //! Everything done to images that are here: finding, naming, removing.
 
 use base::{Digest, Failure, FailureKind};
-use engine_image::{Force, Image, ImageUse, RemoveError, Removed, ResolveError, StoreError};
+use engine_image::{
+    Force, Image, ImageUse, Platform, RemoveError, Removed, ResolveError, StoreError,
+};
 use engine_model::Status;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -110,4 +112,21 @@ pub fn used_by(engine: &Engine, id: &Digest) -> ImageUse {
         found = ImageUse::Stopped(short);
     }
     found
+}
+/// Refuses an image of another platform than asked for.
+///
+/// # Errors
+/// Invalid for a platform that is none; not found for an image that is not there, or
+/// not of that platform.
+pub fn check_platform(engine: &Engine, name: &str, wanted: &str) -> Result<()> {
+    let wanted: Platform = wanted.parse().or_invalid()?;
+    let found = resolve(engine, name)?;
+    let (os, architecture) = (found.config.os(), found.config.architecture());
+    if wanted.os == os.to_string() && wanted.architecture == architecture.to_string() {
+        return Ok(());
+    }
+    Err(not_found(format!(
+        "image with reference {name} was found but its platform ({os}/{architecture}) does not match the specified platform ({}/{})",
+        wanted.os, wanted.architecture
+    )))
 }

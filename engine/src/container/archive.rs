@@ -113,8 +113,13 @@ async fn enter<T: Send + 'static>(
         },
         rootfs: mounted.rootfs,
     };
-    let id = container.id.to_string();
-    crate::blocking(move || view.enter(work).map_err(|error| failure(&id, &error))).await
+    let name = container.name();
+    let of_mount = !config.read_only;
+    crate::blocking(move || {
+        view.enter(work)
+            .map_err(|error| failure(&name, of_mount, &error))
+    })
+    .await
 }
 
 /// Returns what the container has changed of its image's files.
@@ -165,18 +170,27 @@ fn mounts(wanted: &[MountConfig], mounted: &RootfsMounted) -> Vec<ViewMount> {
     wanted.iter().filter_map(mount).collect()
 }
 
-/// Returns the failure in Docker's words.
-fn failure(id: &str, error: &ArchiveError) -> Failure {
+/// Returns the failure in Docker's words; where only mounts can be read-only, one is.
+fn failure(name: &str, of_mount: bool, error: &ArchiveError) -> Failure {
     use ArchiveError as E;
     let kind = match error {
         E::NotFound(path) => {
             let path = path.display();
             return Failure::new(
                 FailureKind::NotFound,
-                format!("Could not find the file {path} in container {id}"),
+                format!("Could not find the file {path} in container {name}"),
             );
         }
-        E::ReadOnly(_) => FailureKind::Forbidden,
+        E::ReadOnly(_) => {
+            let what = match of_mount {
+                true => "mounted volume",
+                false => "container rootfs",
+            };
+            return Failure::new(
+                FailureKind::Forbidden,
+                format!("{what} is marked read-only"),
+            );
+        }
         E::Compression(_) => FailureKind::Unsupported,
         E::NotADirectory
         | E::Path(_)

@@ -63,8 +63,12 @@ pub(in crate::api) async fn create(
     mut request: Request,
 ) -> Result<Response<Body>> {
     let name = request.parameter("name").map(str::to_owned);
+    let platform = request.parameter("platform").map(str::to_owned);
     let body: ContainerCreateBody = request.versioned_json(RequestBody::ContainerCreate).await?;
     let warnings = versions::deprecations(request.version, &body);
+    if let Some(platform) = platform.filter(|text| !text.is_empty()) {
+        crate::image::check_platform(engine, &body.config.image, &platform)?;
+    }
     let engine = engine.clone();
     let work = async move { creation::create(&engine, name.as_deref(), body).await };
     let mut answer = crate::uninterrupted(work).await?;

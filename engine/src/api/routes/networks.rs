@@ -22,7 +22,7 @@ use crate::api::response::{self, Body};
 use crate::api::view;
 use crate::container::connect;
 use crate::container::network::find;
-use crate::error::{OrFail as _, Result, conflict, not_found, unsupported};
+use crate::error::{OrFail as _, Result, conflict, invalid, not_found, unsupported};
 
 /// How long netd may take.
 const LIMIT: Duration = Duration::from_secs(20);

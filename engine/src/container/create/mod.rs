@@ -2,6 +2,7 @@
 //! converted to the model, and written down. Nothing is started.
 
 mod conflicts;
+mod cpuset;
 mod health;
 mod mounts;
 pub(super) mod network;

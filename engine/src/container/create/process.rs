@@ -12,7 +12,14 @@ pub(in crate::container) fn complete(config: &mut RequestedConfig, of_image: &Re
     let is_empty = |list: &Option<engine_api::wire::StringList>| {
         list.as_ref().is_none_or(|list| list.is_empty())
     };
-    if config.entrypoint.is_none() {
+    // One empty word resets the image's.
+    let is_reset = config
+        .entrypoint
+        .as_ref()
+        .is_some_and(|list| list.0 == [""]);
+    if is_reset {
+        config.entrypoint = None;
+    } else if config.entrypoint.is_none() {
         if is_empty(&config.cmd) {
             config.cmd = of_image.cmd.clone();
         }
@@ -47,17 +54,24 @@ pub(in crate::container) fn complete(config: &mut RequestedConfig, of_image: &Re
     super::health::complete(&mut config.healthcheck, of_image.healthcheck.as_ref());
 }
 
-/// The image's variables with the request's over them. A name without a value removes
+/// The request's variables, of two with one name the later, and those of the image's
+/// that it has not. A name without a value removes
 /// the image's; it stays to be seen, and no process gets it.
 fn merged_environment(image: &[String], request: &[String]) -> Vec<String> {
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
-    let overridden: std::collections::HashSet<String> =
-        request.iter().map(|entry| name(entry)).collect();
-    let kept = image
-        .iter()
-        .filter(|entry| !overridden.contains(&name(entry)))
-        .cloned();
-    kept.chain(request.iter().cloned()).collect()
+    let mut merged: Vec<String> = Vec::new();
+    for entry in request {
+        match merged.iter_mut().find(|it| name(it) == name(entry)) {
+            Some(earlier) => earlier.clone_from(entry),
+            None => merged.push(entry.clone()),
+        }
+    }
+    for entry in image {
+        if !merged.iter().any(|it| name(it) == name(entry)) {
+            merged.push(entry.clone());
+        }
+    }
+    merged
 }
 
 /// What has no value is no variable of the process's.
@@ -125,8 +139,23 @@ mod tests {
     #[test]
     fn the_requests_environment_goes_over_the_images() {
         let image = list(&["PATH=/bin", "A=1", "B=2"]);
-        let merged = merged_environment(&image, &list(&["A=9", "B", "C="]));
-        assert_eq!(merged, list(&["PATH=/bin", "A=9", "B", "C="]));
+        let merged = merged_environment(&image, &list(&["A=8", "B", "C=", "A=9"]));
+        assert_eq!(merged, list(&["A=9", "B", "C=", "PATH=/bin"]));
+    }
+
+    #[test]
+    fn an_empty_entrypoint_takes_nothing_of_the_image() {
+        let image = RequestedConfig {
+            entrypoint: Some(list(&["init"]).into()),
+            cmd: Some(list(&["serve"]).into()),
+            ..Default::default()
+        };
+        let mut config = RequestedConfig {
+            entrypoint: Some(list(&[""]).into()),
+            ..Default::default()
+        };
+        complete(&mut config, &image);
+        assert_eq!((config.entrypoint, config.cmd), (None, None));
     }
 
     #[test]

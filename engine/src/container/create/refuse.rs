@@ -3,7 +3,7 @@
 use engine_api::container::ContainerCreateBody;
 use engine_api::host_config::HostConfig;
 
-use crate::error::{Result, unsupported};
+use crate::error::{Result, invalid, unsupported};
 
 /// Refuses a request that asks for something the engine does not do.
 ///
@@ -18,6 +18,10 @@ pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
 /// # Errors
 /// Unsupported, naming the option.
 pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Result<()> {
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        let isolation = &host.isolation;
+        return Err(invalid(format!("invalid isolation '{isolation}' on linux")));
+    }
     let asked = options(host)
         .into_iter()
         .chain(limits(host))
@@ -29,17 +33,13 @@ pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Resul
 }
 
 /// Options that say what a container is.
-fn options(host: &HostConfig) -> [(&'static str, bool); 4] {
+fn options(host: &HostConfig) -> [(&'static str, bool); 3] {
     [
         (
             "--userns",
             !matches!(host.userns_mode.as_str(), "" | "host"),
         ),
         ("--gpus", some(&host.device_requests)),
-        (
-            "--isolation",
-            !matches!(host.isolation.as_str(), "" | "default"),
-        ),
         ("--storage-opt", !host.storage_opt.is_empty()),
     ]
 }

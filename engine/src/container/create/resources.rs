@@ -20,6 +20,7 @@ const SMALLEST_NANO_CPUS: i64 = 10_000_000;
 pub(in crate::container) fn convert(host: &HostConfig) -> Result<Resources> {
     check_memory(host)?;
     check_cpu(host)?;
+    super::cpuset::check(host)?;
     let some = |value: i64| Some(value).filter(|value| *value != 0);
     let unsigned = |value: i64, name: &str| match u64::try_from(value) {
         Ok(0) => Ok(None),
