@@ -324,13 +324,16 @@ impl Projection {
         message
     }
 
-    /// Returns whether an event passes the filters.
+    /// Returns whether an event passes the filters; of a name or an id the beginning
+    /// is enough.
     pub(in crate::api) fn allows(&self, filters: &Filters, message: &EventMessage) -> bool {
         let attributes = &message.actor.attributes;
         let is = |kind: &str| message.kind == kind;
         let named = |text: &str| {
             message.actor.id.starts_with(text)
-                || attributes.get("name").is_some_and(|name| name == text)
+                || attributes
+                    .get("name")
+                    .is_some_and(|name| name.starts_with(text))
         };
         filters.allows("type", is)
             && filters.allows("scope", |scope| scope == message.scope)
