@@ -97,7 +97,8 @@ mod tests {
         for project in &projects {
             assert!(project.join("compose.yaml").is_file(), "{project:?}");
             for step in read_steps(&project.join(STEPS)).unwrap().step {
-                assert!(step.run.is_some() != step.file.is_some());
+                let places = [&step.run, &step.get, &step.file];
+                assert_eq!(places.iter().filter(|place| place.is_some()).count(), 1);
                 words(&step.run.unwrap_or_default()).unwrap();
             }
         }
