@@ -140,7 +140,9 @@ pub(super) fn endpoints(
             let asked = &container.requested().networking_config.endpoints_config;
             for endpoint in wanted {
                 let settings = asked.get(&endpoint.network).cloned().flatten();
-                all.insert(endpoint.network.clone(), settings.unwrap_or_default());
+                let mut settings = settings.unwrap_or_default();
+                settings.mac_address = endpoint.mac.clone().unwrap_or_default();
+                all.insert(endpoint.network.clone(), settings);
             }
         }
         NetworkMode::None if container.requested().config.network_disabled => {}
