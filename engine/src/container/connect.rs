@@ -46,16 +46,8 @@ pub async fn connect(
     if !container.state().is_live() {
         return redefine(container, endpoints, new_requested).await;
     }
-    // What it is on while it runs netd knows; this is what Docker's server says.
     if known.is_some() {
-        return Err(base::Failure::new(
-            base::FailureKind::Forbidden,
-            format_args!(
-                "endpoint with name {} already exists in network {}",
-                container.name(),
-                network.name
-            ),
-        ));
+        return Err(already(container, network));
     }
     let body = Connect {
         run: container.run(),
@@ -63,8 +55,46 @@ pub async fn connect(
     };
     let before = attached(engine, container)?;
     let changed = call(engine, container, &body).await?;
-    follow(container, before, changed.attached).await?;
-    redefine(container, endpoints, new_requested).await
+    let noted = async {
+        follow(container, before, changed.attached).await?;
+        redefine(container, endpoints, new_requested).await
+    };
+    match noted.await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(take_back(engine, container, network, failure).await),
+    }
+}
+
+/// While it runs, this is what Docker's server says of a network it is on.
+fn already(container: &Container, network: &NetworkConfig) -> base::Failure {
+    let (name, network) = (container.name(), &network.name);
+    base::Failure::new(
+        base::FailureKind::Forbidden,
+        format_args!("endpoint with name {name} already exists in network {network}"),
+    )
+}
+
+/// Takes a connection back that could not be noted; returns why, and what failed then.
+async fn take_back(
+    engine: &Engine,
+    container: &Container,
+    network: &NetworkConfig,
+    failure: base::Failure,
+) -> base::Failure {
+    let body = Disconnect {
+        run: container.run(),
+        network: network.id.clone(),
+    };
+    match call(engine, container, &body).await {
+        Ok(_) => failure,
+        Err(undo) => base::Failure::new(
+            failure.kind,
+            format_args!(
+                "{}; undoing it failed too: {}",
+                failure.message, undo.message
+            ),
+        ),
+    }
 }
 
 /// Takes a container out of a network.
