@@ -5,6 +5,8 @@
 //! included, before anything is started: a misspelt name is an error and is
 //! never ignored.
 
+mod api;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,8 @@ use engine_image::{Limits, Mirror};
 use netd_api::config::{NetworkSection, NetworkSectionError};
 use serde::Deserialize;
 use volumed_api::config::{StorageSection, StorageSectionError};
+
+pub use api::{ApiSection, ApiSectionError, Rule, TlsFiles};
 
 /// Where the configuration is unless `--config` says otherwise.
 const DEFAULT_FILE: &str = "/etc/engine/config.toml";
@@ -53,6 +57,8 @@ pub enum ValueError {
     #[error("{key} in table images is 0: no layer could be unpacked")]
     NothingUnpacked { key: &'static str },
     #[error(transparent)]
+    Api(#[from] ApiSectionError),
+    #[error(transparent)]
     Network(#[from] NetworkSectionError),
     #[error(transparent)]
     Storage(#[from] StorageSectionError),
@@ -70,6 +76,7 @@ pub struct EngineConfig {
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
     pub images: ImageLimits,
+    pub api: ApiSection,
     /// netd's table.
     pub network: NetworkSection,
     /// volumed's table.
@@ -203,6 +210,7 @@ impl EngineConfig {
             return Err(ValueError::NothingKept { key });
         }
         self.images.check()?;
+        self.api.check()?;
         self.network.check()?;
         Ok(self.storage.check()?)
     }
@@ -302,6 +310,7 @@ mod tests {
         let table: toml::Table = toml::from_str(example).unwrap();
         let keys: Vec<_> = table.keys().map(String::as_str).collect();
         let known = [
+            "api",
             "events",
             "images",
             "insecure-registries",

@@ -5,8 +5,9 @@
 //! - [`bus`], [`event`]: the event log's end here and the engine's own facts.
 //! - [`container`]: everything done to containers.
 //! - [`image`]: everything done to images.
-//! - [`api`]: HTTP, routes, and what clients see.
-#![forbid(unsafe_code)]
+//! - [`api`]: HTTP, who may do what, routes, and what clients see.
+//! - [`metrics`]: what the daemon counts of itself.
+#![deny(unsafe_code)]
 
 pub mod api;
 pub mod bus;
@@ -16,7 +17,13 @@ pub mod daemon;
 pub mod error;
 pub mod event;
 pub mod image;
+pub mod metrics;
 pub mod names;
+#[expect(
+    unsafe_code,
+    reason = "the groups of a socket's peer have no safe wrapper in rustix or nix"
+)]
+mod sys;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -53,6 +60,9 @@ pub struct Engine {
     /// Containers that are gone for clients while their last run ends.
     pub leaving: Leaving,
     pub started: Timestamp,
+    pub metrics: metrics::Metrics,
+    /// How many refused requests of whom are in the event log.
+    pub audit: api::Audit,
     pub steps: base::Steps,
     stopping: Arc<AtomicBool>,
 }

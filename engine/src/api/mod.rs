@@ -1,13 +1,22 @@
-//! Docker's Engine API, versions 1.40 to 1.44, on a unix socket.
+//! Docker's Engine API, versions 1.40 to 1.44, on a unix socket and where the
+//! configuration says.
 //!
-//! [`server`] accepts, [`router`] finds the handler, `routes/` has one file per
+//! [`listen`] binds, [`server`] accepts, [`peer`] knows who is there, [`origin`]
+//! keeps browsers out, [`access`] lets a request through or not, [`router`] finds the handler, `routes/` has one file per
 //! area, `view/` builds what clients see, [`stream`] moves bytes of hijacked
 //! connections, [`response`] makes answers. Decisions are made elsewhere.
 
+mod access;
+pub mod listen;
+mod origin;
+pub mod peer;
 pub mod request;
 pub mod response;
 mod router;
 mod routes;
 pub mod server;
 pub mod stream;
+mod tls;
 mod view;
+
+pub use access::audit::Audit;

@@ -2,6 +2,7 @@
 //! that is read to a bound.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::FailureKind;
@@ -11,6 +12,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::{HeaderMap, Method, Uri};
 use serde::de::DeserializeOwned;
 
+use super::peer::Caller;
 use crate::error::{OrFail as _, Result, internal, invalid};
 
 /// The newest version of the API that is spoken.
@@ -42,6 +44,10 @@ pub struct Request {
     pub query: BTreeMap<String, String>,
     pub headers: HeaderMap,
     pub inner: hyper::Request<Incoming>,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// The body, where it had to be looked at before the handler is called.
+    kept: Option<bytes::Bytes>,
 }
 
 impl Request {
@@ -49,7 +55,7 @@ impl Request {
     ///
     /// # Errors
     /// Invalid, with Docker's sentence, for a version out of range.
-    pub fn new(inner: hyper::Request<Incoming>) -> Result<Self> {
+    pub fn new(inner: hyper::Request<Incoming>, caller: Arc<Caller>) -> Result<Self> {
         let (version, path) = split_path(inner.uri())?;
         Ok(Self {
             method: inner.method().clone(),
@@ -58,6 +64,8 @@ impl Request {
             query: split_query(inner.uri().query().unwrap_or_default())?,
             headers: inner.headers().clone(),
             inner,
+            caller,
+            kept: None,
         })
     }
 
@@ -121,7 +129,28 @@ impl Request {
         serde_json::from_slice(&content).map_err(|error| invalid(format!("invalid JSON: {error}")))
     }
 
+    /// Reads the body as JSON; whoever reads it next gets the same bytes.
+    ///
+    /// # Errors
+    /// As [`Request::json`].
+    pub async fn keep_json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        self.kept = Some(self.body().await?);
+        self.json().await
+    }
+
+    /// The same with a body that may be empty.
+    ///
+    /// # Errors
+    /// As [`Request::json`].
+    pub async fn keep_json_or_default<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
+        self.kept = Some(self.body().await?);
+        self.json_or_default().await
+    }
+
     async fn body(&mut self) -> Result<bytes::Bytes> {
+        if let Some(kept) = &self.kept {
+            return Ok(kept.clone());
+        }
         let too_large = || {
             invalid(format!(
                 "the request body is larger than {JSON_LIMIT_BYTES} bytes"

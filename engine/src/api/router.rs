@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use hyper::{Method, Response, StatusCode};
 
+use super::access;
 use super::request::Request;
 use super::response::{self, Body};
 use super::routes::{
-    archives, containers, disk, events, exec, files, images, networks, stats, system, volumes,
+    archives, containers, disk, events, exec, files, images, metrics, networks, stats, system,
+    volumes,
 };
 use crate::Engine;
 use crate::error::{Result, not_found, unavailable, unsupported};
@@ -16,11 +18,13 @@ use crate::error::{Result, not_found, unavailable, unsupported};
 /// What `GET /plugins` lists.
 const NO_PLUGINS: [(); 0] = [];
 
-/// Answers a request.
+/// Answers a request that [`access::admit`] lets through; a route that is new
+/// here is declared there.
 ///
 /// # Errors
 /// Whatever the handler refuses; not found for an unknown path.
 pub(super) async fn route(engine: &Arc<Engine>, request: Request) -> Result<Response<Body>> {
+    let request = access::admit(engine, request).await?;
     let path = request.path.clone();
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     match parts.first().copied() {
@@ -56,7 +60,8 @@ async fn system_table(
     match (request.method.clone(), parts) {
         (Method::GET | Method::HEAD, ["_ping"]) => system::ping(),
         (Method::GET, ["version"]) => system::version(),
-        (Method::GET, ["info"]) => system::info(engine).await,
+        (Method::GET, ["info"]) => system::info(engine, &request).await,
+        (Method::GET, ["metrics"]) => metrics::metrics(engine).await,
         (Method::GET, ["system", "df"]) => disk::usage(engine, &request).await,
         (Method::POST, ["commit"]) => archives::commit(engine, request).await,
         (Method::GET, ["events"]) => events::follow(engine, &request),

@@ -56,6 +56,8 @@ pub struct Requested {
 #[derive(Debug)]
 pub struct Container {
     pub id: ContainerId,
+    /// Who it belongs to, where its creator may only have containers of its own.
+    pub owner: Option<String>,
     definition: Mutex<Definition>,
     directory: PathBuf,
     name: Mutex<String>,
@@ -94,6 +96,7 @@ impl Container {
         };
         Self {
             id: stored.config.id.clone(),
+            owner: stored.owner,
             definition: Mutex::new(Definition {
                 config: Arc::new(stored.config),
                 requested: Arc::new(stored.requested),
@@ -127,6 +130,7 @@ impl Container {
             name: self.name(),
             config,
             requested,
+            owner: self.owner.clone(),
         };
         store::write_config(&self.directory, &stored).or_internal()?;
         *lock(&self.definition) = Definition {
@@ -215,6 +219,7 @@ impl Container {
             name: self.name(),
             config: ContainerConfig::clone(&self.config()),
             requested: Requested::clone(&self.requested()),
+            owner: self.owner.clone(),
         }
     }
 }

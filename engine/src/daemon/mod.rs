@@ -83,7 +83,7 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     let removing = engine.leaving.all();
     let (caught_up, monitor) = follow(&engine, monitored)?;
     engine.steps.reached("daemon.listen");
-    let listener = api::server::bind(&engine, options.host.as_deref())?;
+    let listeners = api::listen::bind(&engine, options.host.as_deref()).await?;
     caught_up
         .await
         .context("the event log cannot be followed")?;
@@ -94,7 +94,7 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     let upkeep = tokio::spawn(upkeep::run(engine.clone()));
     notify::ready();
     let stop = wait_for_end();
-    api::server::serve(&engine, listener, stop).await;
+    api::server::serve(&engine, listeners, stop).await;
     engine.stopping.store(true, Ordering::Relaxed);
     helpers.stop().await;
     upkeep.abort();
@@ -176,6 +176,8 @@ fn open(
         execs: Default::default(),
         leaving: Leaving::default(),
         started: Timestamp::now(),
+        metrics: Default::default(),
+        audit: Default::default(),
         steps,
         stopping: Arc::new(AtomicBool::new(false)),
         instance,

@@ -41,9 +41,10 @@ pub(in crate::api) async fn list(
         .number::<i64>("limit")?
         .and_then(|limit| usize::try_from(limit).ok())
         .filter(|limit| *limit > 0);
-    let engine = engine.clone();
+    let (engine, caller) = (engine.clone(), request.caller.clone());
     let answer =
-        crate::blocking(move || view::list::containers(&engine, &filters, all, limit)).await?;
+        crate::blocking(move || view::list::containers((&engine, &caller), &filters, all, limit))
+            .await?;
     response::json(StatusCode::OK, &answer)
 }
 
@@ -54,8 +55,8 @@ pub(in crate::api) async fn create(
 ) -> Result<Response<Body>> {
     let name = request.parameter("name").map(str::to_owned);
     let body: ContainerCreateBody = request.json().await?;
-    let engine = engine.clone();
-    let work = async move { creation::create(&engine, name.as_deref(), body).await };
+    let (engine, owner) = (engine.clone(), request.caller.owner());
+    let work = async move { creation::create(&engine, name.as_deref(), body, owner).await };
     response::json(StatusCode::CREATED, &crate::uninterrupted(work).await?)
 }
 

@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode};
 
 use super::{images, volumes};
 use crate::Engine;
+use crate::api::peer::Caller;
 use crate::api::request::{ApiVersion, Request, repeated};
 use crate::api::response::{self, Body};
 use crate::api::view;
@@ -30,11 +31,16 @@ pub(in crate::api) async fn usage(
         return Err(invalid(format!("unknown object type: {unknown}")));
     }
     let (engine, version) = (engine.clone(), request.version);
-    let answer = crate::blocking(move || collect(&engine, &types, version)).await?;
+    let caller = request.caller.clone();
+    let answer = crate::blocking(move || collect((&engine, &caller), &types, version)).await?;
     response::json(StatusCode::OK, &answer)
 }
 
-fn collect(engine: &Engine, types: &[String], version: ApiVersion) -> Result<DiskUsageResponse> {
+fn collect(
+    (engine, caller): (&Engine, &Caller),
+    types: &[String],
+    version: ApiVersion,
+) -> Result<DiskUsageResponse> {
     let wants = |name: &str| types.is_empty() || types.iter().any(|one| one == name);
     let mut answer = DiskUsageResponse::default();
     if wants("image") {
@@ -56,7 +62,7 @@ fn collect(engine: &Engine, types: &[String], version: ApiVersion) -> Result<Dis
         answer.images = Some(shown.collect());
     }
     if wants("container") {
-        let mut all = view::list::containers(engine, &Filters::default(), true, None)?;
+        let mut all = view::list::containers((engine, caller), &Filters::default(), true, None)?;
         for row in &mut all {
             let container = engine.containers.find(&row.id)?;
             let upper = engine.instance.container(&container.id).join("upper");

@@ -9,6 +9,7 @@ pub(super) mod exec;
 pub(super) mod files;
 pub(super) mod images;
 mod log_stream;
+pub(super) mod metrics;
 pub(super) mod networks;
 pub(super) mod stats;
 pub(super) mod system;

@@ -10,7 +10,8 @@ use engine_model::Status;
 use hyper::{Response, StatusCode};
 
 use crate::Engine;
-use crate::api::request::{NEWEST, OLDEST};
+use crate::api::peer::Caller;
+use crate::api::request::{NEWEST, OLDEST, Request};
 use crate::api::response::{self, Body};
 use crate::config::{DEFAULT_RUNTIME, OWN_RUNTIME};
 use crate::error::Result;
@@ -58,13 +59,16 @@ pub(in crate::api) fn version() -> Result<Response<Body>> {
 }
 
 /// `GET /info`.
-pub(in crate::api) async fn info(engine: &Arc<Engine>) -> Result<Response<Body>> {
-    let engine = engine.clone();
-    let answer = crate::blocking(move || Ok(collect(&engine))).await?;
+pub(in crate::api) async fn info(
+    engine: &Arc<Engine>,
+    request: &Request,
+) -> Result<Response<Body>> {
+    let (engine, caller) = (engine.clone(), request.caller.clone());
+    let answer = crate::blocking(move || Ok(collect(&engine, &caller))).await?;
     response::json(StatusCode::OK, &answer)
 }
 
-fn collect(engine: &Engine) -> InfoResponse {
+fn collect(engine: &Engine, caller: &Caller) -> InfoResponse {
     let mut answer = InfoResponse {
         id: engine.instance.root_hash().into(),
         images: engine.images.list().len() as i64,
@@ -96,14 +100,15 @@ fn collect(engine: &Engine) -> InfoResponse {
     ] {
         *commit = Commit { id: VERSION.into() };
     }
-    count_containers(engine, &mut answer);
+    count_containers(engine, caller, &mut answer);
     describe_host(&mut answer);
     capabilities(&mut answer);
     answer
 }
 
-fn count_containers(engine: &Engine, answer: &mut InfoResponse) {
-    let all = engine.containers.all();
+fn count_containers(engine: &Engine, caller: &Caller, answer: &mut InfoResponse) {
+    let mut all = engine.containers.unordered();
+    all.retain(|container| caller.sees(container.owner.as_deref()));
     let count = |wanted: Status| all.iter().filter(|c| c.state().status == wanted).count() as i64;
     answer.containers = all.len() as i64;
     answer.containers_running = count(Status::Running);
