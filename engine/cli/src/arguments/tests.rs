@@ -132,8 +132,7 @@ fn a_typing_mistake_gets_a_suggestion() {
 
 #[test]
 fn the_daemon_is_told_what_the_command_was_told() {
-    let line =
-        "--root /a --run-dir /b --instance ci --config /c --host unix:///d --log-level debug ps";
+    let line = "--root /a --run-dir /b --instance ci --config /c --host unix:///d --log-level debug --log-format json ps";
     let relative = read("--root a --run-dir b ps")
         .unwrap()
         .global
