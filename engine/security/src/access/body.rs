@@ -161,33 +161,7 @@ fn create(fields: &Map<String, Value>, references: &mut References) -> Result<()
 }
 
 fn host_config(host: &Map<String, Value>, references: &mut References) -> Result<(), String> {
-    only("HostConfig.", host, HOST, |key, value| match key {
-        "NetworkMode" => Some(is_one_of(value, &NETWORKS) || shares_container(value)),
-        "IpcMode" => {
-            let own = ["none", "private", "shareable"];
-            Some(is_one_of(value, &own) || shares_container(value))
-        }
-        "PidMode" => Some(shares_container(value)),
-        "CgroupnsMode" => Some(is_one_of(value, &["private"])),
-        "Runtime" => Some(is_one_of(value, &["runc", "runc-rs"])),
-        "VolumeDriver" => Some(is_one_of(value, &["local"])),
-        "LogConfig" => Some(is_local_log(value)),
-        "OomScoreAdj" => Some(value.as_i64().is_some_and(|score| score >= 0)),
-        "SecurityOpt" => Some(all(value, |option| {
-            is_one_of(
-                option,
-                &[
-                    "no-new-privileges",
-                    "no-new-privileges:true",
-                    "no-new-privileges=true",
-                ],
-            )
-        })),
-        "PortBindings" => Some(all_ports_are_free(value)),
-        // Looked at below.
-        "Binds" | "Mounts" | "VolumesFrom" => Some(true),
-        _ => None,
-    })?;
+    only("HostConfig.", host, HOST, is_good_option)?;
     // An empty list of masked paths is not "nothing": it unmasks.
     for key in ["MaskedPaths", "ReadonlyPaths"] {
         if host.get(key).is_some_and(|paths| !paths.is_null()) {
@@ -208,15 +182,39 @@ fn host_config(host: &Map<String, Value>, references: &mut References) -> Result
     for bind in strings(host.get("Binds")) {
         references.volumes.extend(volume_of_bind(bind)?);
     }
-    for mount in host
-        .get("Mounts")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    let mounts = host.get("Mounts").and_then(Value::as_array);
+    for mount in mounts.into_iter().flatten() {
         references.volumes.extend(volume_of_mount(mount)?);
     }
     Ok(())
+}
+
+/// Returns whether an option of the host's half that is not on the list says
+/// something harmless; `None` for one that never does.
+fn is_good_option(key: &str, value: &Value) -> Option<bool> {
+    let no_new_privileges = [
+        "no-new-privileges",
+        "no-new-privileges:true",
+        "no-new-privileges=true",
+    ];
+    match key {
+        "NetworkMode" => Some(is_one_of(value, &NETWORKS) || shares_container(value)),
+        "IpcMode" => {
+            let own = ["none", "private", "shareable"];
+            Some(is_one_of(value, &own) || shares_container(value))
+        }
+        "PidMode" => Some(shares_container(value)),
+        "CgroupnsMode" => Some(is_one_of(value, &["private"])),
+        "Runtime" => Some(is_one_of(value, &["runc", "runc-rs"])),
+        "VolumeDriver" => Some(is_one_of(value, &["local"])),
+        "LogConfig" => Some(is_local_log(value)),
+        "OomScoreAdj" => Some(value.as_i64().is_some_and(|score| score >= 0)),
+        "SecurityOpt" => Some(all(value, |option| is_one_of(option, &no_new_privileges))),
+        "PortBindings" => Some(all_ports_are_free(value)),
+        // Looked at by themselves.
+        "Binds" | "Mounts" | "VolumesFrom" => Some(true),
+        _ => None,
+    }
 }
 
 /// Reads `[volume:]destination[:options]`; a path of the host is refused.
