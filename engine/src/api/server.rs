@@ -190,7 +190,6 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(HEAD_LIMIT_BYTES)
-            .max_header_size(HEAD_LIMIT_BYTES)
             .max_headers(HEADER_LIMIT)
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service)

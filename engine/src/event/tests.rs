@@ -105,6 +105,8 @@ fn no_type_is_defined_twice() {
 fn requests_and_replies_are_in_the_tables_with_their_class() {
     check_request::<netd_api::Attach>();
     check_request::<netd_api::Detach>();
+    check_request::<netd_api::Connect>();
+    check_request::<netd_api::Disconnect>();
     check_request::<netd_api::CreateNetwork>();
     check_request::<netd_api::RemoveNetwork>();
     check_request::<volumed_api::MountRootfs>();
@@ -114,7 +116,7 @@ fn requests_and_replies_are_in_the_tables_with_their_class() {
     check_request::<volumed_api::RemoveVolume>();
     let requests = TABLES.iter().flat_map(|table| table.events);
     let requests = requests.filter(|event| event.class == Class::Request);
-    assert_eq!(requests.count(), 9 + 1, "a request is not checked above");
+    assert_eq!(requests.count(), 11 + 1, "a request is not checked above");
 }
 
 fn check_request<B: RequestBody>() {
