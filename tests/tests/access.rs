@@ -321,3 +321,22 @@ fn refusals_are_in_the_log_and_a_flood_of_them_is_not() {
     assert!(!nobodys[0].to_string().contains("secret"), "{nobodys:?}");
     served.finish();
 }
+
+#[test]
+fn one_client_does_not_take_the_connections_of_others() {
+    let served = Served::new(RULES);
+    let idle: Vec<_> = (0..100)
+        .map(|_| connect(&served.socket, User::new(READER)))
+        .collect();
+    // Of those that are in the queue, some may be accepted after this one.
+    wait_until("no further connection is served", || {
+        served.send(READER, "GET /_ping").status == 0
+    });
+    served.expect(ALICE, "GET /_ping", 200);
+    served.expect(ROOT, "GET /_ping", 200);
+    drop(idle);
+    wait_until("there is room again", || {
+        served.send(READER, "GET /_ping").status == 200
+    });
+    served.finish();
+}

@@ -10,6 +10,7 @@ mod access;
 pub mod listen;
 mod origin;
 pub mod peer;
+mod places;
 pub mod request;
 pub mod response;
 mod router;

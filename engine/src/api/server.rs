@@ -23,6 +23,7 @@ use super::access::{audit, table};
 use super::listen::{Acceptor, Listeners, Socket};
 use super::origin::{self, Door};
 use super::peer::{Caller, Peer};
+use super::places::Places;
 use super::request::{NEWEST, Request};
 use super::response::{self, Body};
 use super::{router, tls};
@@ -30,9 +31,6 @@ use crate::Engine;
 
 /// Connections of one listener served at once; further ones wait to be accepted.
 const CONNECTION_LIMIT: usize = 1024;
-/// Connections of all clients together that may not do everything; further ones
-/// are closed, so that they cannot take the places of those that may.
-const RESTRICTED_LIMIT: usize = 256;
 /// Bytes of a request's head; a longer one is answered with 431.
 const HEAD_LIMIT_BYTES: usize = 64 << 10;
 /// Headers of a request; more are answered with 431.
@@ -51,7 +49,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 struct Server {
     engine: Arc<Engine>,
     closed: watch::Receiver<bool>,
-    restricted: Arc<Semaphore>,
+    places: Places,
 }
 
 /// Serves until `stop` is ready, then lets open requests end for a moment.
@@ -60,7 +58,7 @@ pub async fn serve(engine: &Arc<Engine>, listeners: Listeners, stop: impl Future
     let server = Server {
         engine: engine.clone(),
         closed,
-        restricted: Arc::new(Semaphore::new(RESTRICTED_LIMIT)),
+        places: Places::default(),
     };
     let paths: Vec<_> = listeners.0.iter().filter_map(unix_path).collect();
     let accepting: Vec<_> = listeners
@@ -163,9 +161,9 @@ impl Server {
         let place = match caller.policy {
             Policy::Full => None,
             Policy::ReadOnly | Policy::OwnContainers | Policy::None | Policy::Metrics => {
-                match self.restricted.clone().try_acquire_owned() {
-                    Ok(place) => Some(place),
-                    Err(_) => return tracing::warn!(peer = %caller.peer, "too many connections"),
+                match self.places.take(&caller.peer.to_string()) {
+                    Some(place) => Some(place),
+                    None => return tracing::debug!(peer = %caller.peer, "too many connections"),
                 }
             }
         };
