@@ -2,6 +2,8 @@
 //! each refusal leaves in the event log. Tests that are named after a CVE show
 //! that what let others pass lets nobody pass here.
 
+use std::io::{Read as _, Write as _};
+
 use serde_json::json;
 use tests::api::{User, connect, exchange, send};
 use tests::{ROOT, Served, wait_until};
@@ -337,6 +339,32 @@ fn one_client_does_not_take_the_connections_of_others() {
     drop(idle);
     wait_until("there is room again", || {
         served.send(READER, "GET /_ping").status == 200
+    });
+    served.finish();
+}
+
+/// A connection that has stopped being HTTP is one all the same.
+#[test]
+fn attached_clients_count_as_connections() {
+    let served = Served::new(RULES);
+    served.create(ALICE, "hers", &json!({}));
+    served.expect(ALICE, "POST /containers/hers/start", 204);
+    let attach = |_| {
+        let mut stream = connect(&served.socket, User::new(ALICE));
+        let request = "POST /containers/hers/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n\
+            Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut first = [0; 12];
+        let read = stream.read_exact(&mut first);
+        (read.is_ok() && first == *b"HTTP/1.1 101").then_some(stream)
+    };
+    let attached: Vec<_> = (0..64).map(attach).collect();
+    assert!(attached.iter().all(Option::is_some));
+    assert_eq!(served.send(ALICE, "GET /_ping").status, 0);
+    served.expect(BOB, "GET /_ping", 200);
+    drop(attached);
+    wait_until("there is room again", || {
+        served.send(ALICE, "GET /_ping").status == 200
     });
     served.finish();
 }

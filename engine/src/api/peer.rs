@@ -8,6 +8,7 @@ use std::os::fd::AsFd as _;
 use engine_security::access::Policy;
 use tokio::net::UnixStream;
 
+use super::places::Place;
 use crate::config::{ApiSection, Rule};
 use crate::sys;
 
@@ -75,10 +76,13 @@ impl Peer {
 }
 
 /// A peer with what it may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Caller {
     pub peer: Peer,
     pub policy: Policy,
+    /// Its place among the connections of those that may not do everything, as
+    /// long as anybody works for it: a connection that is taken over too.
+    pub(super) place: Option<Place>,
 }
 
 impl Caller {
@@ -93,7 +97,11 @@ impl Caller {
             (None, Peer::Process { uid: 0, .. }) => Policy::Full,
             (None, _) => config.default_policy,
         };
-        Self { peer, policy }
+        Self {
+            peer,
+            policy,
+            place: None,
+        }
     }
 
     /// Returns what marks the objects of a client that may only have its own.

@@ -157,19 +157,19 @@ impl Server {
         (peer, door): (Peer, Door),
         slot: OwnedSemaphorePermit,
     ) {
-        let caller = Caller::new(peer, &self.engine.config.api);
-        let place = match caller.policy {
-            Policy::Full => None,
+        let mut caller = Caller::new(peer, &self.engine.config.api);
+        match caller.policy {
+            Policy::Full => {}
             Policy::ReadOnly | Policy::OwnContainers | Policy::None | Policy::Metrics => {
-                match self.places.take(&caller.peer.to_string()) {
-                    Some(place) => Some(place),
-                    None => return tracing::debug!(peer = %caller.peer, "too many connections"),
+                caller.place = self.places.take(&caller.peer.to_string());
+                if caller.place.is_none() {
+                    return tracing::debug!(peer = %caller.peer, "too many connections");
                 }
             }
-        };
+        }
         tokio::spawn(async move {
             self.connection(stream, Arc::new(caller), door).await;
-            drop((slot, place));
+            drop(slot);
         });
     }
 
