@@ -5,6 +5,8 @@
 //! included, before anything is started: a misspelt name is an error and is
 //! never ignored.
 
+mod api;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,7 @@ use serde::Deserialize;
 use volumed_api::config::{StorageSection, StorageSectionError};
 
 use crate::container::log;
+pub use api::{ApiSection, ApiSectionError, Rule, TlsFiles};
 
 /// Where the configuration is unless `--config` says otherwise.
 const DEFAULT_FILE: &str = "/etc/engine/config.toml";
@@ -48,17 +51,26 @@ pub enum ConfigError {
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
     #[error("the path {path:?} of runtime {name:?} is not absolute")]
-    RelativeRuntime { name: String, path: PathBuf },
+    RelativeRuntime {
+        name: String,
+        path: PathBuf,
+    },
     #[error("default-runtime is {0:?}, which table runtimes does not have")]
     DefaultRuntime(String),
     #[error("the runtime name {OWN_RUNTIME:?} is taken by the engine's own runtime")]
     OwnRuntime,
     #[error("{key} in table events is 0: nothing would be kept")]
-    NothingKept { key: &'static str },
+    NothingKept {
+        key: &'static str,
+    },
     #[error("{key} in table images is 0: no layer could be unpacked")]
-    NothingUnpacked { key: &'static str },
+    NothingUnpacked {
+        key: &'static str,
+    },
     #[error(transparent)]
     Log(#[from] log::DefaultError),
+    #[error(transparent)]
+    Api(#[from] ApiSectionError),
     #[error(transparent)]
     Network(#[from] NetworkSectionError),
     #[error(transparent)]
@@ -83,6 +95,7 @@ pub struct EngineConfig {
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
     pub images: ImageLimits,
+    pub api: ApiSection,
     /// netd's table.
     pub network: NetworkSection,
     /// volumed's table.
@@ -103,6 +116,7 @@ impl Default for EngineConfig {
             runtimes: BTreeMap::new(),
             events: EventLimits::default(),
             images: ImageLimits::default(),
+            api: ApiSection::default(),
             network: NetworkSection::default(),
             storage: StorageSection::default(),
             file: None,
@@ -243,6 +257,7 @@ impl EngineConfig {
         }
         self.images.check()?;
         log::check(&self.log())?;
+        self.api.check()?;
         self.network.check()?;
         Ok(self.storage.check()?)
     }
@@ -353,6 +368,7 @@ mod tests {
         let table: toml::Table = toml::from_str(example).unwrap();
         let keys: Vec<_> = table.keys().map(String::as_str).collect();
         let known = [
+            "api",
             "default-runtime",
             "events",
             "images",

@@ -40,6 +40,7 @@ pub const IMAGE_DELETED: &str = "image.deleted";
 pub const IMAGE_LOADED: &str = "image.loaded";
 pub const IMAGE_SAVED: &str = "image.saved";
 pub const IMAGE_IMPORTED: &str = "image.imported";
+pub const API_REFUSED: &str = "api.refused";
 
 const fn fact(kind: &'static str, payload: &'static str) -> EventType {
     EventType {
@@ -112,6 +113,10 @@ pub const EVENTS: &[EventType] = &[
     fact(IMAGE_LOADED, "ImageNamed"),
     fact(IMAGE_SAVED, "ImageNamed"),
     fact(IMAGE_IMPORTED, "ImageNamed"),
+    EventType {
+        readers: "people",
+        ..fact(API_REFUSED, "Refused")
+    },
 ];
 
 /// What a container is called, for readers who come after it is gone.
@@ -190,6 +195,28 @@ impl ImageNamed {
             labels: BTreeMap::new(),
         }
     }
+}
+
+/// Payload of [`API_REFUSED`]; its subject is `uid:<uid>`, `cn:<name>`, `loopback`
+/// or `metrics`. The query stays out of the log: it may hold secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Of a client of the unix socket, as it was when it connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// Of a TLS client's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<String>,
+    pub policy: String,
+    pub method: String,
+    pub path: String,
+    pub reason: String,
+    /// Refusals of this client since the last one recorded: there were too many.
+    pub unrecorded: u64,
 }
 
 #[cfg(test)]

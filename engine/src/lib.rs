@@ -6,8 +6,9 @@
 //! - [`container`]: everything done to containers.
 //! - [`image`]: everything done to images that are here; [`distribution`]: to and
 //!   from registries.
-//! - [`api`]: HTTP, routes, and what clients see.
-#![forbid(unsafe_code)]
+//! - [`api`]: HTTP, who may do what, routes, and what clients see.
+//! - [`metrics`]: what the daemon counts of itself.
+#![deny(unsafe_code)]
 
 pub mod api;
 pub mod bus;
@@ -18,7 +19,13 @@ pub mod distribution;
 pub mod error;
 pub mod event;
 pub mod image;
+pub mod metrics;
 pub mod names;
+#[expect(
+    unsafe_code,
+    reason = "the groups of a socket's peer have no safe wrapper in rustix or nix"
+)]
+mod sys;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -55,6 +62,9 @@ pub struct Engine {
     /// Containers that are gone for clients while their last run ends.
     pub leaving: Leaving,
     pub started: Timestamp,
+    pub metrics: metrics::Metrics,
+    /// How many refused requests of whom are in the event log.
+    pub audit: api::Audit,
     pub steps: base::Steps,
     stopping: Arc<AtomicBool>,
 }

@@ -4,6 +4,7 @@
 //! Everything is done through the built programs; nothing here links a daemon.
 #![forbid(unsafe_code)]
 
+pub mod api;
 mod doomed;
 mod host;
 mod image;
@@ -11,6 +12,7 @@ mod keeper;
 pub mod layout;
 mod leftovers;
 pub mod registry;
+mod served;
 mod static_shim;
 mod terminal;
 
@@ -27,6 +29,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 pub use registry::Registry;
+pub use served::{ROOT, Served};
 pub use terminal::Terminal;
 
 /// No command takes longer.

@@ -14,6 +14,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 use crate::cmd::Command;
 use crate::daemon::{DaemonOptions, FaultSteps};
 use crate::parse;
+use crate::parse::host::Host;
 
 /// The exit code of a command line with a bad option.
 pub(crate) const BAD_OPTION: u8 = 125;
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
-    /// The daemon's socket, unix://PATH [default: <run-dir>/engine.sock]
+    /// Where the daemon is, unix://PATH or tcp://HOST[:PORT] [default: <run-dir>/engine.sock]
     #[arg(
         short = 'H',
         long,
@@ -43,7 +44,7 @@ pub(crate) struct GlobalOptions {
         hide_short_help = true
     )]
     #[arg(value_name = "URL", value_parser = parse::host::parse)]
-    host: Option<PathBuf>,
+    host: Option<Host>,
     /// Where everything that survives a reboot is kept
     #[arg(long, env = "ENGINE_ROOT", global = true, hide_short_help = true)]
     #[arg(value_name = "DIR", default_value = DEFAULT_ROOT)]
@@ -64,21 +65,51 @@ pub(crate) struct GlobalOptions {
     #[arg(long, global = true, hide_short_help = true, value_name = "LEVEL")]
     #[arg(default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
     log_level: String,
+    /// How the daemon's log is written
+    #[arg(long, global = true, hide_short_help = true, value_name = "FORMAT")]
+    #[arg(default_value = "text", value_parser = ["text", "json"])]
+    log_format: String,
+    #[command(flatten)]
+    pub tls: TlsOptions,
+}
+
+/// How a daemon at a TCP port is trusted.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct TlsOptions {
+    /// Use TLS and verify the daemon's certificate
+    #[arg(long, global = true, hide_short_help = true)]
+    pub tlsverify: bool,
+    /// Authorities that sign daemons' certificates [default: ~/.docker/ca.pem]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
+    pub tlscacert: Option<PathBuf>,
+    /// The client's own certificate [default: ~/.docker/cert.pem]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
+    pub tlscert: Option<PathBuf>,
+    /// The key of the client's certificate [default: ~/.docker/key.pem]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
+    pub tlskey: Option<PathBuf>,
+}
+
+impl TlsOptions {
+    /// Returns whether an option makes sense only where certificates are verified.
+    pub(crate) fn names_a_file(&self) -> bool {
+        self.tlscacert.is_some() || self.tlscert.is_some() || self.tlskey.is_some()
+    }
 }
 
 impl GlobalOptions {
-    /// Returns the socket to talk to.
-    pub(crate) fn socket(&self) -> PathBuf {
-        match &self.host {
-            Some(socket) => socket.clone(),
-            None => self.run_dir.join("engine.sock"),
-        }
+    /// Returns where the user said the daemon is.
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
-    /// Returns whether the user named a socket; a daemon that is not there is
-    /// then not ours to start.
-    pub(crate) fn has_host(&self) -> bool {
-        self.host.is_some()
+    /// Returns the unix socket that this installation's daemon serves.
+    pub(crate) fn socket(&self) -> PathBuf {
+        match &self.host {
+            Some(Host::Unix(socket)) => socket.clone(),
+            Some(Host::Tcp { .. }) | None => self.run_dir.join("engine.sock"),
+        }
     }
 
     /// Returns the installation's directory of events.
@@ -94,8 +125,12 @@ impl GlobalOptions {
             run: absolute(&self.run_dir),
             instance: self.instance.clone(),
             config: self.config.as_deref().map(absolute),
-            host: self.host.clone(),
+            host: match &self.host {
+                Some(Host::Unix(socket)) => Some(socket.clone()),
+                Some(Host::Tcp { .. }) | None => None,
+            },
             log_level: self.log_level.clone(),
+            log_format: self.log_format.clone(),
             faults: FaultSteps::default(),
         }
     }

@@ -13,6 +13,7 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use crate::arguments::GlobalOptions;
 use crate::daemon::{self, is_gone};
 use crate::error::CliError;
+use crate::remote;
 
 /// As many calls are made at once where each may take long.
 pub(crate) const CALLS_AT_ONCE: usize = 64;
@@ -62,6 +63,9 @@ impl Environment {
 pub(crate) struct Context {
     pub global: GlobalOptions,
     pub client: Client,
+    /// Whether the user said where the daemon is: one that is not there is then
+    /// not ours to start.
+    pub has_host: bool,
     pub streams: Streams,
     pub environment: Environment,
 }
@@ -72,11 +76,28 @@ impl Context {
     /// # Errors
     /// When a standard stream is closed.
     pub(crate) fn of_process(global: &GlobalOptions) -> Result<Self, CliError> {
+        Self::with(global, Environment::of_process())
+    }
+
+    /// Returns the context of a command that is about this host's own daemon,
+    /// whatever `DOCKER_HOST` says.
+    ///
+    /// # Errors
+    /// As [`Context::of_process`].
+    pub(crate) fn of_own_daemon(global: &GlobalOptions) -> Result<Self, CliError> {
+        let mut environment = Environment::of_process();
+        environment.variables.remove("DOCKER_HOST");
+        Self::with(global, environment)
+    }
+
+    fn with(global: &GlobalOptions, environment: Environment) -> Result<Self, CliError> {
+        let (endpoint, has_host) = remote::endpoint(global, &environment)?;
         Ok(Self {
             global: global.clone(),
-            client: Client::new(global.socket()),
+            client: Client::at(endpoint),
+            has_host,
             streams: Streams::of_process().map_err(CliError::Streams)?,
-            environment: Environment::of_process(),
+            environment,
         })
     }
 
@@ -89,7 +110,7 @@ impl Context {
     pub(crate) async fn connect(&self) -> Result<&Client, CliError> {
         match self.client.done(Call::get("/_ping")).await {
             Ok(_) => Ok(&self.client),
-            Err(error) if is_gone(&error) && !self.global.has_host() => {
+            Err(error) if is_gone(&error) && !self.has_host => {
                 daemon::start(&self.global.daemon_options(), &self.client).await?;
                 Ok(&self.client)
             }

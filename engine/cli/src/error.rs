@@ -25,6 +25,8 @@ pub(crate) enum CliError {
     Signals(#[source] io::Error),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error("cannot set up TLS")]
+    Tls(#[from] engine_api::client::ClientTlsError),
     #[error(transparent)]
     File(#[from] PathError),
     #[error(transparent)]

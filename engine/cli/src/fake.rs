@@ -117,6 +117,7 @@ impl Fake {
         let parsed = arguments::try_parse(words.into_iter()).unwrap();
         let context = Context {
             client: Client::new(&socket),
+            has_host: true,
             global: parsed.global,
             streams,
             environment: Environment::default(),

@@ -470,7 +470,7 @@ async fn an_archive_is_saved_under_its_name_only_when_it_is_whole() {
 #[tokio::test]
 async fn a_named_socket_without_a_daemon_is_an_error() {
     let fake = Fake::start(Behaviour::idle());
-    std::fs::remove_file(fake.context.client.socket()).unwrap();
+    std::fs::remove_file(fake.context.global.socket()).unwrap();
     let (code, message) = run(&fake, "ps").await.unwrap_err();
     assert_eq!(code, 1);
     assert!(

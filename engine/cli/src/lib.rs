@@ -22,6 +22,7 @@ mod json;
 mod listing;
 mod parse;
 mod progress;
+mod remote;
 mod session;
 mod table;
 mod template;
@@ -80,8 +81,11 @@ fn run_engine(
 
 fn execute(parsed: arguments::Arguments) -> ExitCode {
     let prefix = parsed.command.error_prefix();
-    let outcome = context::Context::of_process(&parsed.global)
-        .and_then(|context| block_on(parsed.command, &context));
+    let context = match parsed.command {
+        cmd::Command::Daemon(_) => context::Context::of_own_daemon(&parsed.global),
+        _ => context::Context::of_process(&parsed.global),
+    };
+    let outcome = context.and_then(|context| block_on(parsed.command, &context));
     outcome.unwrap_or_else(|error| error.report(prefix))
 }
 

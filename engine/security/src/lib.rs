@@ -6,6 +6,7 @@
 //! crate decides and enforces nothing.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod capability;
 mod device;
 mod host;

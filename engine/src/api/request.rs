@@ -2,6 +2,7 @@
 //! that is read to a bound.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::FailureKind;
@@ -14,6 +15,7 @@ use hyper::{HeaderMap, Method, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::peer::Caller;
 use crate::error::{OrFail as _, Result, internal, invalid};
 
 /// A JSON body may not be larger.
@@ -57,6 +59,10 @@ pub struct Request {
     pub query: BTreeMap<String, String>,
     pub headers: HeaderMap,
     pub inner: hyper::Request<Incoming>,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// The body, where it had to be looked at before the handler is called.
+    kept: Option<bytes::Bytes>,
 }
 
 impl Request {
@@ -64,7 +70,7 @@ impl Request {
     ///
     /// # Errors
     /// Fails for a version out of range, and for what is no path or query.
-    pub fn new(inner: hyper::Request<Incoming>) -> Result<Self, Refused> {
+    pub fn new(inner: hyper::Request<Incoming>, caller: Arc<Caller>) -> Result<Self, Refused> {
         let (version, path) = split_path(inner.uri())?;
         let mut query = split_query(inner.uri().query().unwrap_or_default())?;
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -76,6 +82,8 @@ impl Request {
             path,
             headers: inner.headers().clone(),
             inner,
+            caller,
+            kept: None,
         })
     }
 
@@ -176,7 +184,29 @@ impl Request {
         self.body().await.map(drop)
     }
 
+    /// Reads the body as JSON of the request's version; whoever reads it next gets the
+    /// same bytes.
+    ///
+    /// # Errors
+    /// As [`Request::versioned_json`].
+    pub async fn keep_versioned_json<T: DeserializeOwned>(&mut self, body: Body) -> Result<T> {
+        self.kept = Some(self.body().await?);
+        self.versioned_json(body).await
+    }
+
+    /// The same for a body that versions do not differ in and that may be empty.
+    ///
+    /// # Errors
+    /// As [`Request::json`].
+    pub async fn keep_json_or_default<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
+        self.kept = Some(self.body().await?);
+        self.json_or_default().await
+    }
+
     async fn body(&mut self) -> Result<bytes::Bytes> {
+        if let Some(kept) = &self.kept {
+            return Ok(kept.clone());
+        }
         let too_large = || {
             invalid(format!(
                 "the request body is larger than {JSON_LIMIT_BYTES} bytes"

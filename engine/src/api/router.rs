@@ -6,10 +6,11 @@ use std::sync::Arc;
 use engine_api::prune::BuildCachePruneResponse;
 use hyper::{Method, Response, StatusCode};
 
+use super::access;
 use super::request::Request;
 use super::response::{self, Body};
 use super::routes::{
-    archives, attach, containers, disk, events, exec, files, images, networks, pull, push,
+    archives, attach, containers, disk, events, exec, files, images, metrics, networks, pull, push,
     registry, stats, system, volumes,
 };
 use crate::Engine;
@@ -18,11 +19,13 @@ use crate::error::{Result, unavailable, unsupported};
 /// What `GET /plugins` lists.
 const NO_PLUGINS: [(); 0] = [];
 
-/// Answers a request.
+/// Answers a request that [`access::admit`] lets through; a route that is new
+/// here is declared there.
 ///
 /// # Errors
 /// Whatever the handler refuses; not found for an unknown path.
 pub(super) async fn route(engine: &Arc<Engine>, request: Request) -> Result<Response<Body>> {
+    let request = access::admit(engine, request).await?;
     let path = request.path.clone();
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     if request.method == Method::OPTIONS {
@@ -58,6 +61,7 @@ async fn system_table(
         (Method::GET | Method::HEAD, ["_ping"]) => system::ping(),
         (Method::GET, ["version"]) => system::version(),
         (Method::GET, ["info"]) => system::info(engine, &request).await,
+        (Method::GET, ["metrics"]) => metrics::metrics(engine).await,
         (Method::GET, ["system", "df"]) => disk::usage(engine, &request).await,
         (Method::POST, ["commit"]) => archives::commit(engine, request).await,
         (Method::POST, ["auth"]) => registry::auth(engine, request).await,

@@ -2,19 +2,26 @@
 //!
 //! A shim speaks Docker's frames already, so bytes are passed on unchanged.
 
+use std::io::Cursor;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine_api::detach_keys::{DetachKeys, Detector, Typed};
 use engine_api::stdcopy::{self, MULTIPLEXED_STREAM, RAW_STREAM};
 use engine_api::version::ApiVersion;
 use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use hyper::upgrade::Upgraded;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+use super::peer::Caller;
 use super::request::Request;
 use super::response::{self, Body};
 use crate::error::{OrFail as _, Result, invalid};
@@ -23,6 +30,8 @@ use crate::error::{OrFail as _, Result, invalid};
 const COPIED_BYTES: usize = 16 << 10;
 /// Bytes of a terminal's input that are looked at in one go.
 const TYPED_BYTES: usize = 8 << 10;
+/// How often it is looked whether a client whose input is over is still there.
+const HANG_UP_POLL: Duration = Duration::from_secs(1);
 
 /// Reads the keys that leave a process running; those of Docker where none are named.
 ///
@@ -117,26 +126,20 @@ pub fn hijack(
     headers.insert(CONNECTION, "Upgrade".parse().or_internal()?);
     headers.insert(UPGRADE, "tcp".parse().or_internal()?);
     headers.insert(CONTENT_TYPE, content_type.parse().or_internal()?);
-    let upgrade = hyper::upgrade::on(request.inner);
+    let (upgrade, caller) = (hyper::upgrade::on(request.inner), request.caller);
     tokio::spawn(async move {
         let connected = async {
             // The process may begin once the client has been answered: what comes in
             // one piece with the answer some clients lose.
-            let mut client = TokioIo::new(upgrade.await.or_internal()?);
-            let Source { mut log, process } = source;
-            while let Some(piece) = next_piece(&mut log).await {
-                client.write_all(&piece).await.or_internal()?;
-            }
-            if let Some(process) = process.await {
-                // Only what is typed at a terminal means to leave.
-                let detector = (framing == Framing::Raw).then(|| Detector::new(keys));
-                join(client, adopt(process)?, detector, over).await;
-            }
+            let upgraded = upgrade.await.or_internal()?;
+            join_upgraded(upgraded, source, (framing, keys), over).await?;
             Ok::<_, base::Failure>(())
         };
         if let Err(error) = connected.await {
             tracing::debug!(%error, "an attached client was lost");
         }
+        // With it the client's place among the connections is free.
+        drop(caller);
     });
     Ok(answer)
 }
@@ -151,6 +154,7 @@ pub async fn next_piece(log: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes
 /// # Errors
 /// Never in practice.
 pub fn output_only(
+    caller: Arc<Caller>,
     source: Source<impl Future<Output = Option<StdStream>> + Send + 'static>,
 ) -> Result<Response<Body>> {
     let (feed, answer) = response::stream(RAW_STREAM)?;
@@ -182,14 +186,75 @@ pub fn output_only(
         if let Err(error) = ended {
             tracing::debug!(%error, "an attached client was lost");
         }
+        drop(caller);
     });
     Ok(answer)
+}
+
+/// Connects a client, whatever it is connected by, with a source.
+async fn join_upgraded(
+    upgraded: Upgraded,
+    source: Source<impl Future<Output = Option<StdStream>>>,
+    keyed: (Framing, DetachKeys),
+    over: impl Future<Output = ()>,
+) -> Result<()> {
+    match upgraded.downcast::<TokioIo<UnixStream>>() {
+        Ok(parts) => {
+            let stream = parts.io.into_inner();
+            let gone = hung_up(stream.as_fd().try_clone_to_owned().or_internal()?);
+            let (reader, writer) = stream.into_split();
+            let reader = Cursor::new(parts.read_buf).chain(reader);
+            let client = tokio::io::join(reader, writer);
+            supply((client, gone), source, keyed, over).await
+        }
+        Err(upgraded) => {
+            let client = (TokioIo::new(upgraded), std::future::pending());
+            supply(client, source, keyed, over).await
+        }
+    }
+}
+
+/// Sends the log, and joins the client and the process then.
+async fn supply(
+    (mut client, gone): (
+        impl AsyncRead + AsyncWrite + Unpin,
+        impl Future<Output = ()>,
+    ),
+    source: Source<impl Future<Output = Option<StdStream>>>,
+    (framing, keys): (Framing, DetachKeys),
+    over: impl Future<Output = ()>,
+) -> Result<()> {
+    let Source { mut log, process } = source;
+    while let Some(piece) = next_piece(&mut log).await {
+        client.write_all(&piece).await.or_internal()?;
+    }
+    let Some(process) = process.await else {
+        return Ok(());
+    };
+    // Only what is typed at a terminal means to leave.
+    let detector = (framing == Framing::Raw).then(|| Detector::new(keys));
+    join((client, gone), adopt(process)?, detector, over).await;
+    Ok(())
+}
+
+/// Returns once the other end of a unix socket is closed altogether. One that has
+/// only ended its input looks the same to a reader; nothing tells either of TCP
+/// before the next output.
+async fn hung_up(socket: OwnedFd) {
+    let is_open = || {
+        let mut polled = [PollFd::new(&socket, PollFlags::empty())];
+        let answered = poll(&mut polled, Some(&Timespec::default()));
+        answered.is_ok() && !polled[0].revents().contains(PollFlags::HUP)
+    };
+    while is_open() {
+        tokio::time::sleep(HANG_UP_POLL).await;
+    }
 }
 
 /// Moves bytes both ways until the process has no more output or the client is
 /// gone. The end of the client's input is passed on; output goes on then.
 async fn join(
-    client: impl AsyncRead + AsyncWrite,
+    (client, gone): (impl AsyncRead + AsyncWrite, impl Future<Output = ()>),
     process: UnixStream,
     detector: Option<Detector>,
     over: impl Future<Output = ()>,
@@ -210,7 +275,7 @@ async fn join(
         if let Err(error) = copied.map(drop).and(ended) {
             tracing::debug!(%error, "input ended badly");
         }
-        std::future::pending::<()>().await;
+        gone.await;
     };
     let output = async {
         let copied = tokio::io::copy(&mut from_process, &mut to_client).await;

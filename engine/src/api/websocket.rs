@@ -84,7 +84,7 @@ pub(super) fn connect(
         true => Data::Text,
         false => Data::Binary,
     };
-    let upgrade = hyper::upgrade::on(request.inner);
+    let (upgrade, caller) = (hyper::upgrade::on(request.inner), request.caller);
     tokio::spawn(async move {
         let connected = async {
             let io = TokioIo::new(upgrade.await.or_internal()?);
@@ -99,6 +99,8 @@ pub(super) fn connect(
         if let Err(error) = connected.await {
             tracing::debug!(%error, "a client on a websocket was lost");
         }
+        // With it the client's place among the connections is free.
+        drop(caller);
     });
     Ok(answer)
 }

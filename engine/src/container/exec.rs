@@ -314,6 +314,7 @@ pub async fn start(
         return Err(already_run(exec));
     }
     let started = perform(engine, &container, exec, streams).await;
+    engine.metrics.count_exec();
     started.map_err(|(failure, exit_code)| {
         exec.status
             .send_modify(|status| status.exit_code = Some(exit_code));

@@ -166,6 +166,10 @@ fn record(
     result: ProbeResult,
     age: Duration,
 ) {
+    engine.metrics.count_probe(match result.exit_code {
+        0 => "success",
+        _ => "failure",
+    });
     let (before, after) = {
         let mut report = lock(&container.health);
         let before = report.state.unwrap_or_else(HealthState::starting);

@@ -57,6 +57,8 @@ pub struct Requested {
 #[derive(Debug)]
 pub struct Container {
     pub id: ContainerId,
+    /// Who it belongs to, where its creator may only have containers of its own.
+    pub owner: Option<String>,
     definition: Mutex<Definition>,
     directory: PathBuf,
     name: Mutex<String>,
@@ -95,6 +97,7 @@ impl Container {
         };
         Self {
             id: stored.config.id.clone(),
+            owner: stored.owner,
             definition: Mutex::new(Definition {
                 config: Arc::new(stored.config),
                 requested: Arc::new(stored.requested),
@@ -128,6 +131,7 @@ impl Container {
             name: self.name(),
             config,
             requested,
+            owner: self.owner.clone(),
         };
         store::write_config(&self.directory, &stored).or_internal()?;
         *lock(&self.definition) = Definition {
@@ -216,6 +220,7 @@ impl Container {
             name: self.name(),
             config: ContainerConfig::clone(&self.config()),
             requested: Requested::clone(&self.requested()),
+            owner: self.owner.clone(),
         }
     }
 }

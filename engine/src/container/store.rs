@@ -30,6 +30,9 @@ pub struct StoredContainer {
     pub name: String,
     pub config: ContainerConfig,
     pub requested: Requested,
+    /// Who it belongs to, where its creator may only have containers of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// Why a container's files cannot be read or written.

@@ -58,7 +58,7 @@ pub(super) fn start_all(engine: &Arc<Engine>, faults: &FaultSteps) -> anyhow::Re
         let child = start(engine, program, fault.as_ref())?;
         tasks.push(tokio::spawn(supervise(
             engine.clone(),
-            program.clone(),
+            (name, program.clone()),
             child,
             stopped.clone(),
         )));
@@ -127,7 +127,7 @@ fn start(engine: &Engine, program: &Path, fault: Option<&FaultStep>) -> anyhow::
 
 async fn supervise(
     engine: Arc<Engine>,
-    program: PathBuf,
+    (name, program): (&'static str, PathBuf),
     mut child: Child,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -148,7 +148,10 @@ async fn supervise(
                 return;
             }
             match start(&engine, &program, None) {
-                Ok(child) => break child,
+                Ok(child) => {
+                    engine.metrics.count_restart(name);
+                    break child;
+                }
                 Err(error) => tracing::error!(
                     ?program,
                     error = format!("{error:#}"),

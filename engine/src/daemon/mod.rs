@@ -43,7 +43,7 @@ const BLOCKING_THREADS: usize = 64;
 /// # Errors
 /// When it cannot start: another one runs, a directory or file cannot be used.
 pub fn run(options: DaemonOptions) -> anyhow::Result<ExitCode> {
-    log_to_stderr(&options.log_level)?;
+    log_to_stderr(&options.log_level, &options.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -54,14 +54,17 @@ pub fn run(options: DaemonOptions) -> anyhow::Result<ExitCode> {
 }
 
 /// Colours only where somebody looks: on a terminal.
-fn log_to_stderr(level: &str) -> anyhow::Result<()> {
+fn log_to_stderr(level: &str, format: &str) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(level).context("invalid log level")?;
-    tracing_subscriber::fmt()
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("cannot set up logging: {error}"))
+        .with_writer(std::io::stderr);
+    let set = match format {
+        "json" => builder.json().flatten_event(true).try_init(),
+        _ => builder.try_init(),
+    };
+    set.map_err(|error| anyhow::anyhow!("cannot set up logging: {error}"))
 }
 
 async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
@@ -83,7 +86,7 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     let removing = engine.leaving.all();
     let (caught_up, monitor) = follow(&engine, monitored)?;
     engine.steps.reached("daemon.listen");
-    let listener = api::server::bind(&engine, options.host.as_deref())?;
+    let listeners = api::listen::bind(&engine, options.host.as_deref()).await?;
     caught_up
         .await
         .context("the event log cannot be followed")?;
@@ -94,7 +97,7 @@ async fn serve(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     let upkeep = tokio::spawn(upkeep::run(engine.clone()));
     notify::ready();
     let stop = wait_for_end();
-    api::server::serve(&engine, listener, stop).await;
+    api::server::serve(&engine, listeners, stop).await;
     engine.stopping.store(true, Ordering::Relaxed);
     helpers.stop().await;
     upkeep.abort();
@@ -176,6 +179,8 @@ fn open(
         execs: Default::default(),
         leaving: Leaving::default(),
         started: Timestamp::now(),
+        metrics: Default::default(),
+        audit: Default::default(),
         steps,
         stopping: Arc::new(AtomicBool::new(false)),
         instance,

@@ -1,20 +1,20 @@
 //! Why a request failed.
 
-use std::path::PathBuf;
-
 use base::FailureKind;
 use hyper::StatusCode;
 
 /// Why a request brought no answer, or a bad one.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("cannot connect to the engine at unix://{}", socket.display())]
+    #[error("cannot connect to the engine at {endpoint}")]
     Connect {
-        socket: PathBuf,
+        endpoint: String,
         source: std::io::Error,
     },
     #[error("the connection to the engine failed")]
     Http(#[source] hyper::Error),
+    #[error("cannot pass on what the connection carries")]
+    Relay(#[source] std::io::Error),
     #[error("cannot build the request")]
     Request(#[source] hyper::http::Error),
     #[error("cannot write the request's body as JSON")]

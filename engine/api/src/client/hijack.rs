@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper::{HeaderMap, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -48,12 +49,29 @@ pub(super) async fn take_over(response: Response<Incoming>) -> Result<Hijacked, 
     let upgraded = hyper::upgrade::on(response)
         .await
         .map_err(ClientError::Http)?;
-    let parts = upgraded
-        .downcast::<TokioIo<UnixStream>>()
-        .expect("every connection of this client is made over a UnixStream");
-    Ok(Hijacked {
-        stream: parts.io.into_inner(),
-        early: parts.read_buf,
-        framing,
-    })
+    match upgraded.downcast::<TokioIo<UnixStream>>() {
+        Ok(parts) => Ok(Hijacked {
+            stream: parts.io.into_inner(),
+            early: parts.read_buf,
+            framing,
+        }),
+        Err(upgraded) => Ok(Hijacked {
+            stream: relayed(upgraded)?,
+            early: Bytes::new(),
+            framing,
+        }),
+    }
+}
+
+/// Returns a socket whose bytes a task moves to and from a connection that is no
+/// unix socket: whoever takes it over can do with it what it does with one, from
+/// a thread of its own too.
+fn relayed(upgraded: Upgraded) -> Result<UnixStream, ClientError> {
+    let (here, mut there) = UnixStream::pair().map_err(ClientError::Relay)?;
+    tokio::spawn(async move {
+        let mut connection = TokioIo::new(upgraded);
+        // Either side that breaks ends both, which is what the other side sees.
+        drop(tokio::io::copy_bidirectional(&mut connection, &mut there).await);
+    });
+    Ok(here)
 }

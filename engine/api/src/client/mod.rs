@@ -1,14 +1,15 @@
-//! The client of the API over a unix socket: one connection is kept between
+//! The client of the API over a unix socket or TCP: one connection is kept between
 //! requests, streams and hijacked connections take theirs along.
 //!
 //! It never retries and never starts a daemon; both are its caller's.
 
+mod endpoint;
 mod error;
 mod hijack;
 mod request;
 mod stream;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -16,17 +17,16 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
+pub use endpoint::{ClientTls, ClientTlsError, ClientTlsFiles, Endpoint};
 pub use error::ClientError;
 pub use hijack::{Framing, Hijacked};
 pub use request::{Body, Call, channel_body, encode};
 pub use stream::{BodyStream, JsonStream};
 
 use crate::error::ErrorResponse;
-use crate::socket::ShortPath;
+use endpoint::Stream;
 
 /// Bytes of an answer that is read as a whole.
 const ANSWER_LIMIT_BYTES: usize = 64 * 1024 * 1024;
@@ -36,7 +36,7 @@ const ERROR_LIMIT_BYTES: usize = 1024 * 1024;
 /// A client of one daemon.
 #[derive(Debug)]
 pub struct Client {
-    socket: PathBuf,
+    endpoint: Endpoint,
     idle: Mutex<Option<SendRequest<Body>>>,
 }
 
@@ -44,15 +44,21 @@ impl Client {
     /// Returns a client of the daemon that listens on `socket`; connects when
     /// the first request is sent.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self::at(Endpoint::Unix(socket.into()))
+    }
+
+    /// Returns a client of the daemon that listens at `endpoint`, as
+    /// [`Client::new`] does.
+    pub fn at(endpoint: Endpoint) -> Self {
         Self {
-            socket: socket.into(),
+            endpoint,
             idle: Mutex::new(None),
         }
     }
 
-    /// Returns the socket's path.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// Returns where the daemon is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Connects, unless a connection is open already.
@@ -112,7 +118,7 @@ impl Client {
     /// When the daemon cannot be reached, refuses, or does not switch protocols.
     pub async fn hijack(&self, call: Call) -> Result<Hijacked, ClientError> {
         let mut sender = self.sender().await?;
-        let response = exchange(&mut sender, call.upgrading()).await?;
+        let response = self.exchange(&mut sender, call.upgrading()).await?;
         hijack::take_over(response).await
     }
 
@@ -121,7 +127,7 @@ impl Client {
         call: Call,
     ) -> Result<(Response<Incoming>, SendRequest<Body>), ClientError> {
         let mut sender = self.sender().await?;
-        let response = exchange(&mut sender, call).await?;
+        let response = self.exchange(&mut sender, call).await?;
         Ok((response, sender))
     }
 
@@ -133,21 +139,38 @@ impl Client {
         {
             return Ok(sender);
         }
-        let stream = self.dial().await.map_err(|source| ClientError::Connect {
-            socket: self.socket.clone(),
+        let connected = self.endpoint.dial().await;
+        let stream = connected.map_err(|source| ClientError::Connect {
+            endpoint: self.endpoint.to_string(),
             source,
         })?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(ClientError::Http)?;
-        // Its end is seen by whoever waits for the answer.
-        drop(tokio::spawn(connection.with_upgrades()));
-        Ok(sender)
+        match stream {
+            Stream::Unix(stream) => speak(stream).await,
+            Stream::Other(stream) => speak(stream).await,
+        }
     }
 
-    async fn dial(&self) -> std::io::Result<UnixStream> {
-        let short = ShortPath::new(&self.socket)?;
-        UnixStream::connect(short.path()).await
+    /// Sends one request; an answer from 400 on is an error.
+    async fn exchange(
+        &self,
+        sender: &mut SendRequest<Body>,
+        call: Call,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let request = call.into_request(&self.endpoint.host_header())?;
+        let is_head = request.method() == Method::HEAD;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(ClientError::Http)?;
+        let status = response.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return Ok(response);
+        }
+        let message = match is_head {
+            true => String::new(),
+            false => error_message(&read_whole(response, ERROR_LIMIT_BYTES).await?),
+        };
+        Err(ClientError::refused(status, message))
     }
 
     fn keep(&self, sender: SendRequest<Body>) {
@@ -157,26 +180,14 @@ impl Client {
     }
 }
 
-/// Sends one request; an answer from 400 on is an error.
-async fn exchange(
-    sender: &mut SendRequest<Body>,
-    call: Call,
-) -> Result<Response<Incoming>, ClientError> {
-    let request = call.into_request()?;
-    let is_head = request.method() == Method::HEAD;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(ClientError::Http)?;
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
-        return Ok(response);
-    }
-    let message = match is_head {
-        true => String::new(),
-        false => error_message(&read_whole(response, ERROR_LIMIT_BYTES).await?),
-    };
-    Err(ClientError::refused(status, message))
+/// Begins to speak HTTP on a connection.
+async fn speak(
+    stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+) -> Result<SendRequest<Body>, ClientError> {
+    let (sender, connection) = http1::handshake(stream).await.map_err(ClientError::Http)?;
+    // Its end is seen by whoever waits for the answer.
+    drop(tokio::spawn(connection.with_upgrades()));
+    Ok(sender)
 }
 
 fn error_message(body: &[u8]) -> String {

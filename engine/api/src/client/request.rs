@@ -161,12 +161,12 @@ impl Call {
         self
     }
 
-    pub(super) fn into_request(self) -> Result<Request<Body>, ClientError> {
+    pub(super) fn into_request(self, host: &str) -> Result<Request<Body>, ClientError> {
         let uri = format!("/v{MAX_VERSION}{}", self.target);
         let mut request = Request::builder()
             .method(self.method)
             .uri(uri)
-            .header(header::HOST, "engine");
+            .header(header::HOST, host);
         for (name, value) in self.headers {
             request = request.header(name, value);
         }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
+use crate::socket::ShortPath;
 
 /// A server that answers one connection with `answers`, one per request, and
 /// returns the heads it was sent.
@@ -73,7 +74,7 @@ async fn a_socket_beyond_the_address_limit_is_reached() {
         .iter()
         .collect();
     let script = serve_at(vec![HELLO], name.to_str().unwrap());
-    assert!(script.client.socket().as_os_str().len() > 200);
+    assert!(script.client.endpoint().to_string().len() > 200);
     script.client.done(Call::get("/x")).await.unwrap();
 }
 
@@ -156,6 +157,39 @@ async fn a_hijacked_connection_closes_one_side_at_a_time() {
     let (head, input) = server.await.unwrap();
     assert_eq!(input, b"input");
     assert!(head.to_lowercase().contains("upgrade: tcp"), "{head}");
+}
+
+#[tokio::test]
+async fn a_connection_over_tcp_is_taken_over_too() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nearly";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let mut input = Vec::new();
+        stream.read_to_end(&mut input).await.unwrap();
+        stream.write_all(b" late").await.unwrap();
+        (String::from_utf8(head).unwrap(), input)
+    });
+    let client = Client::at(Endpoint::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port,
+        tls: None,
+    });
+    let mut hijacked = client.hijack(Call::post("/x")).await.unwrap();
+    hijacked.stream.write_all(b"input").await.unwrap();
+    hijacked.stream.shutdown().await.unwrap();
+    let mut output = hijacked.early.to_vec();
+    hijacked.stream.read_to_end(&mut output).await.unwrap();
+    assert_eq!(output, b"early late");
+    let (head, input) = server.await.unwrap();
+    assert_eq!(input, b"input");
+    assert!(head.contains(&format!("host: 127.0.0.1:{port}")), "{head}");
 }
 
 #[tokio::test]

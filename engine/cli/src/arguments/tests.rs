@@ -118,7 +118,7 @@ fn exit_codes_are_dockers() {
         ("", 1),
         ("exec web", 1),
         ("run --no-healthcheck --health-cmd x busybox", 125),
-        ("-H tcp://1.2.3.4 ps", 125),
+        ("-H ssh://h ps", 125),
         ("events --from x", 125),
         ("--help", 0),
         ("run --help", 0),
@@ -140,8 +140,7 @@ fn a_typing_mistake_gets_a_suggestion() {
 
 #[test]
 fn the_daemon_is_told_what_the_command_was_told() {
-    let line =
-        "--root /a --run-dir /b --instance ci --config /c --host unix:///d --log-level debug ps";
+    let line = "--root /a --run-dir /b --instance ci --config /c --host unix:///d --log-level debug --log-format json ps";
     let relative = read("--root a --run-dir b ps")
         .unwrap()
         .global

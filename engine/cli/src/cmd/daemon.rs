@@ -13,6 +13,7 @@ use super::container_path;
 use crate::context::{CALLS_AT_ONCE, Context};
 use crate::daemon;
 use crate::error::CliError;
+use crate::parse::host::Host;
 
 /// Runs, starts or stops the daemon.
 #[derive(Debug, Args)]
@@ -77,6 +78,12 @@ impl DaemonArguments {
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        if let Some(Host::Tcp { .. }) = context.global.host() {
+            return Err(CliError::Usage(
+                "a daemon is started and stopped on its own host: --host must be unix://"
+                    .to_owned(),
+            ));
+        }
         match self.action {
             Some(Action::Stop(stop)) => stop.run(context).await,
             None => match context.client.done(Call::get("/_ping")).await {
@@ -100,7 +107,7 @@ impl Stop {
         }
         Ok(daemon::stop(
             &context.global.daemon_options(),
-            context.client.socket(),
+            &context.global.socket(),
         )?)
     }
 }

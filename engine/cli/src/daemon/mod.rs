@@ -45,6 +45,8 @@ pub struct DaemonOptions {
     pub host: Option<PathBuf>,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub log_level: String,
+    /// `text` or `json`.
+    pub log_format: String,
     /// Where daemons kill themselves, for tests.
     pub faults: FaultSteps,
 }
@@ -66,6 +68,7 @@ impl DaemonOptions {
             words.extend(["--host".into(), url]);
         }
         words.extend(["--log-level".into(), self.log_level.clone().into()]);
+        words.extend(["--log-format".into(), self.log_format.clone().into()]);
         words
     }
 }

@@ -41,8 +41,8 @@ const UNIT_DIRECTORIES: [&str; 3] = [
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("the engine is not running at unix://{}, and only root can start it", .0.display())]
-    NotRoot(PathBuf),
+    #[error("the engine is not running at {0}, and only root can start it")]
+    NotRoot(String),
     #[error(transparent)]
     File(#[from] PathError),
     #[error("cannot run {program}")]
@@ -70,7 +70,7 @@ fn tail_text(tail: &str) -> String {
 /// When we may not, or it does not come up; the error shows the end of its log.
 pub(crate) async fn start(options: &DaemonOptions, client: &Client) -> Result<(), StartError> {
     if !rustix::process::geteuid().is_root() {
-        return Err(StartError::NotRoot(client.socket().to_owned()));
+        return Err(StartError::NotRoot(client.endpoint().to_string()));
     }
     if is_default(options) && has_unit() {
         systemctl("start")?;
@@ -277,6 +277,7 @@ mod tests {
             config: None,
             host: None,
             log_level: "info".to_owned(),
+            log_format: "text".to_owned(),
             faults: Default::default(),
         };
         let client = Client::new(directory.path().join("engine.sock"));

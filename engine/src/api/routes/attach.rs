@@ -36,7 +36,7 @@ pub(in crate::api) async fn attach(
         process: connected(prepared.attachment),
     };
     if !request.headers.contains_key(UPGRADE) {
-        return stream::output_only(source);
+        return stream::output_only(request.caller, source);
     }
     let keyed = (prepared.framing, prepared.keys);
     stream::hijack(request, source, keyed, std::future::ready(()))

@@ -45,9 +45,10 @@ pub(in crate::api) async fn list(
         .number::<i64>("limit")?
         .and_then(|limit| usize::try_from(limit).ok())
         .filter(|limit| *limit > 0);
-    let (engine, with_size) = (engine.clone(), request.flag("size"));
+    let (engine, caller) = (engine.clone(), request.caller.clone());
+    let with_size = request.flag("size");
     let work = move || {
-        let mut rows = view::list::containers(&engine, &filters, all, limit)?;
+        let mut rows = view::list::containers((&engine, &caller), &filters, all, limit)?;
         if with_size {
             view::size::add(&engine, &mut rows)?;
         }
@@ -69,8 +70,8 @@ pub(in crate::api) async fn create(
     if let Some(platform) = platform.filter(|text| !text.is_empty()) {
         crate::image::check_platform(engine, &body.config.image, &platform)?;
     }
-    let engine = engine.clone();
-    let work = async move { creation::create(&engine, name.as_deref(), body).await };
+    let (engine, owner) = (engine.clone(), request.caller.owner());
+    let work = async move { creation::create(&engine, name.as_deref(), body, owner).await };
     let mut answer = crate::uninterrupted(work).await?;
     answer.warnings.extend(warnings);
     response::json(StatusCode::CREATED, &answer)

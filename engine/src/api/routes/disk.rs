@@ -13,6 +13,7 @@ use hyper::Response;
 
 use super::{images, volumes};
 use crate::Engine;
+use crate::api::peer::Caller;
 use crate::api::request::{Request, repeated};
 use crate::api::response::{self, Body};
 use crate::api::view;
@@ -34,12 +35,12 @@ pub(in crate::api) async fn usage(
     if let Some(unknown) = types.iter().find(|one| !TYPES.contains(&one.as_str())) {
         return Err(invalid(format!("unknown object type: {unknown}")));
     }
-    let engine = engine.clone();
-    let answer = crate::blocking(move || collect(&engine, &types)).await?;
+    let (engine, caller) = (engine.clone(), request.caller.clone());
+    let answer = crate::blocking(move || collect((&engine, &caller), &types)).await?;
     response::versioned((Answer::DiskUsage, request.version), &answer)
 }
 
-fn collect(engine: &Engine, types: &[String]) -> Result<DiskUsageResponse> {
+fn collect((engine, caller): (&Engine, &Caller), types: &[String]) -> Result<DiskUsageResponse> {
     let wants = |name: &str| types.is_empty() || types.iter().any(|one| one == name);
     let mut answer = DiskUsageResponse::default();
     if wants("image") {
@@ -60,7 +61,7 @@ fn collect(engine: &Engine, types: &[String]) -> Result<DiskUsageResponse> {
         answer.images = Some(shown.collect());
     }
     if wants("container") {
-        let mut all = view::list::containers(engine, &Filters::default(), true, None)?;
+        let mut all = view::list::containers((engine, caller), &Filters::default(), true, None)?;
         view::size::add(engine, &mut all)?;
         answer.containers = Some(all);
     }

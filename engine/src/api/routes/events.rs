@@ -2,15 +2,18 @@
 //! files, what follows from the engine's one reader; a client that falls
 //! behind is sent back to the files, so that nothing is dropped.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::Timestamp;
+use engine_api::event::EventMessage;
 use engine_api::filters::Filters;
 use events::{Position, Record};
 use hyper::Response;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::Engine;
+use crate::api::peer::Caller;
 use crate::api::request::Request;
 use crate::api::response::{self, Body, Feed};
 use crate::api::view::docker_event::Projection;
@@ -47,9 +50,10 @@ pub(in crate::api) fn follow(engine: &Arc<Engine>, request: &Request) -> Result<
         None => told,
     };
     let (feed, answer) = response::stream("application/json")?;
-    let engine = engine.clone();
+    let (engine, caller) = (engine.clone(), request.caller.clone());
     tokio::spawn(async move {
         let mut follower = Follower {
+            audience: Audience::new(&engine, caller),
             projection: Projection::new(&engine),
             engine,
             options,
@@ -89,8 +93,47 @@ pub(super) fn parse_seconds(text: &str) -> Option<Timestamp> {
     ))
 }
 
+/// Who the events are for: a client that may only have its own containers gets
+/// theirs, and those of images.
+struct Audience {
+    engine: Arc<Engine>,
+    caller: Arc<Caller>,
+    /// Containers of the client's own that are not destroyed yet.
+    own: HashSet<String>,
+}
+
+impl Audience {
+    fn new(engine: &Arc<Engine>, caller: Arc<Caller>) -> Self {
+        Self {
+            engine: engine.clone(),
+            caller,
+            own: HashSet::new(),
+        }
+    }
+
+    fn may_hear(&mut self, message: &EventMessage) -> bool {
+        if self.caller.owner().is_none() || message.kind == "image" {
+            return true;
+        }
+        let id = &message.actor.id;
+        if message.kind != "container" {
+            return false;
+        }
+        let found = id.parse().ok();
+        let found = found.and_then(|id| self.engine.containers.by_id(&id));
+        if found.is_some_and(|it| self.caller.sees(it.owner.as_deref())) {
+            self.own.insert(id.clone());
+        }
+        match message.action.as_str() {
+            "destroy" => self.own.remove(id),
+            _ => self.own.contains(id),
+        }
+    }
+}
+
 struct Follower {
     engine: Arc<Engine>,
+    audience: Audience,
     options: Options,
     feed: Feed,
     projection: Projection,
@@ -178,7 +221,8 @@ impl Follower {
             return Ok(Next::Go);
         }
         for message in messages {
-            if self.projection.allows(&self.options.filters, &message)
+            if self.audience.may_hear(&message)
+                && self.projection.allows(&self.options.filters, &message)
                 && self.feed.send_json(&message).await.is_err()
             {
                 return Ok(Next::End);

@@ -10,6 +10,7 @@ pub(super) mod exec;
 pub(super) mod files;
 pub(super) mod images;
 mod log_stream;
+pub(super) mod metrics;
 pub(super) mod networks;
 pub(super) mod pull;
 pub(super) mod push;

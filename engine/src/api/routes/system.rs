@@ -14,6 +14,7 @@ use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 
 use crate::Engine;
+use crate::api::peer::Caller;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::config::{DEFAULT_RUNTIME, OWN_RUNTIME};
@@ -85,12 +86,12 @@ pub(in crate::api) async fn info(
     engine: &Arc<Engine>,
     request: &Request,
 ) -> Result<Response<Body>> {
-    let engine = engine.clone();
-    let answer = crate::blocking(move || Ok(collect(&engine))).await?;
+    let (engine, caller) = (engine.clone(), request.caller.clone());
+    let answer = crate::blocking(move || Ok(collect(&engine, &caller))).await?;
     response::versioned((Answer::Info, request.version), &answer)
 }
 
-fn collect(engine: &Engine) -> InfoResponse {
+fn collect(engine: &Engine, caller: &Caller) -> InfoResponse {
     let mut answer = InfoResponse {
         id: engine.instance.root_hash().into(),
         images: engine.images.list().len() as i64,
@@ -128,7 +129,7 @@ fn collect(engine: &Engine) -> InfoResponse {
     ] {
         *commit = Commit { id: VERSION.into() };
     }
-    count_containers(engine, &mut answer);
+    count_containers(engine, caller, &mut answer);
     describe_host(&mut answer);
     capabilities(&mut answer);
     answer
@@ -157,8 +158,9 @@ fn registries(engine: &Engine) -> RegistryConfig {
     }
 }
 
-fn count_containers(engine: &Engine, answer: &mut InfoResponse) {
-    let all = engine.containers.all();
+fn count_containers(engine: &Engine, caller: &Caller, answer: &mut InfoResponse) {
+    let mut all = engine.containers.unordered();
+    all.retain(|container| caller.sees(container.owner.as_deref()));
     let count = |wanted: Status| all.iter().filter(|c| c.state().status == wanted).count() as i64;
     answer.containers = all.len() as i64;
     answer.containers_running = count(Status::Running);

@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode};
 use volumed_api::{CreateVolume, RemoveVolume, VolumeConfig};
 
 use crate::Engine;
+use crate::api::access;
 use crate::api::prune::Chosen;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
@@ -29,7 +30,8 @@ pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Re
     let dangling = filters.boolean("dangling").or_invalid()?;
     let all = volumed_api::query::volumes(&engine.instance).or_internal()?;
     let chosen = all.iter().filter(|volume| {
-        filters.allows("name", |name| volume.name.as_str().contains(name))
+        access::is_own_volume(&request.caller, &volume.labels)
+            && filters.allows("name", |name| volume.name.as_str().contains(name))
             && filters.allows("driver", |driver| volume.driver == driver)
             && filters.allows_labels("label", &volume.labels)
             && dangling.is_none_or(|wanted| wanted == users(engine, &volume.name).is_empty())
@@ -104,6 +106,7 @@ pub(in crate::api) async fn create(
             ))
         })?,
     };
+    access::mark_volume(&request.caller, &mut labels);
     let driver = if body.driver.is_empty() {
         "local".to_owned()
     } else {
@@ -119,7 +122,11 @@ pub(in crate::api) async fn create(
         let engine = engine.clone();
         async move { engine.bus.call(wanted.name.as_str(), &wanted, LIMIT).await }
     };
-    let made = crate::uninterrupted(work).await?;
+    let made: VolumeConfig = crate::uninterrupted(work).await?;
+    if !access::is_own_volume(&request.caller, &made.labels) {
+        let name = made.name;
+        return Err(conflict(format!("create {name}: the name is taken")));
+    }
     response::json(StatusCode::CREATED, &view::volume::volume(engine, &made))
 }
 

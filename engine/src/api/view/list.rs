@@ -15,8 +15,9 @@ use regex_lite::Regex;
 use super::network::{endpoints, lease, protocol};
 use super::{inspect, status};
 use crate::Engine;
+use crate::api::peer::Caller;
 use crate::container::{Container, links};
-use crate::error::{Result, invalid};
+use crate::error::{Result, invalid, not_found};
 
 /// The filters Docker knows, less those of swarm and Windows.
 pub(in crate::api) const FILTERS: &[&str] = &[
@@ -24,19 +25,20 @@ pub(in crate::api) const FILTERS: &[&str] = &[
     "publish", "since", "status", "volume",
 ];
 
-/// Returns the containers that pass the filters, the newest first.
+/// Returns the containers that pass the filters and exist for whoever asks, the
+/// newest first.
 ///
 /// # Errors
 /// Invalid for a filter's value Docker refuses too, or a lease that cannot be read.
 pub(in crate::api) fn containers(
-    engine: &Engine,
+    (engine, caller): (&Engine, &Caller),
     filters: &Filters,
     all: bool,
     limit: Option<usize>,
 ) -> Result<Vec<ContainerSummary>> {
     check(filters)?;
     let all = all || filters.has("status") || filters.has("exited");
-    let bounds = Bounds::read(engine, filters)?;
+    let bounds = Bounds::read(engine, caller, filters)?;
     let linked = links::names(engine);
     let mut rows = Vec::new();
     for container in engine.containers.all() {
@@ -44,7 +46,8 @@ pub(in crate::api) fn containers(
             break;
         }
         let state = container.state();
-        if !(all || state.is_live())
+        if !caller.sees(container.owner.as_deref())
+            || !(all || state.is_live())
             || !bounds.allow(&container)
             || !allows(filters, &container, &state)
         {
@@ -131,13 +134,16 @@ impl Name {
 }
 
 impl Bounds {
-    fn read(engine: &Engine, filters: &Filters) -> Result<Self> {
+    fn read(engine: &Engine, caller: &Caller, filters: &Filters) -> Result<Self> {
         let created = |key: &str| -> Result<Option<Timestamp>> {
-            filters
-                .values(key)
-                .next()
-                .map(|text| Ok(engine.containers.find(text)?.config().created))
-                .transpose()
+            let Some(text) = filters.values(key).next() else {
+                return Ok(None);
+            };
+            let container = engine.containers.find(text)?;
+            match caller.sees(container.owner.as_deref()) {
+                true => Ok(Some(container.config().created)),
+                false => Err(not_found(format!("No such container: {text}"))),
+            }
         };
         let images = filters.has("ancestor").then(|| {
             filters

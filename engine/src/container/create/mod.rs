@@ -34,7 +34,7 @@ pub use security::profile as security_profile;
 
 /// Docker's stop timeout.
 const STOP_TIMEOUT_SECONDS: u32 = 10;
-/// Creates a container from a request.
+/// Creates a container from a request; `owner` is who it belongs to, if to anybody.
 ///
 /// # Errors
 /// Invalid or unsupported options, an unknown image, a name that is taken.
@@ -42,6 +42,7 @@ pub async fn create(
     engine: &Arc<Engine>,
     name: Option<&str>,
     body: ContainerCreateBody,
+    owner: Option<String>,
 ) -> Result<ContainerCreateResponse> {
     if body.config == RequestedConfig::default() {
         return Err(invalid(
@@ -65,6 +66,7 @@ pub async fn create(
         name,
         config,
         requested,
+        owner,
     };
     engine.steps.reached("create.record");
     write_down(stored.clone(), directory.clone()).await?;
