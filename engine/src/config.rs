@@ -51,22 +51,15 @@ pub enum ConfigError {
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
     #[error("the path {path:?} of runtime {name:?} is not absolute")]
-    RelativeRuntime {
-        name: String,
-        path: PathBuf,
-    },
+    RelativeRuntime { name: String, path: PathBuf },
     #[error("default-runtime is {0:?}, which table runtimes does not have")]
     DefaultRuntime(String),
     #[error("the runtime name {OWN_RUNTIME:?} is taken by the engine's own runtime")]
     OwnRuntime,
     #[error("{key} in table events is 0: nothing would be kept")]
-    NothingKept {
-        key: &'static str,
-    },
+    NothingKept { key: &'static str },
     #[error("{key} in table images is 0: no layer could be unpacked")]
-    NothingUnpacked {
-        key: &'static str,
-    },
+    NothingUnpacked { key: &'static str },
     #[error(transparent)]
     Log(#[from] log::DefaultError),
     #[error(transparent)]

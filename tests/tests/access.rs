@@ -258,13 +258,14 @@ fn bodies() -> Vec<(&'static str, String, u16)> {
             chunked(&format!("{padding}{bad}")),
             400,
         ),
+        // The last counts, for both.
         (
             "twice the key",
             sized(
                 &bad.replace("true", "false,\"Privileged\":true"),
                 bad.len() + 19,
             ),
-            400,
+            403,
         ),
         (
             "two lengths",

@@ -289,7 +289,7 @@ fn the_log_can_be_read_by_machines() {
     let is_refusal = |line: &&Value| line["message"].to_string().contains("such container");
     let refused = lines.iter().find(is_refusal);
     let refused = refused.unwrap_or_else(|| panic!("{log}"));
-    assert_eq!(refused["span"]["path"], "/v1.44/containers/nope/json");
+    assert_eq!(refused["span"]["path"], "/v1.51/containers/nope/json");
     assert!(refused["span"]["number"].is_u64(), "{refused}");
     host.finish();
 }

@@ -36,19 +36,20 @@ const VOLUME_LIMIT: Duration = Duration::from_secs(120);
 /// Characters of a container's whole id.
 const ID_LENGTH: usize = 64;
 
-/// Lets a request through, or refuses it and records that.
+/// Lets a request for an action through, or refuses it and records that.
 ///
 /// # Errors
-/// Not found for what is no route, or nothing of this client's; forbidden for
-/// what its policy does not allow.
-pub(super) async fn admit(engine: &Arc<Engine>, request: Request) -> Result<Request> {
-    let Some(route) = table::route_of(&request.method, &request.path) else {
-        return Err(not_found("page not found"));
-    };
-    match decide(request.caller.policy, route.action) {
+/// Not found for what is nothing of this client's; forbidden for what its policy
+/// does not allow.
+pub(super) async fn admit(
+    engine: &Arc<Engine>,
+    request: Request,
+    action: Action,
+) -> Result<Request> {
+    match decide(request.caller.policy, action) {
         Verdict::Allowed => Ok(request),
         Verdict::Refused(reason) => Err(refuse(engine, &request, reason)),
-        Verdict::Own => admit_own(engine, request, route.action).await,
+        Verdict::Own => admit_own(engine, request, action).await,
     }
 }
 

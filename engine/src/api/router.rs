@@ -20,17 +20,21 @@ use crate::error::{Result, unavailable, unsupported};
 const NO_PLUGINS: [(); 0] = [];
 
 /// Answers a request that [`access::admit`] lets through; a route that is new
-/// here is declared there.
+/// here is declared in its table, else nobody is served by it.
 ///
 /// # Errors
 /// Whatever the handler refuses; not found for an unknown path.
 pub(super) async fn route(engine: &Arc<Engine>, request: Request) -> Result<Response<Body>> {
-    let request = access::admit(engine, request).await?;
-    let path = request.path.clone();
-    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    // Docker answers this for every path; it tells nothing and does nothing.
     if request.method == Method::OPTIONS {
         return response::empty(StatusCode::OK);
     }
+    let Some(route) = access::table::route_of(&request.method, &request.path) else {
+        return response::no_such_page();
+    };
+    let request = access::admit(engine, request, route.action).await?;
+    let path = request.path.clone();
+    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     match parts.first().copied() {
         Some("containers") => containers_table(engine, request, &parts[1..]).await,
         Some("images") => images_table(engine, request, &parts[1..]).await,
