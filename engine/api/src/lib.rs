@@ -13,6 +13,7 @@ pub mod detach_keys;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub mod event_format;
 pub mod exec;
 pub mod filters;
 pub mod host_config;

@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::Timestamp;
+use base::{RunId, Timestamp};
+use engine_api::config::StringMap;
 use engine_api::exec::ExecCreateBody;
-use engine_model::{HealthConfig, HealthState};
+use engine_model::{HealthConfig, HealthState, HealthStatus};
 use tokio::io::AsyncReadExt as _;
 
 use super::exec::{self, Exec, Streams};
+use super::stop;
 use super::{Container, lock};
 use crate::Engine;
 use crate::error::{OrFail as _, Result};
@@ -22,6 +24,9 @@ const RESULTS_KEPT: usize = 5;
 const OUTPUT_LIMIT_BYTES: usize = 4096;
 /// The exit code Docker gives a probe that ran out of time.
 const TIMED_OUT: i32 = -1;
+
+/// The label of containers that are restarted when they become unhealthy.
+pub(super) const RESTART_LABEL: &str = "engine.restart-on-unhealthy";
 
 /// What inspecting a container tells of its health.
 #[derive(Debug, Default)]
@@ -76,7 +81,27 @@ async fn probe_until_exit(engine: &Arc<Engine>, container: &Arc<Container>, conf
         if container.run() != run || !container.state().is_live() {
             return;
         }
-        record(engine, container, config, result, begun.elapsed());
+        let becomes = record(engine, container, config, result, begun.elapsed());
+        if becomes == Some(HealthStatus::Unhealthy) && is_restarted(&container.config().labels) {
+            restart(engine, container, run.clone()).await;
+        }
+    }
+}
+
+/// Whether a container is restarted when it becomes unhealthy. Docker never does that,
+/// so that it has to be asked for.
+fn is_restarted(labels: &StringMap) -> bool {
+    labels
+        .get(RESTART_LABEL)
+        .is_some_and(|value| value == "true")
+}
+
+async fn restart(engine: &Arc<Engine>, container: &Arc<Container>, run: RunId) {
+    tracing::info!(container = %container.id, "restarting: it is unhealthy");
+    let (engine, container) = (engine.clone(), container.clone());
+    let work = async move { stop::restart_run(&engine, &container, &run).await };
+    if let Err(error) = crate::uninterrupted(work).await {
+        tracing::error!(%error, "cannot restart a container that is unhealthy");
     }
 }
 
@@ -159,13 +184,14 @@ async fn read_output(
     ))
 }
 
+/// Notes a result, and returns what the container's health becomes by it.
 fn record(
     engine: &Engine,
     container: &Container,
     config: &HealthConfig,
     result: ProbeResult,
     age: Duration,
-) {
+) -> Option<HealthStatus> {
     engine.metrics.count_probe(match result.exit_code {
         0 => "success",
         _ => "failure",
@@ -183,7 +209,7 @@ fn record(
     };
     container.set_health(Some(after));
     if before.status == after.status {
-        return;
+        return None;
     }
     let fact = Health {
         status: after.status,
@@ -194,4 +220,5 @@ fn record(
     {
         tracing::error!(container = %container.id, %error, "cannot record the container's health");
     }
+    Some(after.status)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::RunId;
 use engine_model::signal::Signal;
 use engine_model::{ContainerEvent, Status};
 use engine_shim_api::ControlRequest;
@@ -184,6 +185,31 @@ pub async fn restart(
             "a container that is removed when it exits cannot be restarted",
         ));
     }
+    restart_locked(engine, container, request).await
+}
+
+/// Restarts a container because of what became of one run of it; one that has ended or
+/// been followed by another meanwhile is left alone.
+///
+/// # Errors
+/// As [`restart`].
+pub async fn restart_run(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    run: &RunId,
+) -> Result<()> {
+    let _operation = container.operation.lock().await;
+    if container.run() != *run || !container.state().is_live() {
+        return Ok(());
+    }
+    restart_locked(engine, container, StopRequest::default()).await
+}
+
+async fn restart_locked(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    request: StopRequest,
+) -> Result<()> {
     stop_locked(engine, container, request).await?;
     start::start_locked(engine, container).await?;
     engine.steps.reached("restart.tell");

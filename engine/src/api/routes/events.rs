@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use engine_api::event::EventMessage;
+use engine_api::event_format::EventFormat;
 use engine_api::filters::Filters;
 use events::{Position, Record};
 use hyper::Response;
+use hyper::header::ACCEPT;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::Engine;
@@ -49,7 +51,8 @@ pub(in crate::api) fn follow(engine: &Arc<Engine>, request: &Request) -> Result<
         Some(_) => engine.bus.log().last().or_internal()?,
         None => told,
     };
-    let (feed, answer) = response::stream("application/json")?;
+    let format = format(request);
+    let (feed, answer) = response::stream(format.content_type())?;
     let (engine, caller) = (engine.clone(), request.caller.clone());
     tokio::spawn(async move {
         let mut follower = Follower {
@@ -58,6 +61,7 @@ pub(in crate::api) fn follow(engine: &Arc<Engine>, request: &Request) -> Result<
             engine,
             options,
             feed,
+            format,
             sent: start,
         };
         if let Err(error) = follower.run(live).await {
@@ -65,6 +69,12 @@ pub(in crate::api) fn follow(engine: &Arc<Engine>, request: &Request) -> Result<
         }
     });
     Ok(answer)
+}
+
+fn format(request: &Request) -> EventFormat {
+    let accepted = request.headers.get_all(ACCEPT).iter();
+    let accepted: Vec<_> = accepted.filter_map(|value| value.to_str().ok()).collect();
+    EventFormat::accepted(&accepted.join(","))
 }
 
 /// Seconds since 1970 with an optional fraction, or RFC 3339.
@@ -136,6 +146,7 @@ struct Follower {
     audience: Audience,
     options: Options,
     feed: Feed,
+    format: EventFormat,
     projection: Projection,
     /// The last record that was looked at.
     sent: Position,
@@ -223,9 +234,11 @@ impl Follower {
         for message in messages {
             if self.audience.may_hear(&message)
                 && self.projection.allows(&self.options.filters, &message)
-                && self.feed.send_json(&message).await.is_err()
             {
-                return Ok(Next::End);
+                let piece = self.format.encode(&message).or_internal()?;
+                if self.feed.send(piece).await.is_err() {
+                    return Ok(Next::End);
+                }
             }
         }
         Ok(Next::Go)

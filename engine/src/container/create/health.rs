@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use engine_api::config::Healthcheck;
-use engine_model::HealthConfig;
+use engine_model::{ContainerConfig, HealthConfig};
 
+use crate::container::health::RESTART_LABEL;
 use crate::error::{Result, invalid};
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -81,5 +82,25 @@ fn duration(nanoseconds: i64, default: Duration, name: &str) -> Result<Duration>
         Err(short())
     } else {
         Ok(duration)
+    }
+}
+
+/// Refuses a label that would be passed over in silence.
+///
+/// # Errors
+/// Invalid for a value that is neither yes nor no, and where there is no check.
+pub(super) fn check_label(config: &ContainerConfig) -> Result<()> {
+    match config.labels.get(RESTART_LABEL).map(String::as_str) {
+        None | Some("false") => Ok(()),
+        Some("true") if config.auto_remove => Err(invalid(format!(
+            "label {RESTART_LABEL}: a container that is removed when it exits cannot be restarted"
+        ))),
+        Some("true") if config.health.is_some() => Ok(()),
+        Some("true") => Err(invalid(format!(
+            "label {RESTART_LABEL}: the container has no health check"
+        ))),
+        Some(other) => Err(invalid(format!(
+            "label {RESTART_LABEL} is {other:?}: it can be \"true\" or \"false\""
+        ))),
     }
 }

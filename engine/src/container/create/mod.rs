@@ -59,6 +59,7 @@ pub async fn create(
     name_host(engine, &mut requested, &id)?;
     network::name(engine, &mut requested);
     let config = convert(engine, &id, &requested, &image)?;
+    health::check_label(&config)?;
     let name = chosen_name(engine, name)?;
     let claim = engine.containers.claim(&name, &id)?;
     let directory = engine.instance.container(&id);
