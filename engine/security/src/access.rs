@@ -70,8 +70,9 @@ pub enum Action {
     RemoveVolume,
     /// Removes whatever nobody uses, of everybody.
     Prune,
-    /// Has registries tell whether credentials are good.
-    LogIn,
+    /// Has the engine speak to a registry that the client names, for an answer alone:
+    /// logging in, searching, what is there under a name.
+    AskRegistry,
     /// Builds images and what belongs to that.
     Build,
     /// Answered with a refusal whoever asks: swarm, plugins.
@@ -107,7 +108,7 @@ pub const ACTIONS: &[Action] = &[
     Action::CreateVolume,
     Action::RemoveVolume,
     Action::Prune,
-    Action::LogIn,
+    Action::AskRegistry,
     Action::Build,
     Action::NotBuilt,
 ];
@@ -150,7 +151,7 @@ impl Action {
             | A::ListVolumes
             | A::CreateVolume
             | A::Prune
-            | A::LogIn
+            | A::AskRegistry
             | A::Build
             | A::NotBuilt => None,
         }
@@ -188,7 +189,7 @@ impl Action {
             | A::CreateVolume
             | A::RemoveVolume
             | A::Prune
-            | A::LogIn
+            | A::AskRegistry
             | A::Build => false,
         }
     }
@@ -243,7 +244,8 @@ fn of_owner(action: Action) -> Verdict {
         A::ReadMetrics | A::ReadDiskUsage => {
             Verdict::Refused("the policy own-containers does not show what others use")
         }
-        A::CommitContainer | A::ChangeImages | A::Build | A::LogIn => {
+        A::AskRegistry => Verdict::Refused("the policy own-containers asks no registries"),
+        A::CommitContainer | A::ChangeImages | A::Build => {
             Verdict::Refused("the policy own-containers leaves images as they are")
         }
         A::ReadNetworks | A::ChangeNetworks => {

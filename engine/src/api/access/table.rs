@@ -40,9 +40,9 @@ fn system(method: &str, parts: &[&str]) -> Declared {
         ("GET", ["system", "df"]) => ("/system/df", A::ReadDiskUsage),
         ("GET", ["events"]) => ("/events", A::FollowEvents),
         ("GET", ["plugins"]) => ("/plugins", A::ReadSystem),
-        ("POST", ["auth"]) => ("/auth", A::LogIn),
+        ("POST", ["auth"]) => ("/auth", A::AskRegistry),
         ("POST", ["commit"]) => ("/commit", A::CommitContainer),
-        ("GET", ["distribution", _, ..]) => ("/distribution/{name}/json", A::ReadImages),
+        ("GET", ["distribution", _, ..]) => ("/distribution/{name}/json", A::AskRegistry),
         ("POST", ["build", "prune"]) => ("/build/prune", A::Prune),
         ("POST", ["build" | "session" | "grpc", ..]) => ("/build", A::Build),
         (
@@ -105,7 +105,7 @@ fn image(method: &str, parts: &[&str]) -> Declared {
     use Action as A;
     Some(match (method, parts) {
         ("GET", ["json"]) => ("/images/json", A::ReadImages),
-        ("GET", ["search"]) => ("/images/search", A::ReadImages),
+        ("GET", ["search"]) => ("/images/search", A::AskRegistry),
         ("POST", ["create"]) => ("/images/create", A::ChangeImages),
         ("POST", ["load"]) => ("/images/load", A::ChangeImages),
         ("POST", ["prune"]) => ("/images/prune", A::Prune),
@@ -115,7 +115,7 @@ fn image(method: &str, parts: &[&str]) -> Declared {
         ("GET", [.., "history"]) => ("/images/{name}/history", A::ReadImages),
         ("POST", [.., "tag"]) => ("/images/{name}/tag", A::ChangeImages),
         ("DELETE", _) => ("/images/{name}", A::ChangeImages),
-        (_, ["search"] | [.., "push"]) => ("/images/{name}/push", A::ChangeImages),
+        (_, [.., "push"]) => ("/images/{name}/push", A::ChangeImages),
         _ => return None,
     })
 }
