@@ -28,6 +28,7 @@ pub mod socket;
 pub mod stats;
 pub mod stdcopy;
 pub mod system;
+pub mod target;
 pub mod version;
 pub mod versions;
 pub mod volume;

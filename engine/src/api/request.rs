@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::FailureKind;
 use engine_api::filters::Filters;
-use engine_api::version::{ApiVersion, MAX_VERSION, MIN_VERSION};
+use engine_api::target::{self, Target, TargetError, VersionRefused};
+use engine_api::version::ApiVersion;
 use engine_api::versions::{self, Body};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -32,20 +32,12 @@ pub enum Refused {
     Version(VersionRefused),
 }
 
-/// A version that is not served, as the path has it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VersionRefused {
-    #[error("client version {0} is too new. Maximum supported API version is {MAX_VERSION}")]
-    TooNew(String),
-    #[error(
-        "client version {0} is too old. Minimum supported API version is {MIN_VERSION}, please upgrade your client to a newer version"
-    )]
-    TooOld(String),
-}
-
-impl From<base::Failure> for Refused {
-    fn from(failure: base::Failure) -> Self {
-        Self::Invalid(failure)
+impl From<TargetError> for Refused {
+    fn from(error: TargetError) -> Self {
+        match error {
+            TargetError::Version(refused) => Self::Version(refused),
+            TargetError::Escape(_) => Self::Invalid(invalid(error.to_string())),
+        }
     }
 }
 
@@ -71,8 +63,12 @@ impl Request {
     /// # Errors
     /// Fails for a version out of range, and for what is no path or query.
     pub fn new(inner: hyper::Request<Incoming>, caller: Arc<Caller>) -> Result<Self, Refused> {
-        let (version, path) = split_path(inner.uri())?;
-        let mut query = split_query(inner.uri().query().unwrap_or_default())?;
+        let uri = inner.uri();
+        let Target {
+            version,
+            path,
+            mut query,
+        } = Target::parse(uri.path(), uri.query().unwrap_or_default())?;
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         query.retain(|name, _| versions::is_known(&parts, name, version));
         Ok(Self {
@@ -236,144 +232,10 @@ fn no_json(error: &serde_json::Error) -> base::Failure {
     }
 }
 
-/// Takes `/v1.43` off the path; without one, the newest version is meant.
-fn split_path(uri: &Uri) -> Result<(ApiVersion, Vec<String>), Refused> {
-    let mut parts = uri.path().split('/').filter(|part| !part.is_empty());
-    let mut rest = parts.clone();
-    let version = match rest.next().and_then(version_of) {
-        Some(text) => {
-            parts = rest;
-            served(text).map_err(Refused::Version)?
-        }
-        None => MAX_VERSION,
-    };
-    Ok((version, parts.map(decode).collect::<Result<_>>()?))
-}
-
-/// Returns the version that a part of a path is, whether there is such a one or not.
-fn version_of(part: &str) -> Option<&str> {
-    let is_version = |text: &&str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte == b'.' || byte.is_ascii_digit())
-    };
-    part.strip_prefix('v').filter(is_version)
-}
-
-/// Versions are compared number by number, as many as there are.
-fn served(text: &str) -> Result<ApiVersion, VersionRefused> {
-    let mut numbers: Vec<u16> = text
-        .split('.')
-        .map(|number| match number {
-            "" => 0,
-            digits => digits.parse().unwrap_or(u16::MAX),
-        })
-        .collect();
-    while numbers.len() > 2 && numbers.last() == Some(&0) {
-        numbers.pop();
-    }
-    numbers.resize(numbers.len().max(2), 0);
-    if numbers > vec![MAX_VERSION.major, MAX_VERSION.minor] {
-        return Err(VersionRefused::TooNew(text.to_owned()));
-    }
-    if numbers < vec![MIN_VERSION.major, MIN_VERSION.minor] {
-        return Err(VersionRefused::TooOld(text.to_owned()));
-    }
-    Ok(ApiVersion::v1(numbers[1]))
-}
-
-fn split_query(query: &str) -> Result<BTreeMap<String, String>> {
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Ok((
-            decode(&name.replace('+', " "))?,
-            decode(&value.replace('+', " "))?,
-        ))
-    };
-    let mut all = BTreeMap::new();
-    for (name, value) in query
-        .split('&')
-        .filter(|part| !part.is_empty())
-        .map(pair)
-        .collect::<Result<Vec<_>>>()?
-    {
-        // Docker's server takes the first of several.
-        all.entry(name).or_insert(value);
-    }
-    Ok(all)
-}
-
-fn decode(text: &str) -> Result<String> {
-    let bad = || {
-        base::Failure::new(
-            FailureKind::Invalid,
-            format!("invalid URL escape in {text:?}"),
-        )
-    };
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| (digit as char).to_digit(16));
-        let (high, low) = (digit().ok_or_else(bad)?, digit().ok_or_else(bad)?);
-        bytes.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(bytes).map_err(|_| bad())
-}
-
 /// Returns every value of a parameter that may be given more than once.
+///
+/// # Errors
+/// Invalid for a value that is no text.
 pub fn repeated(uri: &Uri, name: &str) -> Result<Vec<String>> {
-    let mut values = Vec::new();
-    for pair in uri.query().unwrap_or_default().split('&') {
-        if let Some((key, value)) = pair.split_once('=')
-            && key == name
-        {
-            values.push(decode(&value.replace('+', " "))?);
-        }
-    }
-    Ok(values)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_version_is_taken_off() {
-        let split = |text: &str| split_path(&text.parse().unwrap()).unwrap();
-        let (version, path) = split("/v1.41/images/a%2Fb/json");
-        assert_eq!(version, ApiVersion::v1(41));
-        assert_eq!(path, ["images", "a/b", "json"]);
-        assert_eq!(split("/_ping"), (MAX_VERSION, vec!["_ping".to_owned()]));
-        assert_eq!(split("/vx.y/info").1, ["vx.y", "info"]);
-        assert!(split_path(&"/a%zz".parse().unwrap()).is_err());
-    }
-
-    #[test]
-    fn versions_out_of_range_are_refused_as_written() {
-        for (text, expected) in [
-            ("1.24", Ok(ApiVersion::v1(24))),
-            ("1.51", Ok(ApiVersion::v1(51))),
-            ("1.44.1", Ok(ApiVersion::v1(44))),
-            ("1.51.1", Err(VersionRefused::TooNew("1.51.1".into()))),
-            ("1.52", Err(VersionRefused::TooNew("1.52".into()))),
-            ("2.0", Err(VersionRefused::TooNew("2.0".into()))),
-            ("99999999", Err(VersionRefused::TooNew("99999999".into()))),
-            ("1.23", Err(VersionRefused::TooOld("1.23".into()))),
-            ("1", Err(VersionRefused::TooOld("1".into()))),
-        ] {
-            assert_eq!(served(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_query_is_decoded() {
-        let query = split_query("filters=%7B%22a%22%3A+1%7D&all=1&all=0&x").unwrap();
-        assert_eq!(query["filters"], "{\"a\": 1}");
-        assert_eq!((query["all"].as_str(), query["x"].as_str()), ("1", ""));
-    }
+    target::repeated(uri.query().unwrap_or_default(), name).or_invalid()
 }

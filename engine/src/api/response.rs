@@ -6,6 +6,7 @@ use base::Failure;
 use bytes::Bytes;
 use engine_api::error::{ErrorResponse, status_of};
 use engine_api::stdcopy::RAW_STREAM;
+use engine_api::target::VersionRefused;
 use engine_api::version::ApiVersion;
 use engine_api::versions::{self, Answer};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -15,7 +16,6 @@ use hyper::{Response, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::request::VersionRefused;
 use crate::error::{OrFail as _, Result};
 
 /// The body of every answer.
