@@ -33,7 +33,9 @@ pub enum LoadError {
 ///   packet for loopback is translated only in `output`: one that arrives by
 ///   wire and claims to be local never is.
 /// - `loopback`: what was translated from IPv6 loopback and cannot be answered
-///   (set `deaf`) is refused at once, so that clients try another address.
+///   (set `deaf`) is `refused` at once, so that clients try another address; a
+///   chain of its own, since nft from 1.1 on finds a look-up of the protocol
+///   beside a rule of IPv6 contradictory.
 /// - `input`: of the host, an internal network reaches its own bridge's
 ///   addresses; IPv6 finds their neighbours by multicast.
 /// - `forward`: bridges reach the outside; only answers and published ports
@@ -112,7 +114,7 @@ const SETS: [(&str, &str, &str); 12] = [
     ),
 ];
 
-const CHAINS: [(&str, &str); 10] = [
+const CHAINS: [(&str, &str); 11] = [
     (
         "guard",
         "{ type filter hook prerouting priority -300; policy accept; }",
@@ -141,12 +143,13 @@ const CHAINS: [(&str, &str); 10] = [
         "forward",
         "{ type filter hook forward priority 0; policy accept; }",
     ),
+    ("refused", ""),
     ("published", ""),
     ("to_container", ""),
     ("foreign", ""),
 ];
 
-const RULES: [(&str, &str); 30] = [
+const RULES: [(&str, &str); 31] = [
     ("guard", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
     ("guard", "iifname @bridges ip saddr 127.0.0.0/8 drop"),
     ("guard", "iifname @bridges ip6 daddr ::1 drop"),
@@ -161,13 +164,14 @@ const RULES: [(&str, &str); 30] = [
         "output",
         "meta l4proto { tcp, udp } fib daddr type local goto published",
     ),
+    ("loopback", "meta nfproto @deaf goto refused"),
     (
-        "loopback",
-        "meta nfproto @deaf ip6 saddr ::1 ip6 daddr != ::1 meta l4proto tcp reject with tcp reset",
+        "refused",
+        "ip6 saddr ::1 ip6 daddr != ::1 meta l4proto tcp reject with tcp reset",
     ),
     (
-        "loopback",
-        "meta nfproto @deaf ip6 saddr ::1 ip6 daddr != ::1 reject with icmpv6 port-unreachable",
+        "refused",
+        "ip6 saddr ::1 ip6 daddr != ::1 reject with icmpv6 port-unreachable",
     ),
     (
         "published",
