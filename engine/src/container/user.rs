@@ -116,6 +116,7 @@ fn number(text: &str) -> Option<u32> {
 
 fn lookup(passwd: &str, group: &str, user: &str, groups: &[String]) -> Result<ResolvedUser> {
     let (user, wanted_group) = user.split_once(':').unwrap_or((user, ""));
+    refuse_high(user)?;
     let user = if user.is_empty() { "0" } else { user };
     let by_name = passwd_entries(passwd).find(|entry| entry.name == user);
     let entry =
@@ -159,7 +160,17 @@ fn lookup(passwd: &str, group: &str, user: &str, groups: &[String]) -> Result<Re
     })
 }
 
+/// A number that no id can be is told apart from a name that nobody has.
+fn refuse_high(text: &str) -> Result<()> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && number(text).is_none() {
+        return Err(invalid("uids and gids must be in range 0-2147483647"));
+    }
+    Ok(())
+}
+
 fn group_id(group: &str, wanted: &str) -> Result<u32> {
+    refuse_high(wanted)?;
     let by_name = group_entries(group)
         .find(|(name, _, _)| *name == wanted)
         .map(|(_, gid, _)| gid);

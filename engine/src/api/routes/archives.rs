@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use base::FailureKind;
 use bytes::{Buf as _, Bytes};
 use engine_api::container::CommitResponse;
 use engine_api::progress::ProgressMessage;
@@ -17,7 +18,7 @@ use crate::Engine;
 use crate::api::request::{Request, repeated};
 use crate::api::response::{self, Body, Feed};
 use crate::container::commit::CommitOptions;
-use crate::error::{OrFail as _, Result, invalid};
+use crate::error::{OrFail as _, Result, invalid, not_found};
 use crate::event::{IMAGE_IMPORTED, IMAGE_LOADED, IMAGE_SAVED, ImageNamed};
 use crate::{container, image};
 
@@ -142,6 +143,15 @@ impl Write for FeedWriter {
     }
 }
 
+/// Docker looks a name with a tag up among the names only, and says so.
+fn missing(name: &str, failure: base::Failure) -> base::Failure {
+    let has_tag = name.parse::<Reference>().is_ok_and(|it| it.tag().is_some());
+    match failure.kind {
+        FailureKind::NotFound if has_tag => not_found("reference does not exist"),
+        _ => failure,
+    }
+}
+
 /// `GET /images/get` and `GET /images/{name}/get`.
 pub(in crate::api) fn save(
     engine: &Arc<Engine>,
@@ -158,7 +168,7 @@ pub(in crate::api) fn save(
     // What is missing is told by the status, which a stream could not.
     let images = names
         .iter()
-        .map(|name| image::resolve(engine, name))
+        .map(|name| image::resolve(engine, name).map_err(|failure| missing(name, failure)))
         .collect::<Result<Vec<_>>>()?;
     let (feed, answer) = response::stream("application/x-tar")?;
     let engine = engine.clone();
