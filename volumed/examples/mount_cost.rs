@@ -61,6 +61,7 @@ fn request(layers: &[Digest]) -> MountRootfs {
         upper: Upper::Volatile,
         volumes: Vec::new(),
         binds: Vec::new(),
+        shared_memory_bytes: None,
     }
 }
 

@@ -7,6 +7,7 @@ use base::{Failure, FailureKind};
 
 use crate::rootfs::RootfsError;
 use crate::rootfs::apply::OperationError;
+use crate::rootfs::parts::PartError;
 use crate::rootfs::plan::PlanError;
 use crate::volume::VolumeError;
 use crate::volume::backing::BackingError;
@@ -65,6 +66,8 @@ impl AsFailure for OperationError {
             Self::Backing(BackingError::Bind { .. } | BackingError::Mount { .. }) => {
                 FailureKind::Invalid
             }
+            Self::Part(PartError::File(_)) => FailureKind::Internal,
+            Self::Part(_) => FailureKind::Invalid,
             Self::Backing(BackingError::Path(_))
             | Self::Holder(_)
             | Self::File(_)

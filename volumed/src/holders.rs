@@ -195,6 +195,7 @@ mod tests {
                 upper: Upper::Persistent,
                 volumes: Vec::new(),
                 binds: Vec::new(),
+                shared_memory_bytes: None,
             },
             mounted: RootfsMounted {
                 rootfs: "/x".into(),

@@ -63,13 +63,17 @@ pub fn below(directory: &Path) -> Result<Vec<PathBuf>, PathError> {
 }
 
 /// Takes everything off the mount point `path`, also while it is in use, and
-/// removes the directory; neither being there is no error.
+/// removes the directory or file; neither being there is no error.
 ///
 /// # Errors
-/// When something stays mounted or the directory cannot be removed.
+/// When something stays mounted or the mount point cannot be removed.
 pub fn detach_and_remove(path: &Path) -> Result<(), PathError> {
     detach(path)?;
-    match fs::remove_dir(path) {
+    let removed = match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
+        other => other,
+    };
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.at("remove mount point", path),
     }

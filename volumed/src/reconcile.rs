@@ -100,6 +100,7 @@ pub fn plan(instance: &Instance, facts: &Facts) -> Vec<Action> {
         kept.insert(rootfs);
         let volumes = request.volumes.iter();
         kept.extend(volumes.map(|volume| backing::mount_point(instance, &volume.name)));
+        kept.extend(rootfs::plan::parts(instance, request));
     }
     let strays = facts.mounted.union(&facts.directories);
     for path in strays.filter(|path| !kept.contains(*path)) {
@@ -110,16 +111,22 @@ pub fn plan(instance: &Instance, facts: &Facts) -> Vec<Action> {
 
 fn judge(instance: &Instance, path: &Path) -> Option<Action> {
     let (mounts, volumes) = (instance.mounts(), backing::directory(instance));
+    let parts = volumed_api::parts(instance);
+    let is_part = |name: &str| {
+        let run = name.rsplit_once('.').map(|(run, _)| run);
+        run.is_some_and(|run| run.parse::<RunId>().is_ok())
+    };
     let name = path.file_name().and_then(|name| name.to_str());
     let is_ours = match path.parent() {
         Some(parent) if parent == mounts => name.is_some_and(|n| n.parse::<RunId>().is_ok()),
         Some(parent) if parent == volumes => name.is_some_and(|n| n.parse::<VolumeName>().is_ok()),
+        Some(parent) if parent == parts => name.is_some_and(is_part),
         // Deeper: goes with what it is mounted on.
         _ => return None,
     };
     match is_ours {
         true => Some(Action::Remove(path.to_owned())),
-        false if path == volumes => None,
+        false if path == volumes || path == parts => None,
         false => Some(Action::LeaveAlone(path.to_owned())),
     }
 }
@@ -143,7 +150,8 @@ fn gather(storage: &Storage) -> Result<Facts, PathError> {
         facts.holders.push(HolderFact { held, lives });
     }
     facts.mounted.extend(mounts::below(&instance.mounts())?);
-    for directory in [instance.mounts(), backing::directory(instance)] {
+    let of_volumes = backing::directory(instance);
+    for directory in [instance.mounts(), of_volumes, volumed_api::parts(instance)] {
         for entry in fs::read_dir(&directory).at("list", &directory)? {
             facts
                 .directories

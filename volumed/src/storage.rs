@@ -45,6 +45,7 @@ impl Storage {
         steps.reached("storage.bind");
         mounts::ensure_private_bind(&instance.mounts())?;
         make_directories(&backing::directory(&instance), 0o700)?;
+        make_directories(&volumed_api::parts(&instance), 0o700)?;
         Ok(Self {
             holders: Holders::load(instance.volumed().join("holders"))?,
             containers: KeyedLocks::default(),

@@ -28,6 +28,9 @@ pub enum MountSource {
         copy_up: bool,
         /// Made for this container and removed with it.
         anonymous: bool,
+        /// What of the volume is mounted, a relative path; all of it if nothing is said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<String>,
     },
     Tmpfs {
         size_bytes: Option<u64>,

@@ -122,16 +122,23 @@ pub(crate) fn devices(configs: &[DeviceConfig]) -> Result<Vec<HostDevice>, Secur
             search.visit(path, &inside, &metadata, 0)?;
             Ok(search.found)
         };
-        let devices = gather().map_err(|source| SecurityError::Device {
-            path: config.host_path.clone(),
-            source,
-        })?;
+        let devices = gather().map_err(|source| unusable(&config.host_path, source))?;
         if devices.is_empty() {
             return Err(SecurityError::NotADevice(config.host_path.clone()));
         }
         found.extend(devices);
     }
     Ok(found)
+}
+
+/// A device that is not there at all is refused in Docker's words, by which
+/// clients choose their exit status.
+fn unusable(path: &str, source: PathError) -> SecurityError {
+    let path = path.to_owned();
+    match source.source.kind() {
+        std::io::ErrorKind::NotFound => SecurityError::NoDevice(path),
+        _ => SecurityError::Device { path, source },
+    }
 }
 
 fn container_path(config: &DeviceConfig) -> &str {

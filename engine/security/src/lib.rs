@@ -53,6 +53,10 @@ pub enum SecurityError {
     #[error("error gathering device information while adding custom device {path:?}")]
     Device { path: String, source: PathError },
     #[error(
+        "error gathering device information while adding custom device {0:?}: no such file or directory"
+    )]
+    NoDevice(String),
+    #[error(
         "error gathering device information while adding custom device {0:?}: not a device node"
     )]
     NotADevice(String),

@@ -12,7 +12,8 @@ pub mod volume;
 
 pub use rootfs::{
     BindUse, FilesRemoved, Holder, MissingSource, MountRootfs, MountedVolume, RemoveFiles,
-    ResolvedBind, RootfsMounted, RootfsUnmounted, UnmountRootfs, Upper, VolumeUse,
+    ResolvedBind, RootfsMounted, RootfsUnmounted, UnmountRootfs, Upper, VolumeUse, part, parts,
+    shared_memory,
 };
 pub use volume::{CreateVolume, RemoveVolume, VolumeConfig, VolumeRemoved};
 

@@ -4,9 +4,26 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use base::{ContainerId, Digest, RunId, VolumeName};
+use base::{ContainerId, Digest, Instance, RunId, VolumeName};
 use events::RequestBody;
 use serde::{Deserialize, Serialize};
+
+/// Returns the directory of the mount points of the runs' parts: folders of
+/// volumes, and memory that is shared.
+pub fn parts(instance: &Instance) -> PathBuf {
+    instance.mounts().join("parts")
+}
+
+/// Returns where the folder of a run's volume is mounted, by the volume's place
+/// in the request.
+pub fn part(instance: &Instance, run: &RunId, place: usize) -> PathBuf {
+    parts(instance).join(format!("{run}.{place}"))
+}
+
+/// Returns where the memory is mounted that other containers may share with a run.
+pub fn shared_memory(instance: &Instance, run: &RunId) -> PathBuf {
+    parts(instance).join(format!("{run}.shm"))
+}
 
 /// Asks for the root filesystem of a run at `<run>/mnt/<id>.<run>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +36,10 @@ pub struct MountRootfs {
     pub volumes: Vec<VolumeUse>,
     #[serde(default)]
     pub binds: Vec<BindUse>,
+    /// The size of the memory that other containers may share with this one,
+    /// mounted at [`shared_memory`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_memory_bytes: Option<u64>,
 }
 
 /// How the writable layer `<root>/containers/<id>/{upper,work}` is kept.
@@ -40,6 +61,9 @@ pub struct VolumeUse {
     pub destination: PathBuf,
     /// Whether that content is copied into an empty volume (`nocopy` turns it off).
     pub copy_up: bool,
+    /// What of the volume is used, a path below its data; mounted at [`part`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<String>,
     /// Set on volumes that were made for this container (anonymous ones).
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

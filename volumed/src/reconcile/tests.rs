@@ -19,6 +19,7 @@ fn holder(run: &RunId, phase: Phase, lives: bool) -> HolderFact {
         destination: "/data".into(),
         copy_up: true,
         labels: Default::default(),
+        subpath: None,
     };
     let request = MountRootfs {
         run: run.clone(),
@@ -26,6 +27,7 @@ fn holder(run: &RunId, phase: Phase, lives: bool) -> HolderFact {
         upper: Upper::Volatile,
         volumes: vec![volume],
         binds: Vec::new(),
+        shared_memory_bytes: None,
     };
     let mounted = RootfsMounted {
         rootfs: instance().rootfs(run),
@@ -81,6 +83,9 @@ fn strays_of_ours_are_removed_and_others_only_told() {
     let mnt = instance().mounts();
     let stray = instance().rootfs(&run("c", 3));
     let volume = mnt.join("volumes/old");
+    let parts = mnt.join("parts");
+    let part = parts.join(format!("{}.0", run("c", 3)));
+    let noise = parts.join("noise");
     let other = mnt.join("notes");
     let facts = facts(
         Vec::new(),
@@ -89,12 +94,17 @@ fn strays_of_ours_are_removed_and_others_only_told() {
             stray.clone(),
             volume.clone(),
             other.clone(),
+            part.clone(),
+            noise.clone(),
+            parts,
             mnt.join("volumes"),
         ],
     );
     let expected = [
         Action::Remove(stray),
         Action::LeaveAlone(other),
+        Action::Remove(part),
+        Action::LeaveAlone(noise),
         Action::Remove(volume),
     ];
     assert_eq!(plan(&instance(), &facts), expected);

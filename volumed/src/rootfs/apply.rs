@@ -9,6 +9,7 @@ use base::failure::chain;
 use base::{PathContext as _, PathError, RunId, VolumeName};
 use volumed_api::VolumeConfig;
 
+use super::parts::{self, PartError};
 use super::plan::Operation;
 use crate::holders::HolderError;
 use crate::overlay::{self, OverlayError};
@@ -31,6 +32,8 @@ pub enum OperationError {
     Backing(#[from] BackingError),
     #[error(transparent)]
     Overlay(#[from] OverlayError),
+    #[error(transparent)]
+    Part(#[from] PartError),
     #[error(transparent)]
     CopyUp(#[from] CopyUpError),
 }
@@ -116,6 +119,11 @@ impl Performer<'_> {
                 }
             }
             Operation::MountVolume { name, backing } => self.mount_volume(name, backing)?,
+            Operation::MountFolder { target, .. } | Operation::MountMemory { target, .. } => {
+                storage.steps.reached("mount.part");
+                self.undo.push(Undo::Unmount(target.clone()));
+                parts::mount(operation)?;
+            }
             Operation::DiscardUpper(directory) => discard_upper(storage, directory)?,
             Operation::MakeUpper { upper, like } => self.make_upper(upper, like)?,
             Operation::MakeWork(work) => self.make_directory("upper.work", work, 0o700)?,

@@ -2,6 +2,7 @@
 //! writable layer of a container.
 
 pub mod apply;
+pub mod parts;
 pub mod plan;
 
 use std::fs;
@@ -207,6 +208,11 @@ fn give_back(storage: &Storage, request: &MountRootfs) -> Vec<String> {
     let run = &request.run;
     storage.steps.reached("release.unmount");
     let mut results = vec![mounts::detach_and_remove(&storage.instance.rootfs(run))];
+    // Before the volumes, whose backing stores they keep busy.
+    for part in plan::parts(&storage.instance, request) {
+        storage.steps.reached("release.part");
+        results.push(mounts::detach_and_remove(&part));
+    }
     if request.upper == Upper::Volatile {
         let directory = storage.instance.container(&run.container);
         results.push(apply::discard_upper(storage, &directory));

@@ -53,6 +53,17 @@ pub enum Operation {
         name: VolumeName,
         backing: Backing,
     },
+    /// Mount a folder of a volume.
+    MountFolder {
+        data: PathBuf,
+        subpath: String,
+        target: PathBuf,
+    },
+    /// Mount memory that others may share.
+    MountMemory {
+        target: PathBuf,
+        size_bytes: u64,
+    },
     DiscardUpper(PathBuf),
     /// Make the upper directory look like the top-most layer.
     MakeUpper {
@@ -105,6 +116,7 @@ pub fn plan(
     let missing = facts.binds.iter().flat_map(|bind| &bind.create);
     operations.extend(missing.cloned().map(Operation::MakeBindSource));
     plan_volumes(request, facts, &mut operations);
+    plan_parts(instance, request, facts, &mut operations);
     plan_overlay(instance, request, facts, &mut operations);
     plan_copies(request, &mounted, &mut operations);
     operations.push(Operation::CommitHolder);
@@ -130,13 +142,12 @@ fn check(request: &MountRootfs, facts: &Facts) -> Result<(), PlanError> {
 }
 
 fn mounted(instance: &Instance, request: &MountRootfs, facts: &Facts) -> RootfsMounted {
-    let volumes = request.volumes.iter().map(|volume| MountedVolume {
+    let volumes = request.volumes.iter().enumerate();
+    let volumes = volumes.map(|(place, volume)| MountedVolume {
         name: volume.name.clone(),
-        path: match facts.volumes.get(&volume.name) {
-            None | Some(Backing::Directory) => {
-                volumed_api::query::data_directory(instance, &volume.name)
-            }
-            Some(_) => mount_point(instance, &volume.name),
+        path: match volume.subpath {
+            None => data(instance, facts, &volume.name),
+            Some(_) => volumed_api::part(instance, &request.run, place),
         },
     });
     RootfsMounted {
@@ -144,6 +155,47 @@ fn mounted(instance: &Instance, request: &MountRootfs, facts: &Facts) -> RootfsM
         volumes: volumes.collect(),
         binds: facts.binds.iter().map(|b| b.resolved.clone()).collect(),
     }
+}
+
+/// Returns where all of a volume is.
+fn data(instance: &Instance, facts: &Facts, name: &VolumeName) -> PathBuf {
+    match facts.volumes.get(name) {
+        None | Some(Backing::Directory) => volumed_api::query::data_directory(instance, name),
+        Some(_) => mount_point(instance, name),
+    }
+}
+
+fn plan_parts(
+    instance: &Instance,
+    request: &MountRootfs,
+    facts: &Facts,
+    operations: &mut Vec<Operation>,
+) {
+    for (place, volume) in request.volumes.iter().enumerate() {
+        if let Some(subpath) = &volume.subpath {
+            operations.push(Operation::MountFolder {
+                data: data(instance, facts, &volume.name),
+                subpath: subpath.clone(),
+                target: volumed_api::part(instance, &request.run, place),
+            });
+        }
+    }
+    if let Some(size_bytes) = request.shared_memory_bytes {
+        operations.push(Operation::MountMemory {
+            target: volumed_api::shared_memory(instance, &request.run),
+            size_bytes,
+        });
+    }
+}
+
+/// Returns the mount points beside the root filesystem that a request has.
+pub fn parts(instance: &Instance, request: &MountRootfs) -> Vec<PathBuf> {
+    let volumes = request.volumes.iter().enumerate();
+    let folders = volumes.filter(|(_, volume)| volume.subpath.is_some());
+    let folders = folders.map(|(place, _)| volumed_api::part(instance, &request.run, place));
+    let memory = request.shared_memory_bytes.is_some();
+    let memory = memory.then(|| volumed_api::shared_memory(instance, &request.run));
+    folders.chain(memory).collect()
 }
 
 fn plan_volumes(request: &MountRootfs, facts: &Facts, operations: &mut Vec<Operation>) {

@@ -290,6 +290,7 @@ impl Host {
             .collect();
         for directory in [
             mounts.join("volumes"),
+            mounts.join("parts"),
             instance.volumed().join("holders"),
             instance.containers(),
             instance.volumes().join(".trash"),
@@ -299,7 +300,7 @@ impl Host {
         left.extend(
             list(&mounts)
                 .into_iter()
-                .filter(|p| !p.ends_with("volumes")),
+                .filter(|p| !p.ends_with("volumes") && !p.ends_with("parts")),
         );
         let hidden = |path: &PathBuf| path.ends_with(".trash") || path.ends_with(".removing");
         left.extend(list(&instance.volumes()).into_iter().filter(|p| !hidden(p)));
@@ -360,6 +361,7 @@ pub(crate) fn request(run: &RunId, layers: &[Digest]) -> MountRootfs {
         upper: Upper::Persistent,
         volumes: Vec::new(),
         binds: Vec::new(),
+        shared_memory_bytes: None,
     }
 }
 
@@ -369,6 +371,7 @@ pub(crate) fn volume(name: &str, destination: &str) -> VolumeUse {
         destination: destination.into(),
         copy_up: true,
         labels: Default::default(),
+        subpath: None,
     }
 }
 

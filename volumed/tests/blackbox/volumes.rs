@@ -105,6 +105,73 @@ fn a_volume_in_use_is_kept() {
 }
 
 #[test]
+fn a_folder_of_a_volume_is_mounted_and_hostile_links_in_it_lead_nowhere() {
+    let mut host = Host::new();
+    create(&mut host, "data", &[]).unwrap();
+    let data = host.instance.root().join("volumes/data/_data");
+    put(&data.join("sub/file"), "below");
+    symlink("/etc", data.join("out")).unwrap();
+    symlink("../../..", data.join("up")).unwrap();
+    let folder = |subpath: &str| {
+        let mut volume = volume("data", "/d");
+        (volume.subpath, volume.copy_up) = (Some(subpath.to_owned()), false);
+        volume
+    };
+    let run = run(1);
+    for (subpath, expected) in [
+        ("out", "escapes its volume"),
+        ("up/volumes", "escapes its volume"),
+        ("none", "no such file or directory"),
+    ] {
+        let mut asked = request(&run, &[]);
+        asked.volumes.push(folder(subpath));
+        let failure = host.mount(&asked).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Invalid);
+        assert!(failure.message.contains(expected), "{}", failure.message);
+    }
+    let mut asked = request(&run, &[]);
+    asked.volumes.extend([folder("sub"), folder("sub/file")]);
+    let mounted = host.mount(&asked).unwrap();
+    // What is put in its place later is not what the run has.
+    fs::rename(data.join("sub"), data.join("away")).unwrap();
+    symlink("/", data.join("sub")).unwrap();
+    assert_eq!(read(mounted.volumes[0].path.join("file")), "below");
+    assert_eq!(read(&mounted.volumes[1].path), "below");
+    host.kill();
+    host.start(&[]);
+    assert_eq!(read(&mounted.volumes[1].path), "below");
+    host.release(&run);
+    assert!(!mounted.volumes[0].path.exists() && !mounted.volumes[1].path.exists());
+    remove(&mut host, "data").unwrap();
+    host.remove_files(&run.container).unwrap();
+    host.assert_clean();
+}
+
+#[test]
+fn shared_memory_is_there_as_long_as_its_run() {
+    let mut host = Host::new();
+    let run = run(1);
+    let mut asked = request(&run, &[]);
+    asked.shared_memory_bytes = Some(1 << 20);
+    host.mount(&asked).unwrap();
+    let memory = volumed_api::shared_memory(&host.instance, &run);
+    put(&memory.join("file"), "shared");
+    assert_eq!(fs::metadata(&memory).unwrap().mode() & 0o7777, 0o1777);
+    let line = mount_table();
+    let line = line.lines().find(|line| line.contains(".shm ")).unwrap();
+    for word in ["nosuid", "nodev", "noexec", "size=1024k"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    host.kill();
+    host.start(&[]);
+    assert_eq!(read(memory.join("file")), "shared");
+    host.release(&run);
+    assert!(!memory.exists());
+    host.remove_files(&run.container).unwrap();
+    host.assert_clean();
+}
+
+#[test]
 fn an_empty_volume_starts_with_the_images_content_and_a_used_one_does_not() {
     let mut host = Host::new();
     let low = host.layer(&[("srv/data/a", "low"), ("srv/data/sub/b", "b")]);

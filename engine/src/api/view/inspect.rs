@@ -83,7 +83,7 @@ fn host_config(engine: &Engine, container: &Container) -> Result<HostConfig> {
     shown.links = links::shown(engine, container);
     let security = &container.config().security;
     if !security.privileged && (shown.masked_paths.is_none() || shown.readonly_paths.is_none()) {
-        let profile = create::security_profile(security)?;
+        let profile = create::security_without_devices(security)?;
         shown.masked_paths.get_or_insert(profile.masked_paths);
         shown.readonly_paths.get_or_insert(profile.readonly_paths);
     }

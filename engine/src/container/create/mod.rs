@@ -11,12 +11,13 @@ pub(super) mod process;
 pub(super) mod refuse;
 pub(super) mod resources;
 mod security;
+mod volumes;
 mod volumes_from;
 
 use std::sync::Arc;
 
 use base::file::make_directories;
-use base::{ContainerId, Timestamp};
+use base::{ContainerId, PathContext as _, Timestamp};
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_api::container::{ContainerCreateBody, ContainerCreateResponse};
 use engine_image::Image;
@@ -30,7 +31,7 @@ use crate::config::EngineConfig;
 use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::CONTAINER_CREATED;
 
-pub use security::profile as security_profile;
+pub use security::{profile as security_profile, without_devices as security_without_devices};
 
 /// Docker's stop timeout.
 const STOP_TIMEOUT_SECONDS: u32 = 10;
@@ -71,6 +72,11 @@ pub async fn create(
     };
     engine.steps.reached("create.record");
     write_down(stored.clone(), directory.clone()).await?;
+    // With a record, what a crash leaves is found and can be removed.
+    if let Err(failure) = volumes::make(engine, &stored).await {
+        crate::blocking(move || discard(&directory)).await?;
+        return Err(failure);
+    }
     let container = Arc::new(Container::new(stored, ContainerState::created(), directory));
     engine.steps.reached("create.tell");
     engine.bus.publish(
@@ -99,6 +105,13 @@ async fn write_down(stored: store::StoredContainer, directory: std::path::PathBu
             })
     })
     .await
+}
+
+/// Takes back the record of a container that nobody has been told of.
+fn discard(directory: &std::path::Path) -> Result<()> {
+    std::fs::remove_dir_all(directory)
+        .at("remove", directory)
+        .or_internal()
 }
 
 fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
@@ -219,7 +232,7 @@ fn convert(
         runtime: Some(host.runtime.clone()).filter(|name| !name.is_empty()),
     };
     super::shim::runtime(engine, result.runtime.as_deref())?;
-    security_profile(&result.security)?;
+    security::check(&result.security)?;
     Ok(result)
 }
 

@@ -8,7 +8,7 @@ use engine_api::mount::Mount;
 use engine_model::{MountConfig, MountSource, Propagation};
 
 use crate::Engine;
-use crate::error::{OrFail as _, Result, invalid, unsupported};
+use crate::error::{OrFail as _, Result, invalid};
 
 /// Converts every kind of mount; a later kind does not replace an earlier one.
 ///
@@ -50,10 +50,6 @@ pub(super) fn convert(
             });
         }
     }
-    let is_volume = |mount: &MountConfig| matches!(mount.source, MountSource::Volume { .. });
-    if !matches!(host.volume_driver.as_str(), "" | "local") && mounts.iter().any(is_volume) {
-        return Err(unsupported("volume drivers but local are not supported"));
-    }
     Ok(mounts)
 }
 
@@ -62,12 +58,13 @@ fn anonymous() -> MountSource {
         name: VolumeName::random(),
         copy_up: true,
         anonymous: true,
+        subpath: None,
     }
 }
 
 /// An absolute path without dots and doubled slashes; resolving links is
 /// left to whoever has the root filesystem.
-fn clean(path: &str) -> Result<String> {
+pub(super) fn clean(path: &str) -> Result<String> {
     if !path.starts_with('/') || path.contains('\0') {
         return Err(invalid(format!(
             "invalid mount path: '{path}' mount path must be absolute"
@@ -113,6 +110,7 @@ fn parse_bind(text: &str) -> Result<MountConfig> {
             name: volume_name(name)?,
             copy_up: options.copy_up,
             anonymous: false,
+            subpath: None,
         },
     };
     Ok(MountConfig {
@@ -219,24 +217,42 @@ fn bind_source(mount: &Mount) -> Result<MountSource> {
 
 fn volume_source(mount: &Mount) -> Result<MountSource> {
     let options = mount.volume_options.clone().unwrap_or_default();
-    if !options.subpath.is_empty() {
-        return Err(unsupported("volume-subpath is not supported"));
-    }
-    if let Some(driver) = options.driver_config
-        && (!matches!(driver.name.as_str(), "" | "local") || !driver.options.is_empty())
-    {
-        return Err(unsupported(
-            "volume-driver and volume-opt are not supported in --mount; create the volume first",
+    let is_anonymous = mount.source.is_empty();
+    if is_anonymous && !options.subpath.is_empty() {
+        return Err(invalid(
+            "invalid mount config for type \"volume\": must not set Subpath when using anonymous volumes",
         ));
     }
-    if mount.source.is_empty() {
-        return Ok(anonymous());
+    if !stays_below(&options.subpath) {
+        return Err(invalid(
+            "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
+        ));
     }
+    let name = match is_anonymous {
+        true => VolumeName::random(),
+        false => volume_name(&mount.source)?,
+    };
+    // A folder of a volume that is there already is never filled.
     Ok(MountSource::Volume {
-        name: volume_name(&mount.source)?,
-        copy_up: !options.no_copy,
-        anonymous: false,
+        name,
+        copy_up: !options.no_copy && options.subpath.is_empty(),
+        anonymous: is_anonymous,
+        subpath: Some(options.subpath).filter(|subpath| !subpath.is_empty()),
     })
+}
+
+/// Returns whether a path, read without its links, leads nowhere else.
+fn stays_below(path: &str) -> bool {
+    let mut depth = 0_usize;
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if depth == 0 => return false,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    !path.starts_with('/') && !path.contains('\0')
 }
 
 fn tmpfs_source(mount: &Mount) -> MountSource {
@@ -280,7 +296,8 @@ fn parse_tmpfs(destination: &str, text: &str) -> Result<MountConfig> {
     let (mut size_bytes, mut mode, mut read_only) = (None, None, false);
     let mut options = Vec::new();
     for option in text.split(',').filter(|option| !option.is_empty()) {
-        let bad = || invalid(format!("invalid tmpfs option [\"{option}\"]"));
+        let name = option.split_once('=').map_or(option, |(name, _)| name);
+        let bad = || invalid(format!("invalid tmpfs option {name:?}"));
         match option.split_once('=') {
             Some(("size", value)) => size_bytes = Some(value.parse::<ByteSize>().or_invalid()?.0),
             Some(("mode", value)) => mode = Some(u32::from_str_radix(value, 8).map_err(|_| bad())?),

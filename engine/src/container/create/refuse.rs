@@ -33,13 +33,12 @@ pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Resul
 }
 
 /// Options that say what a container is.
-fn options(host: &HostConfig) -> [(&'static str, bool); 3] {
+fn options(host: &HostConfig) -> [(&'static str, bool); 2] {
     [
         (
             "--userns",
             !matches!(host.userns_mode.as_str(), "" | "host"),
         ),
-        ("--gpus", some(&host.device_requests)),
         ("--storage-opt", !host.storage_opt.is_empty()),
     ]
 }
@@ -56,8 +55,4 @@ fn limits(host: &HostConfig) -> [(&'static str, bool); 5] {
         ("--io-maxiops", host.io_maximum_iops != 0),
         ("--io-maxbandwidth", host.io_maximum_bandwidth != 0),
     ]
-}
-
-fn some<T>(list: &Option<Vec<T>>) -> bool {
-    list.as_ref().is_some_and(|list| !list.is_empty())
 }

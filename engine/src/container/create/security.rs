@@ -34,6 +34,32 @@ pub(super) fn convert(host: &HostConfig) -> Result<SecurityConfig> {
     })
 }
 
+/// Checks everything but which devices are there: a start may find more.
+///
+/// # Errors
+/// Invalid for an unknown capability, option or profile.
+pub(super) fn check(config: &SecurityConfig) -> Result<()> {
+    use engine_security::SecurityError as E;
+    match engine_security::profile(config) {
+        Err(E::NoDevice(_) | E::Device { .. } | E::NotADevice(_)) => {
+            without_devices(config).map(drop)
+        }
+        other => other.map(drop).or_invalid(),
+    }
+}
+
+/// Returns what a container with these options may do, its devices left aside.
+///
+/// # Errors
+/// Invalid for an unknown capability, option or profile.
+pub fn without_devices(config: &SecurityConfig) -> Result<SecurityProfile> {
+    let devices = Vec::new();
+    profile(&SecurityConfig {
+        devices,
+        ..config.clone()
+    })
+}
+
 /// Returns what a container with these options may do.
 ///
 /// # Errors

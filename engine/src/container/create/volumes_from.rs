@@ -54,11 +54,15 @@ fn shared(mount: &MountConfig, read_only: bool) -> Option<MountConfig> {
     let source = match &mount.source {
         MountSource::Tmpfs { .. } => return None,
         MountSource::Volume {
-            name, anonymous, ..
+            name,
+            anonymous,
+            subpath,
+            ..
         } => MountSource::Volume {
             name: name.clone(),
             copy_up: false,
             anonymous: *anonymous,
+            subpath: subpath.clone(),
         },
         bind @ MountSource::Bind { .. } => bind.clone(),
     };

@@ -11,7 +11,7 @@ use volumed_api::{
     BindUse, MissingSource, MountRootfs, RootfsMounted, UnmountRootfs, Upper, VolumeUse,
 };
 
-use super::spec;
+use super::{shared_memory, spec};
 use crate::Engine;
 use crate::container::{Container, network, shim};
 use crate::error::Result;
@@ -126,6 +126,7 @@ pub(in crate::container) async fn mount(
             .filter_map(|mount| volume_use(mount, run))
             .collect(),
         binds: config.mounts.iter().filter_map(bind_use).collect(),
+        shared_memory_bytes: shared_memory::shareable_bytes(container),
     };
     engine.steps.reached("start.mount");
     engine.bus.call(&run.to_string(), &body, MOUNT_LIMIT).await
@@ -138,6 +139,7 @@ fn volume_use(mount: &engine_model::MountConfig, run: &RunId) -> Option<VolumeUs
         name,
         copy_up,
         anonymous,
+        subpath,
     } = &mount.source
     else {
         return None;
@@ -147,6 +149,7 @@ fn volume_use(mount: &engine_model::MountConfig, run: &RunId) -> Option<VolumeUs
         name: name.clone(),
         destination: mount.destination.clone().into(),
         copy_up: *copy_up && run.run == RunNumber(1),
+        subpath: subpath.clone(),
         labels: anonymous.then_some(label).into_iter().collect(),
     })
 }

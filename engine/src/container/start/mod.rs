@@ -3,6 +3,8 @@
 //! step fails.
 
 mod attempt;
+mod propagation;
+mod shared_memory;
 pub(super) mod small_files;
 mod spec;
 

@@ -2,7 +2,7 @@
 //! planned specification.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base::file::{FileMode, make_directories, replace};
 use base::{Instance, PathContext as _, RunId};
@@ -13,7 +13,7 @@ use engine_model::{MountConfig, MountSource};
 use netd_api::Attached;
 use volumed_api::RootfsMounted;
 
-use super::small_files;
+use super::{propagation, shared_memory, small_files};
 use crate::Engine;
 use crate::container::{Container, links, user};
 use crate::error::{OrFail as _, Result, conflict, internal, invalid};
@@ -43,6 +43,7 @@ fn gather(
     (attached, mounted): (Option<&Attached>, &RootfsMounted),
 ) -> Result<StartFacts> {
     let config = &container.config();
+    refuse_device_requests(container)?;
     let user = user::resolve(
         &mounted.rootfs,
         &config.process.user,
@@ -56,7 +57,7 @@ fn gather(
         network_namespace: network_namespace(engine, container, run)?,
         pid_namespace: shared_namespace(engine, &config.pid_mode, "pid")?,
         ipc_namespace: shared_namespace(engine, &config.ipc_mode, "ipc")?,
-        shared_memory: shared_memory(engine, &config.ipc_mode)?,
+        shared_memory: shared_memory::find(engine, container)?,
         user,
         cgroup: cgroup_of(&engine.instance, container),
         hosts_file: Some(files.hosts),
@@ -68,6 +69,27 @@ fn gather(
         block_devices: block_devices(&config.resources.block_io)?,
         links,
     })
+}
+
+/// No driver of devices is there that `--gpus` could select.
+fn refuse_device_requests(container: &Container) -> Result<()> {
+    let requested = container.requested();
+    let requests = requested.host_config.device_requests.as_deref();
+    let Some(request) = requests.unwrap_or_default().first() else {
+        return Ok(());
+    };
+    let driver = request["Driver"].as_str().unwrap_or_default();
+    let words = |set: &serde_json::Value| {
+        let words = set.as_array().into_iter().flatten();
+        let words: Vec<&str> = words.filter_map(serde_json::Value::as_str).collect();
+        format!("[{}]", words.join(" "))
+    };
+    let sets = request["Capabilities"].as_array().into_iter().flatten();
+    let sets: Vec<String> = sets.map(words).collect();
+    Err(invalid(format!(
+        "could not select device driver {driver:?} with capabilities: [{}]",
+        sets.join(" ")
+    )))
 }
 
 /// Returns the numbers of the devices that limits name.
@@ -96,12 +118,17 @@ pub(crate) fn cgroup_of(instance: &Instance, container: &Container) -> String {
 fn resolved_mounts(mounts: &[MountConfig], mounted: &RootfsMounted) -> Result<Vec<ResolvedMount>> {
     let mut volumes = mounted.volumes.iter();
     let mut binds = mounted.binds.iter();
+    let mut table = propagation::Table::default();
     let missing = || internal("volumed answered with fewer mounts than asked for");
     let resolve = |mount: &MountConfig| {
         let host_path = match &mount.source {
             MountSource::Tmpfs { .. } => None,
             MountSource::Volume { .. } => Some(volumes.next().ok_or_else(missing)?.path.clone()),
-            MountSource::Bind { .. } => Some(binds.next().ok_or_else(missing)?.source.clone()),
+            MountSource::Bind { propagation, .. } => {
+                let source = &binds.next().ok_or_else(missing)?.source;
+                table.check(source, *propagation)?;
+                Some(source.clone())
+            }
         };
         Ok(ResolvedMount { host_path })
     };
@@ -137,30 +164,6 @@ fn shared_namespace(engine: &Engine, mode: &NamespaceMode, kind: &str) -> Result
         "/proc/{}/ns/{kind}",
         other.state().pid
     ))))
-}
-
-fn shared_memory(engine: &Engine, mode: &NamespaceMode) -> Result<Option<PathBuf>> {
-    let id = match mode {
-        NamespaceMode::Container(id) => id,
-        NamespaceMode::Host => return host_has_shared_memory().map(|()| None),
-        NamespaceMode::Private => return Ok(None),
-    };
-    let other = live(engine, id)?;
-    Ok(Some(PathBuf::from(format!(
-        "/proc/{}/root/dev/shm",
-        other.state().pid
-    ))))
-}
-
-/// The host's own are bound into a container that shares its IPC namespace.
-fn host_has_shared_memory() -> Result<()> {
-    let needed = ["/dev/shm", "/dev/mqueue"];
-    match needed.iter().find(|path| !Path::new(path).is_dir()) {
-        Some(path) => Err(invalid(format!(
-            "{path} is not mounted, but must be for --ipc=host"
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// Returns a container whose namespaces are joined.

@@ -18,6 +18,7 @@ fn request() -> MountRootfs {
         upper: Upper::Persistent,
         volumes: Vec::new(),
         binds: Vec::new(),
+        shared_memory_bytes: None,
     }
 }
 
@@ -27,6 +28,7 @@ fn volume(name: &str, destination: &str, copy_up: bool) -> VolumeUse {
         destination: destination.into(),
         copy_up,
         labels: BTreeMap::new(),
+        subpath: None,
     }
 }
 
