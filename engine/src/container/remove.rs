@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::PathContext as _;
+use base::{PathContext as _, VolumeName};
 use engine_model::{ContainerEvent, MountSource, Status};
 use volumed_api::{RemoveFiles, RemoveVolume};
 
@@ -149,6 +149,7 @@ async fn remove_files(
     crate::blocking(move || delete(&directory)).await
 }
 
+/// A volume that another container got by `--volumes-from` stays.
 async fn remove_anonymous_volumes(engine: &Engine, container: &Container) -> Result<()> {
     for mount in &container.config().mounts {
         if let MountSource::Volume {
@@ -156,6 +157,7 @@ async fn remove_anonymous_volumes(engine: &Engine, container: &Container) -> Res
             anonymous: true,
             ..
         } = &mount.source
+            && !is_used(engine, name)
         {
             engine.steps.reached("remove.volume");
             let body = RemoveVolume { name: name.clone() };
@@ -166,6 +168,16 @@ async fn remove_anonymous_volumes(engine: &Engine, container: &Container) -> Res
         }
     }
     Ok(())
+}
+
+/// Returns whether a container that is still there names a volume.
+fn is_used(engine: &Engine, wanted: &VolumeName) -> bool {
+    let uses = |container: &Arc<Container>| {
+        let config = container.config();
+        let mut sources = config.mounts.iter().map(|mount| &mount.source);
+        sources.any(|source| matches!(source, MountSource::Volume { name, .. } if name == wanted))
+    };
+    engine.containers.unordered().iter().any(uses)
 }
 
 /// The record goes last: a directory without one is deleted at the next start,
