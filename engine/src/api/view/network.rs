@@ -141,6 +141,9 @@ pub(super) fn endpoints(
             for endpoint in wanted {
                 let settings = asked.get(&endpoint.network).cloned().flatten();
                 let mut settings = settings.unwrap_or_default();
+                if container.state().started.is_some() {
+                    settings = without_operational(settings);
+                }
                 settings.mac_address = endpoint.mac.clone().unwrap_or_default();
                 all.insert(endpoint.network.clone(), settings);
             }
@@ -167,6 +170,21 @@ pub(super) fn endpoints(
         settings.dns_names = Some(endpoint.dns_names.clone()).filter(|names| !names.is_empty());
     }
     all
+}
+
+/// What a client once read of a run and sent along is no wish: the first start
+/// replaces it, and after the run nothing of it is left.
+fn without_operational(settings: EndpointSettings) -> EndpointSettings {
+    EndpointSettings {
+        endpoint_id: String::new(),
+        gateway: String::new(),
+        ip_address: String::new(),
+        ip_prefix_len: 0,
+        ipv6_gateway: String::new(),
+        global_ipv6_address: String::new(),
+        global_ipv6_prefix_len: 0,
+        ..settings
+    }
 }
 
 /// Returns the network settings that inspecting a container shows.
@@ -225,4 +243,31 @@ fn ports(container: &Container, attached: Option<&Attached>) -> PortMap {
             .push(binding);
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_endpoint_only_what_was_wished_stays() {
+        let wished = EndpointSettings {
+            aliases: Some(vec!["db".to_owned()]),
+            driver_opts: Some([("a".to_owned(), "b".to_owned())].into()),
+            network_id: "n".to_owned(),
+            gw_priority: 3,
+            ..EndpointSettings::default()
+        };
+        let read = EndpointSettings {
+            endpoint_id: "e".to_owned(),
+            gateway: "10.0.0.1".to_owned(),
+            ip_address: "10.0.0.2".to_owned(),
+            ip_prefix_len: 24,
+            ipv6_gateway: "fd00::1".to_owned(),
+            global_ipv6_address: "fd00::2".to_owned(),
+            global_ipv6_prefix_len: 64,
+            ..wished.clone()
+        };
+        assert_eq!(without_operational(read), wished);
+    }
 }
