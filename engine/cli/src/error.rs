@@ -30,6 +30,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     File(#[from] PathError),
     #[error(transparent)]
+    Install(#[from] crate::install::InstallError),
+    #[error(transparent)]
     Parse(#[from] ParseError),
     #[error("cannot use the format")]
     Template(#[from] TemplateError),

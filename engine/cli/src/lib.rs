@@ -18,6 +18,7 @@ mod daemon;
 mod dockerd;
 mod error;
 mod human;
+mod install;
 mod json;
 mod listing;
 mod parse;

@@ -18,6 +18,7 @@ mod images;
 mod import;
 mod info;
 mod inspect;
+mod install;
 mod kill;
 mod load;
 mod login;
@@ -151,6 +152,10 @@ pub(crate) enum Command {
     Info(info::Info),
     /// Run, start or stop the daemon
     Daemon(daemon::DaemonArguments),
+    /// Set this host up: the daemon's unit, its group, links that were asked for
+    Install(install::Install),
+    /// Take away what install made
+    Uninstall(install::Uninstall),
     /// Print completions for a shell
     #[command(hide = true)]
     Completion(completion::Completion),
@@ -224,6 +229,8 @@ impl Command {
             Self::Version(command) => command.run(context).await,
             Self::Info(command) => command.run(context).await,
             Self::Daemon(command) => command.run(context).await,
+            Self::Install(command) => command.run(context),
+            Self::Uninstall(command) => command.run(context),
             Self::Completion(command) => command.run(context),
             Self::Man(command) => command.run(),
         }
