@@ -1,7 +1,9 @@
-//! One container on cgroup v2 and an old kernel: the part of `xtask test` in the VM.
+//! Containers on cgroup v2 and an old kernel: the part of `xtask test` in the VM.
 //!
 //! First the runtime alone with a bundle, then the whole engine with an image that
-//! is imported, since there is no registry in there.
+//! is imported, since there is no registry in there; it is set up as a service by
+//! `engine install`. Then the machine boots again on the same disk, and what is to be
+//! restarted is back.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,15 +12,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::commands::vm;
 use crate::images;
-use crate::vm::Job;
+use crate::vm::{Job, REBOOT};
 use crate::workspace;
 
+/// On the disk once the first boot has done its part.
+const MARK: &str = "/var/lib/second-boot";
 const LIMIT: Duration = Duration::from_secs(600);
 const PROGRAMS: &[&str] = &["engine", "engine-shim", "netd", "runc-rs", "volumed"];
-/// Fails at the first line that does; `$1` is not used, nothing is asked.
+/// The first boot. Fails at the first line that does.
 const SCRIPT: &str = r#"
-set -e
-fail() { echo "FAILED: $*"; exit 1; }
 test "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs || fail not cgroup v2
 
 echo "runc-rs:"
@@ -35,14 +37,66 @@ engine import /xtask/web.tar web:1
 engine run --rm --network none --memory 32m web:1 sh -c 'echo inside; grep Seccomp: /proc/self/status' | tee /tmp/out
 grep -q '^inside' /tmp/out && grep -q 'Seccomp:.2' /tmp/out || fail the container printed something else
 test -z "$(engine ps --all --quiet)" || fail a container is left
-engine daemon stop --containers
+
+echo "service:"
+engine daemon stop
+cp /xtask/dist/* /usr/local/bin/
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+engine install --docker-socket --docker-names
+systemctl is-active engine || fail the service does not run
+getent group engine || fail no group
+test "$(curl -s --unix-socket /run/docker.sock http://d/_ping)" = OK || fail no docker.sock
+engine install --docker-socket --docker-names | tee /tmp/again
+! grep -q '^made' /tmp/again || fail the second install made something
+for policy in no always unless-stopped; do
+    engine run -d --name web-$policy --restart $policy -p 80 web:1 \
+        sh -c 'echo answer >/tmp/index.html; httpd -f -p 80 -h /tmp'
+done
+for policy in always unless-stopped; do
+    engine run -d --name stopped-$policy --restart $policy --network none web:1 sleep 1000
+    engine stop -t 0 stopped-$policy
+done
+answers web-always || fail web-always does not answer
+"#;
+/// What both boots know.
+const FUNCTIONS: &str = r#"
+set -e
+fail() { echo "FAILED: $*"; engine ps --all || true; journalctl -u engine -n 50 || true; exit 1; }
+answers() {
+    address=$(docker port "$1" 80 | head -1)
+    test "$(curl -s --max-time 20 "http://$address/")" = answer
+}
+"#;
+/// The second boot, in which systemd has started the daemon.
+const SECOND: &str = r#"
+echo "second boot:"
+for turn in $(seq 60); do
+    test "$(curl -s --unix-socket /run/docker.sock http://d/_ping)" != OK || break
+    sleep 1
+done
+for web in web-always web-unless-stopped; do
+    for turn in $(seq 30); do
+        ! answers $web || break
+        sleep 1
+    done
+    answers $web || fail $web does not answer
+done
+state() { docker inspect --format '{{.State.Status}}' "$1"; }
+test "$(state web-no)" = exited || fail web-no is "$(state web-no)"
+# Docker starts it with the daemon, although it was stopped by hand.
+test "$(state stopped-always)" = running || fail stopped-always is "$(state stopped-always)"
+test "$(state stopped-unless-stopped)" = exited || fail stopped-unless-stopped came back
+docker rm -f $(docker ps -aq) >/dev/null
+engine uninstall
+! systemctl is-active engine || fail the service still runs
+test ! -L /run/docker.sock && test ! -e /usr/local/bin/docker || fail a link is left
 "#;
 
-/// Boots the VM with the programs of a folder and runs one container there.
+/// Boots the VM twice with the programs of a folder and runs containers there.
 ///
 /// # Errors
 /// Fails when anything in there does.
-pub(crate) fn run_one_container(programs: &Path) -> Result<()> {
+pub(crate) fn run_containers(programs: &Path) -> Result<()> {
     let work = workspace::scratch("v2")?;
     let folder = work.join("dist");
     if folder.exists() {
@@ -56,12 +110,14 @@ pub(crate) fn run_one_container(programs: &Path) -> Result<()> {
     }
     let job = Job {
         machine: vm::machine()?,
-        command: SCRIPT.into(),
+        command: format!(
+            "{FUNCTIONS}\nif test -e {MARK}; then\n{SECOND}\nelse\n{SCRIPT}\ntouch {MARK}; {REBOOT}\nfi\n"
+        ),
         files: vec![folder, tar],
         limit: LIMIT,
     };
     let status = job.run()?.status;
     std::fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-    ensure!(status == 0, "the container of the VM failed");
+    ensure!(status == 0, "the containers of the VM failed");
     Ok(())
 }

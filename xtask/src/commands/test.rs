@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<()> {
     failures.extend(Skips::load()?.judge(&report).err());
     failures.extend(crate::commands::fuzz::replay_all().err());
     let programs = workspace::path("target/debug");
-    failures.extend(v2::run_one_container(&programs).err());
+    failures.extend(v2::run_containers(&programs).err());
     failures.extend(runc_bats::run_chosen(&programs.join("runc-rs")).err());
     failures.extend(leaks::expect_none(&before).err());
     close(&report, &failures)

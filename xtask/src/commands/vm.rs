@@ -10,7 +10,9 @@ use crate::commands::dist;
 use crate::conform::{runc_bats, runtime_smoke};
 use crate::debian;
 use crate::selinux;
+use crate::v2;
 use crate::vm::{Job, Machine};
+use crate::workspace;
 
 const PACKAGES: &[&str] = &["busybox-static", "curl", "nftables"];
 
@@ -36,6 +38,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Known {
+    /// Containers on cgroup v2 and across a second boot, with the programs of target/debug
+    Containers,
     /// Labels of runc-rs, on a kernel with SELinux
     Selinux,
     /// An outside suite, in the machine
@@ -62,6 +66,7 @@ enum Suite {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let done = match &arguments.known {
         None => None,
+        Some(Known::Containers) => Some(v2::run_containers(&workspace::path("target/debug"))),
         Some(Known::Selinux) => Some(selinux::run()),
         Some(Known::Conform { suite }) => Some(match suite {
             Suite::RuncBats(arguments) => runc_bats::run_in_machine(arguments),

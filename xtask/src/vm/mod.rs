@@ -22,6 +22,11 @@ const FILES_SIZE: &str = "1G";
 /// Booting takes less than a minute on an idle host.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const BOOT_ATTEMPTS: usize = 3;
+/// What a command says to boot again, as its last line.
+pub(crate) const REBOOT: &str =
+    "echo reboots >/dev/virtio-ports/status; systemctl reboot --no-block; sleep 600";
+/// As the last line of the status: the next boot has not begun its command.
+const REBOOTS: &str = "reboots";
 const POLL: Duration = Duration::from_millis(200);
 
 /// What is installed in a machine.
@@ -40,6 +45,9 @@ pub(crate) struct Machine {
 }
 
 /// A command for a machine, the files it needs and how long it may take.
+///
+/// The command may boot the machine again by [`REBOOT`]; it is then run once more, and
+/// what was written to the disk is there.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) machine: Machine,
@@ -75,7 +83,13 @@ impl Job {
         let files = work.join("files.ext4");
         self.make_files(&work.join("files"))?;
         image::make(&work.join("files"), &files, FILES_SIZE)?;
-        let command = qemu::command(&self.machine, root, &files, work)?;
+        let command = qemu::command(
+            &self.machine,
+            self.command.contains(REBOOT),
+            root,
+            &files,
+            work,
+        )?;
         for _ in 0..BOOT_ATTEMPTS {
             eprintln!("a machine boots; it prints to {}/output", work.display());
             match self.attempt(&command, work)? {
@@ -94,12 +108,16 @@ impl Job {
             String::from_utf8_lossy(&bytes).into_owned()
         };
         let begun = Instant::now();
+        let mut booting_since = Some(begun);
         let mut running = command.background(&work.join("qemu.log"))?;
         while !running.has_ended()? {
             std::thread::sleep(POLL);
             let passed = begun.elapsed();
-            let has_booted = read(qemu::STATUS).contains(image::BEGUN);
-            if passed > BOOT_LIMIT && !has_booted {
+            booting_since = match is_booting(&read(qemu::STATUS)) {
+                true => booting_since.or_else(|| Some(Instant::now())),
+                false => None,
+            };
+            if booting_since.is_some_and(|since| since.elapsed() > BOOT_LIMIT) {
                 running.stop()?;
                 return Ok(None);
             }
@@ -136,7 +154,31 @@ impl Job {
     }
 }
 
+/// Returns whether the command of this boot has not begun.
+fn is_booting(status: &str) -> bool {
+    status.lines().last().is_none_or(|last| last == REBOOTS)
+}
+
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_boots_until_its_command_begins() {
+        for (status, boots) in [
+            ("", true),
+            ("begun\n", false),
+            ("begun\nreboots\n", true),
+            ("begun\nreboots\nbegun\n", false),
+            ("begun\nreboots\nbegun\nstatus 0\n", false),
+        ] {
+            assert_eq!(is_booting(status), boots, "{status:?}");
+        }
+        assert!(REBOOT.starts_with(&format!("echo {REBOOTS} ")));
+    }
 }

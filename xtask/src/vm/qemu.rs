@@ -14,10 +14,17 @@ pub(super) const STATUS: &str = "status";
 
 /// One thread takes turns for both processors: with a thread each, now and then
 /// one of them executes the kernel's code while the other patches it, and hangs
-/// or panics. A kernel that panics ends the machine.
+/// or panics. A kernel that panics ends the machine, unless it may boot again.
 ///
-/// The root disk is a snapshot: what is written there goes to a temporary file.
-pub(super) fn command(machine: &Machine, root: &Path, files: &Path, work: &Path) -> Result<Cmd> {
+/// The root disk is a snapshot: what is written there goes to a temporary file, which
+/// is there until the machine ends.
+pub(super) fn command(
+    machine: &Machine,
+    reboots: bool,
+    root: &Path,
+    files: &Path,
+    work: &Path,
+) -> Result<Cmd> {
     let drive =
         |file: &Path, more: &str| format!("file={},format=raw,if=virtio,{more}", file.display());
     let port = |name: &str| {
@@ -36,15 +43,8 @@ pub(super) fn command(machine: &Machine, root: &Path, files: &Path, work: &Path)
             "-m",
             "2048",
         ])
-        .args([
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-            "-no-reboot",
-            "-nic",
-            "none",
-        ])
+        .args(["-display", "none", "-monitor", "none", "-nic", "none"])
+        .args((!reboots).then_some("-no-reboot"))
         .arg("-serial")
         .arg(format!("file:{}", work.join(CONSOLE).display()))
         .arg("-drive")
