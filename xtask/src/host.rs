@@ -20,6 +20,8 @@ pub(crate) const TEST_PACKAGES: &[&str] = &[
     "docker-registry",
     "iproute2",
     "nftables",
+    "openssh-client",
+    "openssh-server",
     "openssl",
     "procps",
     "runc",

@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
-    /// Where the daemon is, unix://PATH or tcp://HOST[:PORT] [default: <run-dir>/engine.sock]
+    /// Where the daemon is, unix://PATH, tcp://HOST[:PORT] or ssh://[USER@]HOST [default: <run-dir>/engine.sock]
     #[arg(
         short = 'H',
         long,
@@ -45,6 +45,9 @@ pub(crate) struct GlobalOptions {
     )]
     #[arg(value_name = "URL", value_parser = parse::host::parse)]
     host: Option<Host>,
+    /// The context to use, see `engine context` [default: the one in use]
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME")]
+    pub context: Option<String>,
     /// Where everything that survives a reboot is kept
     #[arg(long, env = "ENGINE_ROOT", global = true, hide_short_help = true)]
     #[arg(value_name = "DIR", default_value = DEFAULT_ROOT)]
@@ -108,7 +111,7 @@ impl GlobalOptions {
     pub(crate) fn socket(&self) -> PathBuf {
         match &self.host {
             Some(Host::Unix(socket)) => socket.clone(),
-            Some(Host::Tcp { .. }) | None => self.run_dir.join("engine.sock"),
+            Some(Host::Tcp { .. } | Host::Ssh(_)) | None => self.run_dir.join("engine.sock"),
         }
     }
 
@@ -127,7 +130,7 @@ impl GlobalOptions {
             config: self.config.as_deref().map(absolute),
             host: match &self.host {
                 Some(Host::Unix(socket)) => Some(socket.clone()),
-                Some(Host::Tcp { .. }) | None => None,
+                Some(Host::Tcp { .. } | Host::Ssh(_)) | None => None,
             },
             log_level: self.log_level.clone(),
             log_format: self.log_format.clone(),

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::pin::pin;
 
-use engine_api::client::{Call, Client, ClientError};
+use engine_api::client::{Call, Client, ClientError, Endpoint};
 use futures_util::stream::{self, Stream, StreamExt as _};
 
 use crate::arguments::GlobalOptions;
@@ -76,22 +76,27 @@ impl Context {
     /// # Errors
     /// When a standard stream is closed.
     pub(crate) fn of_process(global: &GlobalOptions) -> Result<Self, CliError> {
-        Self::with(global, Environment::of_process())
+        let environment = Environment::of_process();
+        let endpoint = remote::endpoint(global, &environment)?;
+        Self::with(global, environment, endpoint)
     }
 
-    /// Returns the context of a command that is about this host's own daemon,
-    /// whatever `DOCKER_HOST` says.
+    /// Returns the context of a command that is about this host, whatever `DOCKER_HOST`
+    /// and the context in use say.
     ///
     /// # Errors
     /// As [`Context::of_process`].
     pub(crate) fn of_own_daemon(global: &GlobalOptions) -> Result<Self, CliError> {
-        let mut environment = Environment::of_process();
-        environment.variables.remove("DOCKER_HOST");
-        Self::with(global, environment)
+        let socket = Endpoint::Unix(global.socket());
+        let has_host = global.host().is_some();
+        Self::with(global, Environment::of_process(), (socket, has_host))
     }
 
-    fn with(global: &GlobalOptions, environment: Environment) -> Result<Self, CliError> {
-        let (endpoint, has_host) = remote::endpoint(global, &environment)?;
+    fn with(
+        global: &GlobalOptions,
+        environment: Environment,
+        (endpoint, has_host): (Endpoint, bool),
+    ) -> Result<Self, CliError> {
         Ok(Self {
             global: global.clone(),
             client: Client::at(endpoint),

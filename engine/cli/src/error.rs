@@ -30,6 +30,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     File(#[from] PathError),
     #[error(transparent)]
+    Contexts(#[from] crate::stored_contexts::ContextsError),
+    #[error(transparent)]
     Install(#[from] crate::install::InstallError),
     #[error(transparent)]
     Parse(#[from] ParseError),

@@ -25,6 +25,7 @@ mod parse;
 mod progress;
 mod remote;
 mod session;
+mod stored_contexts;
 mod table;
 mod template;
 mod terminal;
@@ -83,7 +84,7 @@ fn run_engine(
 fn execute(parsed: arguments::Arguments) -> ExitCode {
     let prefix = parsed.command.error_prefix();
     let context = match parsed.command {
-        cmd::Command::Daemon(_) => context::Context::of_own_daemon(&parsed.global),
+        ref command if command.is_local() => context::Context::of_own_daemon(&parsed.global),
         _ => context::Context::of_process(&parsed.global),
     };
     let outcome = context.and_then(|context| block_on(parsed.command, &context));

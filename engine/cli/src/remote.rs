@@ -1,5 +1,5 @@
 //! Which daemon is meant: options first, then `DOCKER_HOST`, `DOCKER_TLS_VERIFY`
-//! and `DOCKER_CERT_PATH`, as with Docker's command line.
+//! and `DOCKER_CERT_PATH`, then contexts, as with Docker's command line.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,66 @@ use engine_api::client::{ClientTls, ClientTlsFiles, Endpoint};
 
 use crate::arguments::GlobalOptions;
 use crate::context::Environment;
+use crate::credentials::{self, ConfigFile};
 use crate::error::CliError;
 use crate::parse::host::{self, Host};
+use crate::stored_contexts::{DEFAULT_CONTEXT, Store};
 
 /// Docker's ports, without and with TLS.
-const PLAIN_PORT: u16 = 2375;
-const TLS_PORT: u16 = 2376;
+pub(crate) const PLAIN_PORT: u16 = 2375;
+pub(crate) const TLS_PORT: u16 = 2376;
+
+/// What the user says of where the daemon is.
+pub(crate) enum Chosen {
+    Host(Host),
+    /// A stored context, not the default one.
+    Context(String),
+    /// This installation's own.
+    Own,
+}
+
+/// Returns what was said, in Docker's order: `--context`, `--host`, the variables of hosts,
+/// that of contexts, the context in use.
+///
+/// # Errors
+/// When two options contradict each other, or the configuration cannot be read.
+pub(crate) fn chosen(
+    global: &GlobalOptions,
+    environment: &Environment,
+) -> Result<Chosen, CliError> {
+    let variable = |name: &str| {
+        let value = environment.variables.get(name).map(String::as_str);
+        value.filter(|value| !value.is_empty())
+    };
+    let context = |name: &str| match name {
+        DEFAULT_CONTEXT => Chosen::Own,
+        name => Chosen::Context(name.to_owned()),
+    };
+    if let Some(name) = &global.context {
+        let of_variable = variable("ENGINE_HOST").and_then(|text| host::parse(text).ok());
+        if global.host() != of_variable.as_ref() {
+            return Err(CliError::Usage(
+                "conflicting options: cannot specify both --host and --context".to_owned(),
+            ));
+        }
+        return Ok(context(name));
+    }
+    if let Some(host) = global.host() {
+        return Ok(Chosen::Host(host.clone()));
+    }
+    if let Some(text) = variable("DOCKER_HOST") {
+        return Ok(Chosen::Host(host::parse(text)?));
+    }
+    if let Some(name) = variable("DOCKER_CONTEXT") {
+        return Ok(context(name));
+    }
+    // Without a home there is no context either.
+    let Ok(directory) = credentials::directory(environment) else {
+        return Ok(Chosen::Own);
+    };
+    let file = ConfigFile::load(directory.join("config.json"))?;
+    Ok(file.current_context().map_or(Chosen::Own, context))
+}
 
 /// Returns where the daemon is, and whether the user said so.
 ///
@@ -26,10 +80,13 @@ pub(crate) fn endpoint(
         let value = environment.variables.get(name).map(String::as_str);
         value.filter(|value| !value.is_empty())
     };
-    let host = match (global.host(), variable("DOCKER_HOST")) {
-        (Some(host), _) => Some(host.clone()),
-        (None, Some(text)) => Some(host::parse(text)?),
-        (None, None) => None,
+    let host = match chosen(global, environment)? {
+        Chosen::Host(host) => Some(host),
+        Chosen::Context(name) => {
+            let stored = Store::of(environment)?.get(&name)?;
+            return Ok((stored.endpoint()?, true));
+        }
+        Chosen::Own => None,
     };
     let verifies = global.tls.tlsverify || variable("DOCKER_TLS_VERIFY").is_some();
     match host {
@@ -46,6 +103,7 @@ pub(crate) fn endpoint(
             Ok((Endpoint::Tcp { host, port, tls }, true))
         }
         Some(Host::Unix(path)) => Ok((Endpoint::Unix(path), true)),
+        Some(Host::Ssh(host)) => Ok((Endpoint::Ssh(host), true)),
         None => Ok((Endpoint::Unix(global.socket()), false)),
     }
 }
@@ -112,6 +170,45 @@ mod tests {
                 .unwrap_err()
                 .contains("npipe")
         );
+    }
+
+    #[test]
+    fn contexts_come_after_hosts() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().to_str().unwrap();
+        let of_home = ("DOCKER_CONFIG", home);
+        let environment = Environment {
+            variables: [("DOCKER_CONFIG".to_owned(), home.to_owned())].into(),
+            directory: PathBuf::new(),
+        };
+        let store = Store::of(&environment).unwrap();
+        for name in ["far", "used"] {
+            let host = format!("ssh://u@{name}.example");
+            store.create(name, "", &host, None).unwrap();
+        }
+        let named = |text: &str| Ok((text.to_owned(), true));
+        let own = Ok(("unix:///run/engine/engine.sock".to_owned(), false));
+        assert_eq!(meant("", &[of_home]), own);
+        assert_eq!(
+            meant("--context far", &[of_home]),
+            named("ssh://u@far.example")
+        );
+        let mut file = ConfigFile::load(Path::new(home).join("config.json")).unwrap();
+        file.use_context(Some("used")).unwrap();
+        assert_eq!(meant("", &[of_home]), named("ssh://u@used.example"));
+        let far = ("DOCKER_CONTEXT", "far");
+        assert_eq!(meant("", &[of_home, far]), named("ssh://u@far.example"));
+        assert_eq!(meant("--context default", &[of_home, far]), own);
+        let host = ("DOCKER_HOST", "unix:///x");
+        assert_eq!(meant("", &[of_home, far, host]), named("unix:///x"));
+        assert_eq!(
+            meant("--context far", &[of_home, host]),
+            named("ssh://u@far.example")
+        );
+        let both = meant("--context far -H unix:///y", &[of_home]).unwrap_err();
+        assert!(both.contains("cannot specify both"), "{both}");
+        let missing = meant("--context nobody", &[of_home]).unwrap_err();
+        assert!(missing.contains("nobody"), "{missing}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where a daemon is: a unix socket, or a TCP port with or without TLS.
+//! Where a daemon is: a unix socket, a TCP port with or without TLS, or another host.
 
 use std::fmt;
 use std::io;
@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use super::ssh::SshHost;
 use crate::socket::ShortPath;
 
 /// A file of certificates or a key is no larger.
@@ -29,6 +30,7 @@ pub enum Endpoint {
         port: u16,
         tls: Option<ClientTls>,
     },
+    Ssh(SshHost),
 }
 
 impl fmt::Display for Endpoint {
@@ -36,6 +38,7 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp { host, port, .. } => write!(f, "tcp://{}:{port}", bracketed(host)),
+            Self::Ssh(host) => host.fmt(f),
         }
     }
 }
@@ -116,7 +119,7 @@ fn pem(path: &Path, source: rustls::pki_types::pem::Error) -> ClientTlsError {
 }
 
 /// A connection of any kind.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for T {}
 
 /// What HTTP is spoken over: one type, so that an upgrade can be taken back.
@@ -129,7 +132,7 @@ impl Endpoint {
     /// Returns what the header `Host` says.
     pub(super) fn host_header(&self) -> String {
         match self {
-            Self::Unix(_) => "engine".to_owned(),
+            Self::Unix(_) | Self::Ssh(_) => "engine".to_owned(),
             Self::Tcp { host, port, .. } => format!("{}:{port}", bracketed(host)),
         }
     }
@@ -158,7 +161,19 @@ impl Endpoint {
                 };
                 Ok(Stream::Other(TokioIo::new(boxed)))
             }
+            Self::Ssh(host) => Ok(Stream::Other(TokioIo::new(Box::new(host.dial()?)))),
         }
+    }
+
+    /// Connects for something else than HTTP.
+    ///
+    /// # Errors
+    /// When nobody listens, or who listens cannot be trusted.
+    pub async fn connect(&self) -> io::Result<Box<dyn Connection>> {
+        Ok(match self.dial().await? {
+            Stream::Unix(stream) => Box::new(stream.into_inner()),
+            Stream::Other(stream) => stream.into_inner(),
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod endpoint;
 mod error;
 mod hijack;
 mod request;
+mod ssh;
 mod stream;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use endpoint::{ClientTls, ClientTlsError, ClientTlsFiles, Endpoint};
 pub use error::ClientError;
 pub use hijack::{Framing, Hijacked};
 pub use request::{Body, Call, channel_body, encode};
+pub use ssh::SshHost;
 pub use stream::{BodyStream, JsonStream};
 
 use crate::error::ErrorResponse;

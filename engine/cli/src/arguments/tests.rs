@@ -118,7 +118,7 @@ fn exit_codes_are_dockers() {
         ("", 1),
         ("exec web", 1),
         ("run --no-healthcheck --health-cmd x busybox", 125),
-        ("-H ssh://h ps", 125),
+        ("-H npipe://h ps", 125),
         ("events --from x", 125),
         ("--help", 0),
         ("run --help", 0),

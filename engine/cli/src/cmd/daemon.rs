@@ -78,7 +78,7 @@ impl DaemonArguments {
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
-        if let Some(Host::Tcp { .. }) = context.global.host() {
+        if let Some(Host::Tcp { .. } | Host::Ssh(_)) = context.global.host() {
             return Err(CliError::Usage(
                 "a daemon is started and stopped on its own host: --host must be unix://"
                     .to_owned(),

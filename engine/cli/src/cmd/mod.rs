@@ -5,6 +5,7 @@ mod attach;
 mod commit;
 mod completion;
 mod container;
+mod context;
 mod cp;
 mod create;
 pub(crate) mod daemon;
@@ -42,6 +43,7 @@ mod search;
 mod start;
 mod stats;
 mod stop;
+mod system;
 mod tag;
 mod top;
 mod unpause;
@@ -144,6 +146,12 @@ pub(crate) enum Command {
     /// Manage networks
     #[command(subcommand)]
     Network(network::Network),
+    /// Manage contexts: daemons of this and other hosts, by name
+    #[command(subcommand)]
+    Context(context::ContextCommand),
+    /// Manage the engine
+    #[command(subcommand)]
+    System(Box<system::System>),
     /// Show what happened, from the event log; works without the daemon
     Events(events::Events),
     /// Show the versions of client and daemon
@@ -173,6 +181,19 @@ impl Command {
         }
     }
 
+    /// Returns whether the command is about this host, whatever daemon is meant otherwise.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Daemon(_)
+                | Self::Install(_)
+                | Self::Uninstall(_)
+                | Self::Context(_)
+                | Self::Completion(_)
+                | Self::Man(_)
+        )
+    }
+
     /// Runs the command.
     pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
@@ -180,15 +201,19 @@ impl Command {
             Self::Start(command) => command.run(context).await,
             Self::Attach(command) => command.run(context).await,
             Self::Exec(command) => command.run(context).await,
+            Self::Daemon(command) => command.run(context).await.map(|()| ExitCode::SUCCESS),
+            Self::Install(command) => command.run(context).map(|()| ExitCode::SUCCESS),
+            Self::Uninstall(command) => command.run(context).map(|()| ExitCode::SUCCESS),
             plain => plain.run_plain(context).await.map(|()| ExitCode::SUCCESS),
         }
     }
 
-    /// Runs a command that has no exit code of its own.
+    /// Runs one of the other commands, which have no exit code of their own.
     async fn run_plain(self, context: &Context) -> Result<(), CliError> {
         match self {
             // Those are run above.
             Self::Run(_) | Self::Start(_) | Self::Attach(_) | Self::Exec(_) => Ok(()),
+            Self::Daemon(_) | Self::Install(_) | Self::Uninstall(_) => Ok(()),
             Self::Create(command) => command.run(context).await,
             Self::Stop(command) => command.run(context).await,
             Self::Restart(command) => command.run(context).await,
@@ -225,12 +250,11 @@ impl Command {
             Self::Import(command) => command.run(context).await,
             Self::Volume(command) => command.run(context).await,
             Self::Network(command) => command.run(context).await,
+            Self::Context(command) => command.run(context),
+            Self::System(command) => command.run(context).await,
             Self::Events(command) => command.run(context),
             Self::Version(command) => command.run(context).await,
             Self::Info(command) => command.run(context).await,
-            Self::Daemon(command) => command.run(context).await,
-            Self::Install(command) => command.run(context),
-            Self::Uninstall(command) => command.run(context),
             Self::Completion(command) => command.run(context),
             Self::Man(command) => command.run(),
         }

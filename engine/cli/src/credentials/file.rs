@@ -16,6 +16,7 @@ use super::{CredentialError, hostname};
 /// The file is not expected to be larger.
 const LIMIT_BYTES: u64 = 16 << 20;
 const AUTHS: &str = "auths";
+const CURRENT_CONTEXT: &str = "currentContext";
 
 /// The file as it was read.
 #[derive(Debug)]
@@ -65,6 +66,29 @@ impl ConfigFile {
     /// Returns where the file is.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
+    }
+
+    /// Returns the context in use, if one was chosen.
+    pub(crate) fn current_context(&self) -> Option<&str> {
+        let name = self.content.0.get(CURRENT_CONTEXT)?.as_str()?;
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// Chooses the context in use; none is the usual daemon.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it is then what it was.
+    pub(crate) fn use_context(&mut self, name: Option<&str>) -> Result<(), CredentialError> {
+        let mut content = self.content.0.clone();
+        match name {
+            Some(name) => drop(content.insert(CURRENT_CONTEXT.to_owned(), json!(name))),
+            None => drop(content.remove(CURRENT_CONTEXT)),
+        }
+        if content != self.content.0 {
+            self.write(&content)?;
+            self.content = Content(content);
+        }
+        Ok(())
     }
 
     /// Returns the program that keeps the credentials of a registry.

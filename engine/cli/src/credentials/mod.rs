@@ -14,7 +14,7 @@ use engine_api::registry::AuthConfig;
 
 pub(crate) use file::ConfigFile;
 
-use crate::context::Context;
+use crate::context::{Context, Environment};
 
 /// What Docker Hub is called in the file.
 pub(crate) const DOCKER_HUB: &str = "https://index.docker.io/v1/";
@@ -65,14 +65,20 @@ pub(crate) enum CredentialError {
 /// # Errors
 /// When the environment does not say where it is.
 pub(crate) fn path(context: &Context) -> Result<PathBuf, CredentialError> {
+    Ok(directory(&context.environment)?.join("config.json"))
+}
+
+/// Returns the directory of the user's configuration.
+///
+/// # Errors
+/// When the environment does not say where it is.
+pub(crate) fn directory(environment: &Environment) -> Result<PathBuf, CredentialError> {
     let variable = |name: &str| {
-        let value = context.environment.variables.get(name);
+        let value = environment.variables.get(name);
         value.filter(|value| !value.is_empty()).map(PathBuf::from)
     };
     let directory = variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
-    directory
-        .map(|directory| directory.join("config.json"))
-        .ok_or(CredentialError::NoHome)
+    directory.ok_or(CredentialError::NoHome)
 }
 
 /// Returns the key under which a registry's credentials are kept, given a host or

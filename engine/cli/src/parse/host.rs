@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use engine_api::client::SshHost;
+
 use super::{ParseError, refuse};
 
 /// Where the daemon is, as it was said.
@@ -13,9 +15,10 @@ pub(crate) enum Host {
         host: String,
         port: Option<u16>,
     },
+    Ssh(SshHost),
 }
 
-/// Reads `unix:///path` and `tcp://host[:port]`.
+/// Reads `unix:///path`, `tcp://host[:port]` and `ssh://[user@]host[:port][/path]`.
 pub(crate) fn parse(text: &str) -> Result<Host, ParseError> {
     if let Some(address) = text.strip_prefix("tcp://") {
         return match tcp(address) {
@@ -25,9 +28,17 @@ pub(crate) fn parse(text: &str) -> Result<Host, ParseError> {
             )),
         };
     }
+    if let Some(address) = text.strip_prefix("ssh://") {
+        return match ssh(address) {
+            Some(host) => Ok(host),
+            None => refuse(format!(
+                "invalid address {text:?}: expected ssh://[user@]host[:port][/path/of/socket]"
+            )),
+        };
+    }
     let Some(path) = text.strip_prefix("unix://") else {
         return refuse(format!(
-            "cannot connect to {text:?}: only unix:// and tcp:// are supported"
+            "cannot connect to {text:?}: only unix://, tcp:// and ssh:// are supported"
         ));
     };
     match path.starts_with('/') {
@@ -38,7 +49,51 @@ pub(crate) fn parse(text: &str) -> Result<Host, ParseError> {
     }
 }
 
+/// A password cannot be given, and nothing of it can be an option of ssh or a word of a
+/// shell.
+fn ssh(address: &str) -> Option<Host> {
+    let (address, socket) = match address.split_once('/') {
+        Some((address, "")) => (address, None),
+        Some((address, path)) => (address, Some(format!("/{path}"))),
+        None => (address, None),
+    };
+    let (user, address) = match address.rsplit_once('@') {
+        Some((user, address)) => (Some(user.to_owned()), address),
+        None => (None, address),
+    };
+    let (host, port) = host_and_port(address)?;
+    let is_plain = |text: &str, more: &[u8]| {
+        !text.starts_with('-')
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+    };
+    let user_is_plain = user
+        .as_deref()
+        .is_none_or(|user| !user.is_empty() && is_plain(user, b"._-\\@+"));
+    let socket_is_plain = socket
+        .as_deref()
+        .is_none_or(|path| is_plain(path, b"/._-+@:"));
+    let is_plain = user_is_plain && socket_is_plain && !host.starts_with('-');
+    is_plain.then(|| {
+        Host::Ssh(SshHost {
+            user,
+            host: host.to_owned(),
+            port,
+            socket,
+        })
+    })
+}
+
 fn tcp(address: &str) -> Option<Host> {
+    let (host, port) = host_and_port(address)?;
+    Some(Host::Tcp {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+fn host_and_port(address: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
@@ -59,10 +114,7 @@ fn tcp(address: &str) -> Option<Host> {
         Some(port) => Some(port.parse().ok().filter(|port| *port != 0)?),
     };
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b".-_:".contains(&b);
-    (!host.is_empty() && host.bytes().all(is_name)).then(|| Host::Tcp {
-        host: host.to_owned(),
-        port,
-    })
+    (!host.is_empty() && host.bytes().all(is_name)).then_some((host, port))
 }
 
 #[cfg(test)]
@@ -85,12 +137,28 @@ mod tests {
         assert_eq!(parse("tcp://h.example"), tcp("h.example", None));
         assert_eq!(parse("tcp://[::1]:1"), tcp("::1", Some(1)));
         assert_eq!(parse("tcp://[::1]"), tcp("::1", None));
+        for text in ["ssh://h", "ssh://u@h.example:2/run/x.sock", "ssh://[::1]:2"] {
+            let Ok(Host::Ssh(host)) = parse(text) else {
+                panic!("{text}");
+            };
+            assert_eq!(host.to_string(), text);
+        }
         for bad in [
             "/run/x.sock",
             "unix://run/x.sock",
             "unix://",
             "",
-            "ssh://h",
+            "ssh://",
+            "ssh://u@",
+            "ssh://@h",
+            "ssh://u:secret@h",
+            "ssh://-oProxyCommand=x",
+            "ssh://-h",
+            "ssh://-u@h",
+            "ssh://h:0",
+            "ssh://h/x;id",
+            "ssh://h/x'y",
+            "ssh://h?x",
             "tcp://",
             "tcp://h:",
             "tcp://h:0",
