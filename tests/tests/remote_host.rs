@@ -191,6 +191,21 @@ fn a_daemon_is_reached_by_ssh() {
 }
 
 #[test]
+fn the_streams_are_the_connection() {
+    let host = Installation::new();
+    // As the stock client asks by ssh; stdin is over before the answer begins.
+    let request = host.scratch().join("request");
+    let text = "GET /_ping HTTP/1.1\r\nHost: docker.example.com\r\nConnection: close\r\n\r\n";
+    write(&request, text);
+    let mut dial = host.command(&words("system dial-stdio"));
+    let said = run(dial.stdin(fs::File::open(&request).expect("open")));
+    assert_eq!(said.code, 0, "{said:?}");
+    let is_whole = said.stdout.starts_with("HTTP/1.1 200") && said.stdout.ends_with("OK");
+    assert!(is_whole, "{said:?}");
+    host.finish();
+}
+
+#[test]
 fn a_context_names_a_host() {
     let host = Installation::new();
     let far = Far::start(&host);

@@ -11,6 +11,10 @@ use hyper::header::{HOST, ORIGIN};
 
 use crate::config::ApiSection;
 
+/// What Docker's client calls a daemon that it reaches by ssh, where `system dial-stdio`
+/// brings the request to the unix socket.
+const DOCKERS_NAME_BY_SSH: &str = "docker.example.com";
+
 /// Where a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
@@ -60,8 +64,13 @@ fn is_known(host: &str, door: Door, config: &ApiSection) -> bool {
         .trim_end_matches('.')
         .to_ascii_lowercase();
     let address = name.trim_start_matches('[').trim_end_matches(']');
-    let is_made_up =
-        || door == Door::Unix && (!name.contains('.') || name.contains('/') || is_socket(&name));
+    let is_made_up = || {
+        door == Door::Unix
+            && (!name.contains('.')
+                || name.contains('/')
+                || is_socket(&name)
+                || name == DOCKERS_NAME_BY_SSH)
+    };
     name.is_empty()
         || address.parse::<IpAddr>().is_ok()
         || name == "localhost"
@@ -121,6 +130,7 @@ mod tests {
         for host in [
             "evil.example",
             "evil.example:2375",
+            "x.docker.example.com",
             "127.0.0.1.evil.example",
             "localhost.evil.example",
         ] {
@@ -132,6 +142,7 @@ mod tests {
             "engine",
             "%2Fvar%2Frun%2Fdocker.sock",
             "unix.sock",
+            "docker.example.com",
         ] {
             assert!(allowed(Door::Unix, &[("host", host)]), "{host}");
             assert!(!allowed(Door::Tcp, &[("host", host)]), "{host}");
