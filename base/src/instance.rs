@@ -201,6 +201,11 @@ impl Instance {
         self.run.join("netns").join(run.to_string())
     }
 
+    /// Returns where the user namespace of a run is bound that has one.
+    pub fn user_namespace(&self, run: &RunId) -> PathBuf {
+        self.run.join("userns").join(run.to_string())
+    }
+
     /// Returns volumed's directory for holders.
     pub fn volumed(&self) -> PathBuf {
         self.run.join("volumed")

@@ -1,6 +1,6 @@
 //! What two or more crates need and nobody else defines: ids, digests, atomic
-//! files, locks, path errors, sizes, named steps, netlink sockets, the directories of an
-//! installation.
+//! files, locks, path errors, sizes, named steps, netlink sockets, user namespaces, the
+//! directories of an installation.
 //!
 //! It knows nothing of containers' life, networks or images. A new item comes
 //! here only when a second crate needs it.
@@ -17,6 +17,7 @@ pub mod netlink;
 pub mod size;
 pub mod steps;
 pub mod time;
+pub mod user_namespace;
 
 pub use digest::Digest;
 pub use failure::{Failure, FailureKind};
@@ -25,3 +26,4 @@ pub use id::{ContainerId, NetworkId, RequestId, RunId, RunNumber, VolumeName};
 pub use instance::Instance;
 pub use steps::{FaultStep, Steps};
 pub use time::Timestamp;
+pub use user_namespace::{IdMappings, IdRange};

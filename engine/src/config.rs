@@ -19,6 +19,7 @@ use serde::Deserialize;
 use volumed_api::config::{StorageSection, StorageSectionError};
 
 use crate::container::log;
+use crate::user_namespace::{self, RemapError};
 pub use api::{ApiSection, ApiSectionError, Rule, TlsFiles};
 
 /// Where the configuration is unless `--config` says otherwise.
@@ -60,6 +61,8 @@ pub enum ValueError {
     NothingKept { key: &'static str },
     #[error("{key} in table images is 0: no layer could be unpacked")]
     NothingUnpacked { key: &'static str },
+    #[error("userns-remap cannot be used")]
+    Remap(#[from] RemapError),
     #[error(transparent)]
     Log(#[from] log::DefaultError),
     #[error(transparent)]
@@ -84,6 +87,9 @@ pub struct EngineConfig {
     pub log_opts: BTreeMap<String, String>,
     /// The runtime of containers that name none.
     pub default_runtime: String,
+    /// Whose subordinate ids containers have: `default`, `user[:group]`,
+    /// `uid[:gid]`; the host's own ids if empty.
+    pub userns_remap: String,
     /// Other OCI runtimes, by name.
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub events: EventLimits,
@@ -106,6 +112,7 @@ impl Default for EngineConfig {
             log_driver: log::DEFAULT_DRIVER.to_owned(),
             log_opts: BTreeMap::new(),
             default_runtime: DEFAULT_RUNTIME.to_owned(),
+            userns_remap: String::new(),
             runtimes: BTreeMap::new(),
             events: EventLimits::default(),
             images: ImageLimits::default(),
@@ -248,6 +255,9 @@ impl EngineConfig {
         if let Some(&(key, _)) = kept.iter().find(|(_, value)| *value == 0) {
             return Err(ValueError::NothingKept { key });
         }
+        if !self.userns_remap.is_empty() {
+            user_namespace::mappings(&self.userns_remap)?;
+        }
         self.images.check()?;
         log::check(&self.log())?;
         self.api.check()?;
@@ -372,6 +382,7 @@ mod tests {
             "network",
             "runtimes",
             "storage",
+            "userns-remap",
         ];
         assert_eq!(keys, known);
     }

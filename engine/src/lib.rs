@@ -26,6 +26,7 @@ pub mod names;
     reason = "the groups of a socket's peer have no safe wrapper in rustix or nix"
 )]
 mod sys;
+mod user_namespace;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -101,6 +101,7 @@ fn measure(controller: &Controller, bridge: &NetworkId, standing: usize) -> anyh
 fn request(network: &NetworkId, port: u16) -> Attach {
     let run = RunId::new(ContainerId::random(), RunNumber(1));
     Attach {
+        user_namespace: None,
         container_name: run.container.short().to_owned(),
         hostname: run.container.short().to_owned(),
         run,

@@ -150,6 +150,10 @@ impl<'a> Host<'a> {
                 self.namespace = Some((path.clone(), namespace::create(path)?));
                 Ok(())
             }
+            Operation::CreateOwnedNamespace { path, mappings } => {
+                self.namespace = Some((path.clone(), namespace::create_owned(path, mappings)?));
+                Ok(())
+            }
             Operation::CreateInterface(interface) => self.create_interface(interface),
             Operation::JoinBridge { interface, bridge } => {
                 let index = self.route.index(bridge)?;

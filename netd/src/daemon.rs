@@ -69,7 +69,9 @@ pub fn run(
     };
     held.record_holder(&lock, env!("CARGO_PKG_VERSION"))?;
     let log = Log::open(&instance.events())?;
-    namespace::prepare(&instance.run().join("netns"))?;
+    for directory in ["netns", namespace::OWNERS] {
+        namespace::prepare(&instance.run().join(directory))?;
+    }
     let table = instance.firewall_table();
     let others = foreign::script(&table, &instance.interface_prefix())?;
     firewall::base::load(&table, &others)?;
@@ -142,7 +144,9 @@ impl Controller {
         forwarding.map_err(StoreError::from)?;
         host.firewall()?.delete_table()?;
         foreign::withdraw(&self.table, &self.instance.interface_prefix())?;
-        namespace::dissolve(&self.instance.run().join("netns")).map_err(StoreError::from)?;
+        for directory in ["netns", namespace::OWNERS] {
+            namespace::dissolve(&self.instance.run().join(directory)).map_err(StoreError::from)?;
+        }
         Ok(())
     }
 }

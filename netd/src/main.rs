@@ -51,6 +51,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = base::user_namespace::hold_if_asked(std::env::args()) {
+        return code;
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,7 +9,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base::file::{make_directories, remove_if_there};
-use base::{PathContext as _, PathError};
+use base::user_namespace::{Held, Kinds, UserNamespaceError};
+use base::{IdMappings, PathContext as _, PathError};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::LinkNameSpaceType;
@@ -18,6 +19,8 @@ use crate::netlink::NetlinkError;
 use crate::netlink::route::RouteSocket;
 use crate::{sys, sysctl};
 
+/// Where user namespaces are bound, below the directory of the run files.
+pub const OWNERS: &str = "userns";
 /// `NSFS_MAGIC`, the file system of bound namespaces.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// The loopback interface has the first index of every namespace.
@@ -39,6 +42,8 @@ pub enum NamespaceError {
     File(#[from] PathError),
     #[error("cannot start a thread for a network namespace")]
     Thread(#[source] io::Error),
+    #[error(transparent)]
+    User(#[from] UserNamespaceError),
     #[error("cannot make a network namespace")]
     Unshare(#[source] io::Error),
     #[error("cannot enter the network namespace {path:?}")]
@@ -139,6 +144,35 @@ pub fn create(path: &Path) -> Result<Namespace, NamespaceError> {
     Ok(Namespace { path, file, route })
 }
 
+/// Makes a namespace as [`create`] does, that belongs to a user namespace with
+/// these mappings, which is bound beside it; both are used if they are there.
+///
+/// # Errors
+/// When a step fails; what was begun is left for [`release`].
+pub fn create_owned(path: &Path, mappings: &IdMappings) -> Result<Namespace, NamespaceError> {
+    let owner = owner_of(path);
+    if is_bound(path) && is_bound(&owner) {
+        return enter(path, furnish);
+    }
+    release(path)?;
+    let held = Held::new(Kinds::UserAndNetwork, mappings)?;
+    for (kind, path) in [("user", &*owner), ("net", path)] {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600);
+        file.open(path).at("create", path)?;
+        rustix::mount::mount_bind(held.path(kind), path).at("bind a namespace to", path)?;
+    }
+    enter(path, furnish)
+}
+
+/// Returns where the user namespace is bound that a network namespace belongs
+/// to: `<run>/userns/<run>` beside `<run>/netns/<run>`.
+fn owner_of(path: &Path) -> PathBuf {
+    let run = path.parent().and_then(Path::parent).unwrap_or(path);
+    let owners = run.join(OWNERS);
+    path.file_name().map_or(owners.clone(), |n| owners.join(n))
+}
+
 /// Opens the namespace bound at `path`.
 ///
 /// # Errors
@@ -189,6 +223,11 @@ fn join(path: &Path, file: &File) -> Result<(), NamespaceError> {
 /// # Errors
 /// When a step fails for another reason.
 pub fn release(path: &Path) -> Result<(), PathError> {
+    release_one(&owner_of(path))?;
+    release_one(path)
+}
+
+fn release_one(path: &Path) -> Result<(), PathError> {
     match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(errno).at("unmount", path),

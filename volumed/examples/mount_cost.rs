@@ -56,6 +56,7 @@ fn make_layers(instance: &Instance) -> anyhow::Result<Vec<Digest>> {
 
 fn request(layers: &[Digest]) -> MountRootfs {
     MountRootfs {
+        user_namespace: None,
         run: RunId::new(ContainerId::random(), RunNumber(1)),
         layers: layers.to_vec(),
         upper: Upper::Volatile,
@@ -91,6 +92,7 @@ fn measure_floor(instance: &Instance, layers: &[Digest]) -> anyhow::Result<Durat
     make_container(instance, &request)?;
     let directory = instance.container(&request.run.container);
     let spec = Overlay {
+        mappings: None,
         lowers: layers.iter().rev().map(|l| instance.layer(l)).collect(),
         upper: directory.join("upper"),
         work: directory.join("work"),

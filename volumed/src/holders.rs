@@ -190,6 +190,7 @@ mod tests {
     fn holder(run: &RunId) -> Holder {
         Holder {
             request: MountRootfs {
+                user_namespace: None,
                 run: run.clone(),
                 layers: Vec::new(),
                 upper: Upper::Persistent,

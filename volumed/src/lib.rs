@@ -10,7 +10,7 @@
 //!   kernel's part; [`holders`]: who holds what; [`bind`]: vetting bind sources.
 //! - [`volume`]: named volumes; [`copy`], [`metadata`]: their first content.
 //! - [`trash`], [`purge`]: deleting what containers wrote.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod bind;
 pub mod config;
@@ -18,6 +18,7 @@ pub mod copy;
 pub mod daemon;
 pub mod failure;
 pub mod holders;
+pub mod id_map;
 pub mod keyed;
 pub mod metadata;
 pub mod mounts;
@@ -27,5 +28,6 @@ pub mod reconcile;
 pub mod rootfs;
 pub mod service;
 pub mod storage;
+mod sys;
 pub mod trash;
 pub mod volume;

@@ -52,6 +52,9 @@ enum Way {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = base::user_namespace::hold_if_asked(std::env::args()) {
+        return code;
+    }
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var("VOLUMED_LOG")

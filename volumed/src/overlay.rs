@@ -11,13 +11,15 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use base::{PathContext as _, PathError};
+use base::{IdMappings, PathContext as _, PathError};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount as mount_classic, move_mount,
 };
+
+use crate::id_map::{Clones, IdMapError};
 
 /// What `fsconfig` takes as a value, without the final NUL.
 const VALUE_LIMIT_BYTES: usize = 255;
@@ -64,6 +66,8 @@ pub struct Overlay {
     pub work: PathBuf,
     pub durability: Durability,
     pub target: PathBuf,
+    /// How the owners of files are seen, where not as they are on disk.
+    pub mappings: Option<IdMappings>,
 }
 
 /// Why an overlay cannot be mounted.
@@ -71,6 +75,8 @@ pub struct Overlay {
 pub enum OverlayError {
     #[error(transparent)]
     Path(#[from] PathError),
+    #[error(transparent)]
+    IdMap(#[from] IdMapError),
     #[error("cannot set the overlay option {option} for {target:?}{messages}")]
     Option {
         option: &'static str,
@@ -84,6 +90,8 @@ pub enum OverlayError {
         messages: String,
         source: io::Error,
     },
+    #[error("cannot start a thread that owns files as the container's root")]
+    Owner(#[source] io::Error),
     #[error("{layers} layers are more than the kernel takes in one page of options")]
     TooManyLayers { layers: usize },
 }
@@ -110,6 +118,28 @@ impl MountWay {
 /// # Errors
 /// The step that failed, with the kernel's own messages; nothing is mounted then.
 pub fn mount(way: MountWay, overlay: &Overlay) -> Result<(), OverlayError> {
+    let Some(mappings) = &overlay.mappings else {
+        return mount_layers(way, overlay);
+    };
+    let clones = Clones::attach(overlay, mappings)?;
+    let layers = clones.layers_of(overlay)?;
+    // The overlay makes its own files as whoever mounted it.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mount".to_owned());
+        let work = || {
+            base::user_namespace::own_files_as_root_of(mappings).map_err(OverlayError::Owner)?;
+            mount_layers(way, &layers)
+        };
+        let thread = thread.spawn_scoped(scope, work);
+        let panicked = |_| Err(OverlayError::Owner(io::Error::other("it panicked")));
+        thread
+            .map_err(OverlayError::Owner)?
+            .join()
+            .unwrap_or_else(panicked)
+    })
+}
+
+fn mount_layers(way: MountWay, overlay: &Overlay) -> Result<(), OverlayError> {
     let spell = if way == MountWay::Append {
         Value::plain_if_short
     } else {

@@ -15,6 +15,7 @@ use base::lock::FileLock;
 use base::{Instance, PathContext as _, PathError, RunId, VolumeName};
 
 use crate::holders::{Held, Phase};
+use crate::id_map::CLONES;
 use crate::mounts;
 use crate::rootfs::{self, RootfsError};
 use crate::storage::Storage;
@@ -118,7 +119,7 @@ fn judge(instance: &Instance, path: &Path) -> Option<Action> {
     };
     let name = path.file_name().and_then(|name| name.to_str());
     let is_ours = match path.parent() {
-        Some(parent) if parent == mounts => name.is_some_and(|n| n.parse::<RunId>().is_ok()),
+        Some(parent) if parent == mounts => name.is_some_and(is_of_run),
         Some(parent) if parent == volumes => name.is_some_and(|n| n.parse::<VolumeName>().is_ok()),
         Some(parent) if parent == parts => name.is_some_and(is_part),
         // Deeper: goes with what it is mounted on.
@@ -129,6 +130,12 @@ fn judge(instance: &Instance, path: &Path) -> Option<Action> {
         false if path == volumes || path == parts => None,
         false => Some(Action::LeaveAlone(path.to_owned())),
     }
+}
+
+/// A root filesystem, or what it was being mounted from.
+fn is_of_run(name: &str) -> bool {
+    let run = name.split_once(CLONES).map_or(name, |(run, _)| run);
+    run.parse::<RunId>().is_ok()
 }
 
 fn apply(storage: &Storage, action: &Action) -> Result<(), RootfsError> {

@@ -9,6 +9,8 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use base::user_namespace::from_host;
+use base::{IdMappings, IdRange};
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use tar::{Builder, EntryType, Header};
 
@@ -40,6 +42,7 @@ enum Form {
 pub struct Packer<W: Write> {
     builder: Builder<W>,
     form: Form,
+    mappings: IdMappings,
     /// Files with further names, by device and number, and their first path.
     linked: HashMap<(u64, u64), PathBuf>,
 }
@@ -69,8 +72,17 @@ impl<W: Write> Packer<W> {
         Self {
             builder: Builder::new(out),
             form,
+            mappings: IdMappings::default(),
             linked: HashMap::new(),
         }
+    }
+
+    /// Writes the owners that files have in a user namespace; those it has not
+    /// stay the host's.
+    #[must_use]
+    pub fn seen_from(self, mappings: &IdMappings) -> Self {
+        let mappings = mappings.clone();
+        Self { mappings, ..self }
     }
 
     /// Writes what was found, and all below it, as `name`.
@@ -98,7 +110,7 @@ impl<W: Write> Packer<W> {
         depth: usize,
     ) -> Result<(), ArchiveError> {
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let mut header = header(stat);
+        let mut header = header(stat, &self.mappings);
         if self.form == Form::Layer {
             if is_whiteout(stat) {
                 return self.whiteout(path);
@@ -295,11 +307,12 @@ pub(crate) fn names(directory: BorrowedFd<'_>, path: &Path) -> Result<Vec<Vec<u8
     Ok(names)
 }
 
-fn header(stat: &Stat) -> Header {
+fn header(stat: &Stat, mappings: &IdMappings) -> Header {
+    let inside = |ranges: &[IdRange], id| u64::from(from_host(ranges, id).unwrap_or(id));
     let mut header = Header::new_gnu();
     header.set_mode(stat.st_mode & 0o7777);
-    header.set_uid(u64::from(stat.st_uid));
-    header.set_gid(u64::from(stat.st_gid));
+    header.set_uid(inside(&mappings.uids, stat.st_uid));
+    header.set_gid(inside(&mappings.gids, stat.st_gid));
     // Before 1970 there is no time in a header of this form.
     header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
     header.set_size(0);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use base::IdMappings;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -20,6 +21,7 @@ const ATTEMPTS: usize = 32;
 #[derive(Debug)]
 pub struct Root {
     handle: OwnedFd,
+    mappings: IdMappings,
 }
 
 /// What is at a path: the last name is not followed, unless the path ends in a slash
@@ -51,7 +53,20 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty());
         let handle = handle.map_err(file("open", path))?;
-        Ok(Self { handle })
+        let mappings = IdMappings::default();
+        Ok(Self { handle, mappings })
+    }
+
+    /// Says that the files are those of a user namespace: archives name the
+    /// owners they have in there.
+    #[must_use]
+    pub fn seen_from(self, mappings: IdMappings) -> Self {
+        Self { mappings, ..self }
+    }
+
+    /// Returns how the owners of the files are those in archives.
+    pub fn mappings(&self) -> &IdMappings {
+        &self.mappings
     }
 
     /// Opens what is at a path, following links within the root.

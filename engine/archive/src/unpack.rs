@@ -12,6 +12,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use base::user_namespace::to_host;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
@@ -105,6 +106,20 @@ struct Metadata {
 }
 
 impl Unpacker<'_> {
+    /// Returns the owner on the host of one in the container.
+    fn on_host(&self, uid: u32, gid: u32) -> Result<(u32, u32), ArchiveError> {
+        let mappings = self.root.mappings();
+        if mappings.uids.is_empty() {
+            return Ok((uid, gid));
+        }
+        let host = |ranges, id| {
+            let unmapped = || format!("container ID {id} cannot be mapped to a host ID");
+            let unmapped = || ArchiveError::Owner(unmapped());
+            to_host(ranges, id).ok_or_else(unmapped)
+        };
+        Ok((host(&mappings.uids, uid)?, host(&mappings.gids, gid)?))
+    }
+
     fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<(), ArchiveError> {
         let kind = entry.header().entry_type();
         if matches!(kind, EntryType::XGlobalHeader) {
@@ -204,6 +219,7 @@ impl Unpacker<'_> {
                 (id(fields.uid, header.uid())?, id(fields.gid, header.gid())?)
             }
         };
+        let (uid, gid) = self.on_host(uid, gid)?;
         let mtime = header.mtime().map_err(ArchiveError::Read)?;
         Ok(Metadata {
             mode: header.mode().map_err(ArchiveError::Read)? & 0o7777,

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
+use base::IdMappings;
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::OFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_change, mount_remount};
@@ -19,6 +20,8 @@ pub struct View {
     /// Where the host has its root filesystem mounted.
     pub rootfs: PathBuf,
     pub access: Access,
+    /// How the container sees the owners of its files, where not as the host does.
+    pub mappings: Option<IdMappings>,
     /// In the order of mounting.
     pub mounts: Vec<ViewMount>,
 }
@@ -67,7 +70,12 @@ impl View {
             mount_remount(&self.rootfs, MountFlags::BIND | MountFlags::RDONLY, c"")
                 .map_err(failed("make the root filesystem read-only"))?;
         }
-        let root = Root::open(&self.rootfs)?;
+        let mut root = Root::open(&self.rootfs)?;
+        if let Some(mappings) = &self.mappings {
+            base::user_namespace::own_files_as_root_of(mappings)
+                .map_err(failed("own files as the container's root"))?;
+            root = root.seen_from(mappings.clone());
+        }
         for mount in &self.mounts {
             mount_one(&root, mount)?;
         }

@@ -111,6 +111,7 @@ async fn enter<T: Send + 'static>(
             Volumes::Mounted => mounts(&config.mounts, &mounted),
             Volumes::Absent => Vec::new(),
         },
+        mappings: config.user_namespace.clone(),
         rootfs: mounted.rootfs,
     };
     let name = container.name();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::file::{FileMode, make_directories, replace};
 use base::lock::FileLock;
-use base::{Failure, FailureKind, RunId};
+use base::{Failure, FailureKind, IdMappings, RunId};
 use engine_model::container::StdinConfig;
 use engine_shim_api::{
     CallError, ControlClient, ControlReply, ControlRequest, LogConfig, PROTOCOL_VERSION,
@@ -123,6 +123,7 @@ fn shim_config(
         runtime: runtime(engine, config.runtime.as_deref())?,
         terminal: config.process.terminal,
         stdin,
+        stream_owner: config.user_namespace.as_ref().map(IdMappings::root),
         log,
         events: engine.instance.events(),
         cgroup: start::cgroup_of(&engine.instance, container),

@@ -20,6 +20,10 @@ pub struct Attach {
     pub endpoints: Vec<EndpointRequest>,
     pub ports: Vec<PortRequest>,
     pub dns: Dns,
+    /// With it the namespace belongs to a user namespace of the run's own, which
+    /// is bound at `<run>/userns/<id>.<run>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_namespace: Option<base::IdMappings>,
 }
 
 /// One network to join.

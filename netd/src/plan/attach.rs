@@ -22,7 +22,11 @@ pub type Networks = BTreeMap<NetworkId, NetworkConfig>;
 /// Returns the operations that attach a run: namespace, interfaces, and last
 /// the published ports, so that no packet arrives before there is a receiver.
 pub fn plan_attach(lease: &Lease, networks: &Networks) -> Vec<Operation> {
-    let mut plan = vec![Operation::CreateNamespace(lease.attached.namespace.clone())];
+    let path = lease.attached.namespace.clone();
+    let mut plan = vec![match lease.request.user_namespace.clone() {
+        None => Operation::CreateNamespace(path),
+        Some(mappings) => Operation::CreateOwnedNamespace { path, mappings },
+    }];
     plan.extend(interfaces(lease, networks).map(|it| Operation::CreateInterface(Box::new(it))));
     let elements = published(lease, networks);
     if !elements.is_empty() {

@@ -13,6 +13,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use base::IdMappings;
 use ipnet::IpNet;
 
 use crate::firewall::Element;
@@ -26,9 +27,20 @@ pub const DEFAULT_MTU: u32 = 1500;
 pub enum Operation {
     EnsureBridge(Bridge),
     CreateNamespace(PathBuf),
+    /// A namespace that belongs to a new user namespace.
+    CreateOwnedNamespace {
+        path: PathBuf,
+        mappings: IdMappings,
+    },
     CreateInterface(Box<Interface>),
-    JoinBridge { interface: String, bridge: String },
-    SetDefaultRoute { namespace: PathBuf, gateway: IpAddr },
+    JoinBridge {
+        interface: String,
+        bridge: String,
+    },
+    SetDefaultRoute {
+        namespace: PathBuf,
+        gateway: IpAddr,
+    },
     AddElements(Vec<Element>),
     RemoveElements(Vec<Element>),
     RemoveLink(String),
@@ -74,7 +86,7 @@ impl Operation {
     pub fn name(&self) -> &'static str {
         match self {
             Self::EnsureBridge(_) => "ensure bridge",
-            Self::CreateNamespace(_) => "create namespace",
+            Self::CreateNamespace(_) | Self::CreateOwnedNamespace { .. } => "create namespace",
             Self::CreateInterface(_) => "create interface",
             Self::JoinBridge { .. } => "join bridge",
             Self::SetDefaultRoute { .. } => "set default route",
@@ -89,7 +101,9 @@ impl Operation {
     /// containers may have joined it meanwhile.
     pub fn undo(&self) -> Option<Self> {
         match self {
-            Self::CreateNamespace(path) => Some(Self::ReleaseNamespace(path.clone())),
+            Self::CreateNamespace(path) | Self::CreateOwnedNamespace { path, .. } => {
+                Some(Self::ReleaseNamespace(path.clone()))
+            }
             Self::CreateInterface(interface) => Some(Self::RemoveLink(interface.host_name.clone())),
             Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
             Self::EnsureBridge(_)
@@ -132,7 +146,9 @@ impl fmt::Display for Operation {
                 write!(f, "{elements:?}")
             }
             Self::RemoveLink(name) => f.write_str(name),
-            Self::CreateNamespace(path) | Self::ReleaseNamespace(path) => {
+            Self::CreateNamespace(path)
+            | Self::CreateOwnedNamespace { path, .. }
+            | Self::ReleaseNamespace(path) => {
                 write!(f, "{}", path.display())
             }
         }

@@ -59,6 +59,7 @@ fn example() -> (Lease, Networks) {
     };
     let container: ContainerId = "c".repeat(64).parse().unwrap();
     let request = Attach {
+        user_namespace: None,
         run: RunId::new(container, RunNumber(1)),
         container_name: "web".to_owned(),
         hostname: "web".to_owned(),

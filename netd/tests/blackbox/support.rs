@@ -425,6 +425,7 @@ pub(crate) fn run() -> RunId {
 pub(crate) fn attach(networks: &[&NetworkId]) -> Attach {
     let run = run();
     Attach {
+        user_namespace: None,
         container_name: format!("c{}", &run.container.short()[..6]),
         hostname: run.container.short().to_owned(),
         run,

@@ -40,6 +40,10 @@ pub struct MountRootfs {
     /// mounted at [`shared_memory`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_memory_bytes: Option<u64>,
+    /// How the run sees the owners of files: the layers are mounted so, and on
+    /// disk they stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_namespace: Option<base::IdMappings>,
 }
 
 /// How the writable layer `<root>/containers/<id>/{upper,work}` is kept.

@@ -22,6 +22,7 @@ fn holder(run: &RunId, phase: Phase, lives: bool) -> HolderFact {
         subpath: None,
     };
     let request = MountRootfs {
+        user_namespace: None,
         run: run.clone(),
         layers: Vec::new(),
         upper: Upper::Volatile,

@@ -133,6 +133,9 @@ impl Performer<'_> {
                 overlay::mount(storage.mount_way, overlay)?;
                 self.undo.push(Undo::Unmount(overlay.target.clone()));
             }
+            Operation::GiveVolume { name, data, owner } => {
+                storage.volumes.with(name, || copy_up::give(data, *owner))?;
+            }
             Operation::CopyUp { name, .. } => {
                 storage
                     .volumes

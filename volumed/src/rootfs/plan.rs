@@ -80,6 +80,12 @@ pub enum Operation {
         rootfs: PathBuf,
         destination: PathBuf,
     },
+    /// Give an empty volume that is nobody's yet to the container's root.
+    GiveVolume {
+        name: VolumeName,
+        data: PathBuf,
+        owner: (u32, u32),
+    },
     /// Write down that all of it is done.
     CommitHolder,
 }
@@ -250,6 +256,7 @@ fn plan_overlay(
         work,
         durability,
         target,
+        mappings: request.user_namespace.clone(),
     }));
 }
 
@@ -267,6 +274,15 @@ fn lowers(instance: &Instance, layers: &[Digest]) -> Vec<PathBuf> {
 }
 
 fn plan_copies(request: &MountRootfs, mounted: &RootfsMounted, operations: &mut Vec<Operation>) {
+    for place in &mounted.volumes {
+        if let Some(mappings) = &request.user_namespace {
+            operations.push(Operation::GiveVolume {
+                name: place.name.clone(),
+                data: place.path.clone(),
+                owner: mappings.root(),
+            });
+        }
+    }
     let uses = request.volumes.iter().zip(&mounted.volumes);
     for (volume, place) in uses.filter(|(volume, _)| volume.copy_up) {
         operations.push(Operation::CopyUp {

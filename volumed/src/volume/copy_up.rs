@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base::{PathContext as _, PathError};
@@ -82,6 +83,20 @@ pub fn fill(steps: &Steps, operation: &Operation) -> Result<(), CopyUpError> {
         });
     }
     Ok(staging.finish(steps)?)
+}
+
+/// Gives a volume that is empty and root's of the host to the root of a user
+/// namespace, as Docker does; one that somebody uses stays as it is. The
+/// volume's lock is held.
+///
+/// # Errors
+/// When it cannot be examined or given away.
+pub fn give(data: &Path, (uid, gid): (u32, u32)) -> Result<(), PathError> {
+    let found = fs::metadata(data).at("examine", data)?;
+    if (found.uid(), found.gid()) != (0, 0) || !Staging::of(data)?.is_data_empty()? {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(data, Some(uid), Some(gid)).at("give to another owner", data)
 }
 
 #[derive(Debug, thiserror::Error)]

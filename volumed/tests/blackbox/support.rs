@@ -356,6 +356,7 @@ pub(crate) fn run(number: u64) -> RunId {
 
 pub(crate) fn request(run: &RunId, layers: &[Digest]) -> MountRootfs {
     MountRootfs {
+        user_namespace: None,
         run: run.clone(),
         layers: layers.to_vec(),
         upper: Upper::Persistent,

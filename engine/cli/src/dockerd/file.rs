@@ -44,6 +44,7 @@ pub(super) struct DaemonJson {
     pub log_driver: Option<String>,
     pub log_opts: BTreeMap<String, String>,
     pub storage_driver: Option<String>,
+    pub userns_remap: Option<String>,
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
 }

@@ -58,6 +58,9 @@ pub(super) struct Options {
     /// An option of it, KEY=VALUE
     #[arg(long = "log-opt", value_name = "KEY=VALUE")]
     pub log_opts: Vec<String>,
+    /// Whose subordinate ids containers have: default, USER[:GROUP] or UID[:GID]
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub userns_remap: Option<String>,
     /// The storage driver; there is one
     #[arg(short, long, value_name = "DRIVER")]
     pub storage_driver: Option<String>,

@@ -107,6 +107,7 @@ fn refuse_twice(options: &Options, file: &DaemonJson) -> Result<(), OptionError>
         ("log-driver", both(&o.log_driver, &f.log_driver)),
         ("log-opts", !o.log_opts.is_empty() && !f.log_opts.is_empty()),
         ("storage-driver", both(&o.storage_driver, &f.storage_driver)),
+        ("userns-remap", both(&o.userns_remap, &f.userns_remap)),
         (
             "insecure-registries",
             lists(&o.insecure_registries, &f.insecure_registries),
@@ -169,7 +170,13 @@ fn config(options: &Options, file: &DaemonJson) -> Result<Table, OptionError> {
         .as_ref()
         .or(file.default_runtime.as_ref());
     let driver = options.log_driver.as_ref().or(file.log_driver.as_ref());
-    for (key, value) in [("default-runtime", runtime), ("log-driver", driver)] {
+    let remap = options.userns_remap.as_ref().or(file.userns_remap.as_ref());
+    let texts = [
+        ("default-runtime", runtime),
+        ("log-driver", driver),
+        ("userns-remap", remap),
+    ];
+    for (key, value) in texts {
         let text = value.map(|value| Value::String(value.clone()));
         config.extend(text.map(|text| (key.to_owned(), text)));
     }
@@ -322,7 +329,7 @@ mod tests {
             "-H unix:///x.sock -H fd:// --data-root /d --exec-root /e --pidfile /p -D \
              --default-runtime crun --add-runtime crun=/usr/bin/crun --insecure-registry r:5000 \
              --registry-mirror http://m:5000 --bip 10.9.0.1/24 \
-             --default-address-pool base=10.10.0.0/16,size=24 --log-driver local --log-opt max-size=1m \
+             --default-address-pool base=10.10.0.0/16,size=24 --log-driver local --log-opt max-size=1m --userns-remap default \
              --live-restore --userland-proxy=false --containerd /c.sock --storage-driver vfs",
             r#"{"features": {"buildkit": true}}"#,
         )
@@ -332,7 +339,7 @@ mod tests {
             "engine daemon --foreground --root /d --run-dir /e --host unix:///x.sock --log-level debug"
         );
         let expected: Table = toml::from_str(
-            "default-runtime = \"crun\"\nlog-driver = \"local\"\ninsecure-registries = [\"r:5000\"]\n\
+            "default-runtime = \"crun\"\nuserns-remap = \"default\"\nlog-driver = \"local\"\ninsecure-registries = [\"r:5000\"]\n\
              [mirrors]\n\"docker.io\" = [\"http://m:5000\"]\n[log-opts]\nmax-size = \"1m\"\n\
              [runtimes.crun]\npath = \"/usr/bin/crun\"\n[network]\ndefault-bridge = \"10.9.0.1/24\"\n\
              address-pools = [{ base = \"10.10.0.0/16\", size = 24 }]",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use base::{ContainerId, Digest, Timestamp};
+use base::{ContainerId, Digest, IdMappings, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::health::HealthConfig;
@@ -52,6 +52,9 @@ pub struct ContainerConfig {
     pub shared_memory: bool,
     pub uts_mode: NamespaceMode,
     pub cgroupns_mode: NamespaceMode,
+    /// The ids of its user namespace; absent where it has the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_namespace: Option<IdMappings>,
     pub sysctls: BTreeMap<String, String>,
     pub restart: RestartPolicy,
     pub auto_remove: bool,

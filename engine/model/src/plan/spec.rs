@@ -25,6 +25,9 @@ pub struct StartFacts {
     pub mounts: Vec<ResolvedMount>,
     /// The namespace to join; `None` with [`NetworkMode::Host`] only.
     pub network_namespace: Option<PathBuf>,
+    /// The user namespace to join, which the network namespace belongs to; its
+    /// mappings are the configuration's.
+    pub user_namespace: Option<PathBuf>,
     /// `/proc/<pid>/ns` of the container whose PID namespace is shared.
     pub pid_namespace: Option<PathBuf>,
     pub ipc_namespace: Option<PathBuf>,
@@ -281,6 +284,9 @@ fn namespaces(
     add(T::Cgroup, &config.cgroupns_mode, &None);
     if config.network != NetworkMode::Host {
         wanted.push((T::Network, facts.network_namespace.clone()));
+    }
+    if let Some(path) = &facts.user_namespace {
+        wanted.push((T::User, Some(path.clone())));
     }
     let namespace = |(kind, path): (T, Option<PathBuf>)| {
         let builder = LinuxNamespaceBuilder::default().typ(kind);

@@ -15,6 +15,7 @@ use crate::signal::Signal;
 
 fn config() -> ContainerConfig {
     ContainerConfig {
+        user_namespace: None,
         id: ContainerId::random(),
         created: Timestamp::EPOCH,
         image: "busybox".into(),
@@ -62,6 +63,7 @@ fn config() -> ContainerConfig {
 
 fn facts() -> StartFacts {
     StartFacts {
+        user_namespace: None,
         rootfs: "/run/engine/mnt/x.1".into(),
         mounts: Vec::new(),
         network_namespace: Some("/run/engine/netns/x.1".into()),

@@ -19,6 +19,9 @@ pub struct ShimConfig {
     /// Whether the process gets a pseudo-terminal.
     pub terminal: bool,
     pub stdin: StdinMode,
+    /// Whose the streams are, user and group, where not root's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_owner: Option<(u32, u32)>,
     /// Absent: output is neither kept nor sent (`--log-driver none`).
     pub log: Option<LogConfig>,
     /// The event log's directory.

@@ -8,6 +8,7 @@ use std::process::Command;
 fn config() -> ShimConfig {
     let container: ContainerId = "ab".repeat(32).parse().unwrap();
     ShimConfig {
+        stream_owner: None,
         protocol: 1,
         run: RunId::new(container, RunNumber(3)),
         bundle: "/b".into(),

@@ -7,7 +7,7 @@ mod input;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Gid, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::termios::Winsize;
@@ -43,13 +43,19 @@ impl Streams {
     ///
     /// # Errors
     /// When descriptors ran out.
-    pub(crate) fn pipes(mode: InputMode) -> rustix::io::Result<(Self, ChildStdio)> {
+    pub(crate) fn pipes(
+        mode: InputMode,
+        owner: Option<(u32, u32)>,
+    ) -> rustix::io::Result<(Self, ChildStdio)> {
         let (stdout, child_stdout) = output_pipe()?;
         let (stderr, child_stderr) = output_pipe()?;
+        give_to(&child_stdout, owner)?;
+        give_to(&child_stderr, owner)?;
         let (input, stdin) = match mode {
             InputMode::Nothing => (Input::default(), None),
             InputMode::Open | InputMode::UntilEnd => {
                 let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+                give_to(&reader, owner)?;
                 rustix::fs::fcntl_setfl(&writer, OFlags::WRONLY | OFlags::NONBLOCK)?;
                 (Input::pipe(writer, mode), Some(reader))
             }
@@ -130,6 +136,15 @@ impl Streams {
         let master = self.outputs[0].as_ref().filter(|_| self.terminal);
         rustix::termios::tcsetwinsize(master.ok_or(Errno::NOTTY)?, size)
     }
+}
+
+/// The root of a user namespace opens its streams again by `/dev/stdout`.
+fn give_to(end: &OwnedFd, owner: Option<(u32, u32)>) -> rustix::io::Result<()> {
+    let Some((uid, gid)) = owner else {
+        return Ok(());
+    };
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::fs::fchown(end, Some(uid), Some(gid))
 }
 
 /// Returns a pipe for collecting a runtime command's own messages.

@@ -135,7 +135,8 @@ impl Supervisor {
             return self.spawn(command, files, stdio);
         }
         let files = self.command_files(&name, None);
-        let (streams, stdio) = Streams::pipes(mode).at("make pipes for", &files.log)?;
+        let (streams, stdio) =
+            Streams::pipes(mode, self.config.stream_owner).at("make pipes for", &files.log)?;
         if let Some(process) = self.process_mut(key) {
             process.streams = streams;
         }

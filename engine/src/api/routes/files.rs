@@ -62,7 +62,7 @@ pub(in crate::api) async fn get(
         move |root, tell, out| {
             let found = root.find(&path)?;
             tell(stat_of(&found));
-            let mut packer = Packer::new(out);
+            let mut packer = Packer::new(out).seen_from(root.mappings());
             packer.add(&found, &found.name)?;
             packer.finish()
         },
@@ -78,7 +78,7 @@ pub(in crate::api) async fn export(engine: &Arc<Engine>, id: &str) -> Result<Res
     let (answer, _) = streamed(engine, container, Volumes::Absent, |root, tell, out| {
         let found = root.find("/".as_ref())?;
         tell(stat_of(&found));
-        let mut packer = Packer::new(out);
+        let mut packer = Packer::new(out).seen_from(root.mappings());
         packer.add(&found, "".as_ref())?;
         packer.finish()
     })

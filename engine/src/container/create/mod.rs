@@ -11,6 +11,7 @@ pub(super) mod process;
 pub(super) mod refuse;
 pub(super) mod resources;
 mod security;
+mod user_namespace;
 mod volumes;
 mod volumes_from;
 
@@ -32,6 +33,7 @@ use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::CONTAINER_CREATED;
 
 pub use security::{profile as security_profile, without_devices as security_without_devices};
+use user_namespace::UserNamespaceDemand;
 
 /// Docker's stop timeout.
 const STOP_TIMEOUT_SECONDS: u32 = 10;
@@ -59,8 +61,14 @@ pub async fn create(
     let mut requested = complete(body, &of_image, &engine.config);
     name_host(engine, &mut requested, &id)?;
     network::name(engine, &mut requested);
-    let config = convert(engine, &id, &requested, &image)?;
+    let mut config = convert(engine, &id, &requested, &image)?;
+    let demand = match owner {
+        Some(_) => UserNamespaceDemand::Forced,
+        None => UserNamespaceDemand::AsConfigured,
+    };
     health::check_label(&config)?;
+    config.user_namespace = user_namespace::decide(engine, &requested.host_config, demand)?;
+    user_namespace::check_shared(engine, &config)?;
     let name = chosen_name(engine, name)?;
     let claim = engine.containers.claim(&name, &id)?;
     let directory = engine.instance.container(&id);
@@ -222,6 +230,7 @@ fn convert(
         shared_memory: host.ipc_mode != "none",
         uts_mode: namespace(engine, "uts", &host.uts_mode)?,
         cgroupns_mode: namespace(engine, "cgroup", &host.cgroupns_mode)?,
+        user_namespace: None,
         sysctls: host.sysctls.clone(),
         restart: restart_policy(host)?,
         auto_remove: host.auto_remove,

@@ -34,13 +34,7 @@ pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Resul
 
 /// Options that say what a container is.
 fn options(host: &HostConfig) -> [(&'static str, bool); 2] {
-    [
-        (
-            "--userns",
-            !matches!(host.userns_mode.as_str(), "" | "host"),
-        ),
-        ("--storage-opt", !host.storage_opt.is_empty()),
-    ]
+    [("--storage-opt", !host.storage_opt.is_empty())]
 }
 
 /// Options that say what it may use.

@@ -97,6 +97,7 @@ async fn attach(engine: &Engine, container: &Container, run: &RunId) -> Result<O
         endpoints,
         ports: network::ports(&config.ports)?,
         dns: network::dns(&config.dns),
+        user_namespace: config.user_namespace.clone(),
     };
     engine
         .bus
@@ -127,6 +128,7 @@ pub(in crate::container) async fn mount(
             .collect(),
         binds: config.mounts.iter().filter_map(bind_use).collect(),
         shared_memory_bytes: shared_memory::shareable_bytes(container),
+        user_namespace: config.user_namespace.clone(),
     };
     engine.steps.reached("start.mount");
     engine.bus.call(&run.to_string(), &body, MOUNT_LIMIT).await

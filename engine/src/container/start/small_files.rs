@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::PathContext as _;
 use engine_model::ContainerConfig;
 use engine_model::container::{DnsConfig, ExtraHost, NetworkMode};
 use engine_model::plan::{LinkedContainer, hosts_file, resolv_conf};
@@ -11,7 +12,7 @@ use netd_api::{Attached, Endpoint};
 
 use crate::Engine;
 use crate::container::{Container, files};
-use crate::error::{Result, conflict};
+use crate::error::{OrFail as _, Result, conflict};
 
 /// A chain of containers that each share the next one's network ends sooner.
 const SHARING_LIMIT: usize = 64;
@@ -25,6 +26,16 @@ pub(super) struct SmallFiles {
 }
 
 impl SmallFiles {
+    /// Lets the root of a user namespace write them.
+    fn give_to(&self, (uid, gid): (u32, u32)) -> Result<()> {
+        for path in [&self.hosts, &self.hostname, &self.resolv_conf] {
+            std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+                .at("give to another owner", path)
+                .or_internal()?;
+        }
+        Ok(())
+    }
+
     fn of(directory: &Path) -> Self {
         Self {
             hosts: directory.join("hosts"),
@@ -52,6 +63,9 @@ pub(super) fn provide(
     }
     let files = SmallFiles::of(container.directory());
     write(&container.config(), &files, attached, links)?;
+    if let Some(mappings) = &container.config().user_namespace {
+        files.give_to(mappings.root())?;
+    }
     Ok(files)
 }
 

@@ -55,6 +55,7 @@ fn gather(
         rootfs: mounted.rootfs.clone(),
         mounts: resolved_mounts(&config.mounts, mounted)?,
         network_namespace: network_namespace(engine, container, run)?,
+        user_namespace: user_namespace(engine, container, run)?,
         pid_namespace: shared_namespace(engine, &config.pid_mode, "pid")?,
         ipc_namespace: shared_namespace(engine, &config.ipc_mode, "ipc")?,
         shared_memory: shared_memory::find(engine, container)?,
@@ -153,6 +154,23 @@ fn network_namespace(
             ))))
         }
     }
+}
+
+/// Returns the user namespace of a container that has one: whoever shares a
+/// namespace with another shares the user namespace it belongs to.
+fn user_namespace(engine: &Engine, container: &Container, run: &RunId) -> Result<Option<PathBuf>> {
+    let config = container.config();
+    if config.user_namespace.is_none() {
+        return Ok(None);
+    }
+    let owner = match (&config.network, &config.pid_mode, &config.ipc_mode) {
+        (NetworkMode::Container(id), _, _)
+        | (_, NamespaceMode::Container(id), _)
+        | (_, _, NamespaceMode::Container(id)) => id,
+        _ => return Ok(Some(engine.instance.user_namespace(run))),
+    };
+    let pid = live(engine, owner)?.state().pid;
+    Ok(Some(PathBuf::from(format!("/proc/{pid}/ns/user"))))
 }
 
 fn shared_namespace(engine: &Engine, mode: &NamespaceMode, kind: &str) -> Result<Option<PathBuf>> {

@@ -13,6 +13,7 @@ fn instance() -> Instance {
 fn request() -> MountRootfs {
     let id: ContainerId = "c".repeat(64).parse().unwrap();
     MountRootfs {
+        user_namespace: None,
         run: RunId::new(id, RunNumber(4)),
         layers: vec![Digest::of(b"low"), Digest::of(b"high")],
         upper: Upper::Persistent,

@@ -61,6 +61,7 @@ impl Fixture {
             path
         };
         let config = ShimConfig {
+            stream_owner: None,
             protocol: PROTOCOL_VERSION,
             bundle: at("bundle"),
             runtime: RuntimeConfig {

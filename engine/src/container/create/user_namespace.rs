@@ -1,0 +1,98 @@
+//! Whether a container gets a user namespace: as configured, opted out of with
+//! `--userns host`, or forced by whoever created it.
+
+use base::IdMappings;
+use engine_api::host_config::HostConfig;
+
+use crate::Engine;
+use crate::error::{OrFail as _, Result, invalid};
+
+/// What the creator of a container may choose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UserNamespaceDemand {
+    /// `userns-remap` of the configuration, unless the request says `host`.
+    #[default]
+    AsConfigured,
+    /// Always one, with the ranges of `default` where nothing is configured.
+    Forced,
+}
+
+/// Returns the mappings of a container's user namespace; `None` for the host's.
+///
+/// # Errors
+/// Invalid, with Docker's sentences, for what does not go with one.
+pub(super) fn decide(
+    engine: &Engine,
+    host: &HostConfig,
+    demand: UserNamespaceDemand,
+) -> Result<Option<IdMappings>> {
+    if !matches!(host.userns_mode.as_str(), "" | "host") {
+        let mode = &host.userns_mode;
+        return Err(invalid(format!("invalid userns mode: {mode}")));
+    }
+    let configured = engine.config.userns_remap.as_str();
+    let remap = match demand {
+        UserNamespaceDemand::AsConfigured if host.userns_mode == "host" => return Ok(None),
+        UserNamespaceDemand::AsConfigured if configured.is_empty() => return Ok(None),
+        UserNamespaceDemand::Forced if host.userns_mode == "host" => {
+            return Err(invalid("--userns host is not for this client"));
+        }
+        UserNamespaceDemand::Forced if configured.is_empty() => "default",
+        UserNamespaceDemand::AsConfigured | UserNamespaceDemand::Forced => configured,
+    };
+    conflicts(host).map_or(Ok(()), |what| Err(invalid(what)))?;
+    crate::user_namespace::mappings(remap)
+        .map(Some)
+        .or_invalid()
+}
+
+fn conflicts(host: &HostConfig) -> Option<&'static str> {
+    let all = [
+        (
+            host.privileged,
+            "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
+        ),
+        (
+            host.network_mode == "host",
+            "cannot share the host's network namespace when user namespaces are enabled",
+        ),
+        (
+            host.pid_mode == "host",
+            "cannot share the host PID namespace when user namespaces are enabled",
+        ),
+    ];
+    let found = all.into_iter().find(|(holds, _)| *holds);
+    found.map(|(_, what)| what)
+}
+
+/// Refuses to share a namespace between containers whose ids differ: to share
+/// one they must share the user namespace that it belongs to.
+///
+/// # Errors
+/// Invalid, naming the namespace.
+pub(super) fn check_shared(engine: &Engine, config: &engine_model::ContainerConfig) -> Result<()> {
+    use engine_model::container::{NamespaceMode, NetworkMode};
+    let network = match &config.network {
+        NetworkMode::Container(id) => Some(id),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Networks(_) => None,
+    };
+    let other = |mode| match mode {
+        NamespaceMode::Container(id) => Some(id),
+        NamespaceMode::Host | NamespaceMode::Private => None,
+    };
+    let shared = [
+        ("network", network.cloned()),
+        ("PID", other(config.pid_mode.clone())),
+        ("IPC", other(config.ipc_mode.clone())),
+    ];
+    for (kind, id) in shared {
+        let owner = id.and_then(|id| engine.containers.by_id(&id));
+        let differs = owner.is_some_and(|o| o.config().user_namespace != config.user_namespace);
+        if differs {
+            return Err(invalid(format!(
+                "cannot share the {kind} namespace of a container in another user namespace"
+            )));
+        }
+    }
+    Ok(())
+}
