@@ -53,7 +53,7 @@ fn a_first_start() {
 MakeUpper { upper: "/r/containers/<id>/upper", like: "/r/images/layers/<high>" }
 MakeWork("/r/containers/<id>/work")
 MakeMountPoint("/n/mnt/<id>.4")
-MountOverlay(Overlay { lowers: ["/r/images/layers/<high>", "/r/images/layers/<low>"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Synced, target: "/n/mnt/<id>.4" })
+MountOverlay(Overlay { lowers: ["/r/images/layers/<high>", "/r/images/layers/<low>"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Synced, target: "/n/mnt/<id>.4", mappings: None })
 commit holder"#;
     assert_eq!(print(&request(), &Facts::default()), expected);
 }
@@ -72,7 +72,7 @@ DiscardUpper("/r/containers/<id>")
 MakeUpper { upper: "/r/containers/<id>/upper", like: "/n/volumed/empty" }
 MakeWork("/r/containers/<id>/work")
 MakeMountPoint("/n/mnt/<id>.4")
-MountOverlay(Overlay { lowers: ["/n/volumed/empty"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Volatile, target: "/n/mnt/<id>.4" })
+MountOverlay(Overlay { lowers: ["/n/volumed/empty"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Volatile, target: "/n/mnt/<id>.4", mappings: None })
 commit holder"#;
     assert_eq!(print(&request, &facts), expected);
 }
@@ -116,7 +116,7 @@ EnsureVolume { name: VolumeName("memory"), labels: {} }
 MountVolume { name: VolumeName("memory"), backing: FileSystem(FileSystemBacking { kind: "tmpfs", device: "tmpfs", flags: MountFlags(0x0), data: "size=1m" }) }
 MakeWork("/r/containers/<id>/work")
 MakeMountPoint("/n/mnt/<id>.4")
-MountOverlay(Overlay { lowers: ["/r/images/layers/<low>", "/r/images/layers/<high>"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Synced, target: "/n/mnt/<id>.4" })
+MountOverlay(Overlay { lowers: ["/r/images/layers/<low>", "/r/images/layers/<high>"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Synced, target: "/n/mnt/<id>.4", mappings: None })
 CopyUp { name: VolumeName("plain"), data: "/r/volumes/plain/_data", rootfs: "/n/mnt/<id>.4", destination: "/a" }
 CopyUp { name: VolumeName("memory"), data: "/n/mnt/volumes/memory", rootfs: "/n/mnt/<id>.4", destination: "/b" }
 commit holder"#;
