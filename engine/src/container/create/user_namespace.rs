@@ -26,24 +26,29 @@ pub(super) fn decide(
     host: &HostConfig,
     demand: UserNamespaceDemand,
 ) -> Result<Option<IdMappings>> {
-    if !matches!(host.userns_mode.as_str(), "" | "host") {
-        let mode = &host.userns_mode;
-        return Err(invalid(format!("invalid userns mode: {mode}")));
-    }
-    let configured = engine.config.userns_remap.as_str();
-    let remap = match demand {
-        UserNamespaceDemand::AsConfigured if host.userns_mode == "host" => return Ok(None),
-        UserNamespaceDemand::AsConfigured if configured.is_empty() => return Ok(None),
-        UserNamespaceDemand::Forced if host.userns_mode == "host" => {
-            return Err(invalid("--userns host is not for this client"));
-        }
-        UserNamespaceDemand::Forced if configured.is_empty() => "default",
-        UserNamespaceDemand::AsConfigured | UserNamespaceDemand::Forced => configured,
+    let Some(remap) = remap(&engine.config.userns_remap, &host.userns_mode, demand)? else {
+        return Ok(None);
     };
     conflicts(host).map_or(Ok(()), |what| Err(invalid(what)))?;
     crate::user_namespace::mappings(remap)
         .map(Some)
         .or_invalid()
+}
+
+/// Returns whose subordinate ids are taken; `None` for the host's own ids.
+fn remap<'a>(
+    configured: &'a str,
+    mode: &str,
+    demand: UserNamespaceDemand,
+) -> Result<Option<&'a str>> {
+    use UserNamespaceDemand as D;
+    match (mode, demand, configured) {
+        ("host", D::AsConfigured, _) | ("", D::AsConfigured, "") => Ok(None),
+        ("host", D::Forced, _) => Err(invalid("--userns host is not for this client")),
+        ("", D::Forced, "") => Ok(Some("default")),
+        ("", D::AsConfigured | D::Forced, configured) => Ok(Some(configured)),
+        (mode, _, _) => Err(invalid(format!("invalid userns mode: {mode}"))),
+    }
 }
 
 fn conflicts(host: &HostConfig) -> Option<&'static str> {
@@ -95,4 +100,32 @@ pub(super) fn check_shared(engine: &Engine, config: &engine_model::ContainerConf
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UserNamespaceDemand::{AsConfigured, Forced};
+    use super::*;
+
+    #[test]
+    fn a_user_namespace_is_had_as_configured_or_forced() {
+        assert_eq!(remap("", "", AsConfigured).unwrap(), None);
+        assert_eq!(remap("bob", "", AsConfigured).unwrap(), Some("bob"));
+        assert_eq!(remap("bob", "host", AsConfigured).unwrap(), None);
+        assert_eq!(remap("", "", Forced).unwrap(), Some("default"));
+        assert_eq!(remap("bob", "", Forced).unwrap(), Some("bob"));
+        assert!(remap("bob", "host", Forced).is_err());
+        assert!(remap("", "private", AsConfigured).is_err());
+    }
+
+    #[test]
+    fn what_shares_the_host_does_not_go_with_one() {
+        let plain = HostConfig::default();
+        assert_eq!(conflicts(&plain), None);
+        let privileged = HostConfig {
+            privileged: true,
+            ..HostConfig::default()
+        };
+        assert!(conflicts(&privileged).is_some_and(|text| text.starts_with("privileged mode")));
+    }
 }
