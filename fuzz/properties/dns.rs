@@ -1,6 +1,6 @@
 //! What must hold for netd's reading of questions whatever a container sends.
 
-#[allow(dead_code, reason = "the module is netd's; not all of it is used here")]
+#[expect(dead_code, reason = "the module is netd's; not all of it is used here")]
 #[path = "../../netd/src/dns/message.rs"]
 mod message;
 

@@ -102,6 +102,26 @@ impl Installation {
         installation
     }
 
+    /// Gives the host Docker's default user of user namespaces, with 65,536 ids; only
+    /// this thread's mount namespace, and what it starts, sees them.
+    pub fn have_subordinate_ids(&self) {
+        let files = [
+            ("passwd", "dockremap:x:64997:64997::/:/bin/false\n"),
+            ("group", "dockremap:x:64997:\n"),
+            ("subuid", "dockremap:100000:65536\n"),
+            ("subgid", "dockremap:200000:65536\n"),
+        ];
+        for (name, line) in files {
+            let of_host = format!("/etc/{name}");
+            let before = std::fs::read_to_string(&of_host).expect("the host has users and ranges");
+            let copy = self.scratch().join(name);
+            let text = format!("{line}{before}");
+            base::file::replace(&copy, text.as_bytes(), base::file::FileMode::Private)
+                .expect("a file can be written");
+            rustix::mount::mount_bind(&copy, of_host).expect("tests run as root");
+        }
+    }
+
     /// Returns a directory for the test's own files.
     pub fn scratch(&self) -> &Path {
         self.directory.path()

@@ -25,6 +25,7 @@ impl Served {
     pub fn new(config: &str) -> Self {
         let host = Installation::new();
         host.ok(&["daemon", "stop"]);
+        host.have_subordinate_ids();
         let file = host.scratch().join("config.toml");
         replace(&file, config.as_bytes(), FileMode::Private).expect("it is as it should be");
         host.ok(&["--config", &file.display().to_string(), "daemon"]);

@@ -278,6 +278,28 @@ fn bodies() -> Vec<(&'static str, String, u16)> {
     ]
 }
 
+#[test]
+fn who_has_containers_of_its_own_is_not_root_in_them() {
+    let served = Served::new(RULES);
+    let id = served.create(ALICE, "mine", &json!({"Binds": ["data:/data"]}));
+    served.expect(ALICE, &format!("POST /containers/{id}/start"), 204);
+    let ids = served.host.ok(&["exec", &id, "cat", "/proc/self/uid_map"]);
+    let ids: Vec<&str> = ids.split_whitespace().collect();
+    assert_eq!(ids, ["0", "100000", "65536"]);
+    served.host.ok(&["exec", &id, "touch", "/data/file"]);
+    // The volume was made with the container, and is its owner's.
+    served.expect(ALICE, "GET /volumes/data", 200);
+    served.expect(BOB, "GET /volumes/data", 404);
+
+    let root = served.create(ROOT, "roots", &json!({}));
+    served.expect(ROOT, &format!("POST /containers/{root}/start"), 204);
+    let ids = served
+        .host
+        .ok(&["exec", &root, "cat", "/proc/self/uid_map"]);
+    assert!(ids.split_whitespace().eq(["0", "0", "4294967295"]), "{ids}");
+    served.finish();
+}
+
 /// A body that the one who decides does not see, and the handler does.
 #[test]
 fn cve_2024_41110_and_cve_2026_34040_no_body_passes_unseen() {

@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 
 use base::file::{FileMode, replace};
-use rustix::mount::mount_bind;
 use tests::{Installation, Said, run};
 
 /// An installation whose host has Docker's default user with 65,536 ids.
@@ -18,25 +17,7 @@ impl Remapped {
     fn new() -> Self {
         let host = Installation::new();
         host.ok(&["daemon", "stop"]);
-        // Only this thread's mount namespace sees them.
-        let files = [
-            ("passwd", "dockremap:x:64997:64997::/:/bin/false\n"),
-            ("group", "dockremap:x:64997:\n"),
-            ("subuid", "dockremap:100000:65536\n"),
-            ("subgid", "dockremap:200000:65536\n"),
-        ];
-        for (name, line) in files {
-            let of_host = format!("/etc/{name}");
-            let before = fs::read_to_string(&of_host).expect("the host has users and ranges");
-            let copy = host.scratch().join(name);
-            replace(
-                &copy,
-                format!("{line}{before}").as_bytes(),
-                FileMode::Private,
-            )
-            .expect("a file can be written");
-            mount_bind(&copy, of_host).expect("tests run as root");
-        }
+        host.have_subordinate_ids();
         let config = host.scratch().join("config.toml");
         replace(&config, b"userns-remap = \"default\"\n", FileMode::Private)
             .expect("a file can be written");

@@ -33,7 +33,6 @@ use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::CONTAINER_CREATED;
 
 pub use security::{profile as security_profile, without_devices as security_without_devices};
-use user_namespace::UserNamespaceDemand;
 
 /// Docker's stop timeout.
 const STOP_TIMEOUT_SECONDS: u32 = 10;
@@ -57,17 +56,10 @@ pub async fn create(
     let warnings = conflicts::warnings(&body);
     let image = crate::image::resolve(engine, &body.config.image)?;
     let id = ContainerId::random();
-    let of_image = crate::image::config_of(&image)?;
-    let mut requested = complete(body, &of_image, &engine.config);
-    name_host(engine, &mut requested, &id)?;
-    network::name(engine, &mut requested);
+    let requested = settle(engine, &id, body, &image)?;
     let mut config = convert(engine, &id, &requested, &image)?;
-    let demand = match owner {
-        Some(_) => UserNamespaceDemand::Forced,
-        None => UserNamespaceDemand::AsConfigured,
-    };
     health::check_label(&config)?;
-    config.user_namespace = user_namespace::decide(engine, &requested.host_config, demand)?;
+    config.user_namespace = user_namespace::decide(engine, &requested, owner.as_deref())?;
     user_namespace::check_shared(engine, &config)?;
     let name = chosen_name(engine, name)?;
     let claim = engine.containers.claim(&name, &id)?;
@@ -133,6 +125,20 @@ fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
         )));
     }
     Ok(name.to_owned())
+}
+
+/// Returns the request with nothing left open.
+fn settle(
+    engine: &Engine,
+    id: &ContainerId,
+    body: ContainerCreateBody,
+    image: &Image,
+) -> Result<Requested> {
+    let of_image = crate::image::config_of(image)?;
+    let mut requested = complete(body, &of_image, &engine.config);
+    name_host(engine, &mut requested, id)?;
+    network::name(engine, &mut requested);
+    Ok(requested)
 }
 
 /// Completes the request from the image, as inspecting the container shows it.

@@ -22,24 +22,17 @@ pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Resul
         let isolation = &host.isolation;
         return Err(invalid(format!("invalid isolation '{isolation}' on linux")));
     }
-    let asked = options(host)
-        .into_iter()
-        .chain(limits(host))
-        .find(|(_, is_asked)| *is_asked);
+    let asked = options(host).into_iter().find(|(_, is_asked)| *is_asked);
     match asked {
         Some((option, _)) => Err(unsupported(format!("{option} is not supported"))),
         None => Ok(()),
     }
 }
 
-/// Options that say what a container is.
-fn options(host: &HostConfig) -> [(&'static str, bool); 2] {
-    [("--storage-opt", !host.storage_opt.is_empty())]
-}
-
-/// Options that say what it may use.
-fn limits(host: &HostConfig) -> [(&'static str, bool); 5] {
+/// What is not built, and whether it is asked for.
+fn options(host: &HostConfig) -> [(&'static str, bool); 6] {
     [
+        ("--storage-opt", !host.storage_opt.is_empty()),
         (
             "--kernel-memory",
             host.kernel_memory != 0 || host.kernel_memory_tcp != 0,

@@ -5,16 +5,27 @@ use base::IdMappings;
 use engine_api::host_config::HostConfig;
 
 use crate::Engine;
+use crate::container::Requested;
 use crate::error::{OrFail as _, Result, invalid};
 
 /// What the creator of a container may choose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum UserNamespaceDemand {
+enum UserNamespaceDemand {
     /// `userns-remap` of the configuration, unless the request says `host`.
     #[default]
     AsConfigured,
     /// Always one, with the ranges of `default` where nothing is configured.
     Forced,
+}
+
+impl UserNamespaceDemand {
+    /// Who has containers of its own has them in user namespaces.
+    fn of_owner(owner: Option<&str>) -> Self {
+        match owner {
+            Some(_) => Self::Forced,
+            None => Self::AsConfigured,
+        }
+    }
 }
 
 /// Returns the mappings of a container's user namespace; `None` for the host's.
@@ -23,9 +34,10 @@ pub enum UserNamespaceDemand {
 /// Invalid, with Docker's sentences, for what does not go with one.
 pub(super) fn decide(
     engine: &Engine,
-    host: &HostConfig,
-    demand: UserNamespaceDemand,
+    requested: &Requested,
+    owner: Option<&str>,
 ) -> Result<Option<IdMappings>> {
+    let (host, demand) = (&requested.host_config, UserNamespaceDemand::of_owner(owner));
     let Some(remap) = remap(&engine.config.userns_remap, &host.userns_mode, demand)? else {
         return Ok(None);
     };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base::{FailureKind, VolumeName};
 use engine_model::{MountConfig, MountSource};
+use engine_security::access::body::OWNER_LABEL;
 use volumed_api::{CreateVolume, RemoveVolume};
 
 use crate::Engine;
@@ -28,9 +29,12 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(super) async fn make(engine: &Engine, stored: &store::StoredContainer) -> Result<()> {
     let mut made = Vec::new();
     for mount in &stored.config.mounts {
-        let Some(wanted) = wanted(mount, &stored.requested) else {
+        let Some(mut wanted) = wanted(mount, &stored.requested) else {
             continue;
         };
+        if let Some(owner) = &stored.owner {
+            wanted.labels.insert(OWNER_LABEL.to_owned(), owner.clone());
+        }
         match make_one(engine, &wanted).await {
             Ok(()) => made.push(wanted),
             Err(failure) => return Err(discard(engine, &made, failure).await),
