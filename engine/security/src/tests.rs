@@ -365,7 +365,7 @@ fn a_directory_of_devices_brings_all_in_it_and_other_files_are_refused() {
     let path = directory.path().to_str().unwrap();
     let text = |config| base::failure::chain(&profile_on(&host(), &config).unwrap_err());
     assert!(text(device(path, "rwm")).contains("not a device node"));
-    assert!(text(device(&format!("{path}/missing"), "")).contains("No such file"));
+    assert!(text(device(&format!("{path}/missing"), "")).contains("no such file or directory"));
     assert!(text(device("/dev/null", "rx")).contains("invalid device permissions"));
     let all = profile_on(&host(), &device("/dev", "")).unwrap();
     let has = |name: &str| all.devices.iter().any(|d| d.path().to_str() == Some(name));
