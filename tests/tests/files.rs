@@ -90,7 +90,7 @@ fn files_go_in_and_out_of_a_container_that_does_not_run() {
 
 /// The container changes its links while files are copied (CVE-2018-15664).
 #[test]
-fn a_container_that_moves_its_links_leads_no_copy_astray() {
+fn cve_2018_15664_a_container_that_moves_its_links_leads_no_copy_astray() {
     let host = Installation::new();
     let place = host.scratch().join("cp");
     write(&place.join("file"), "from outside\n");

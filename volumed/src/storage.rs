@@ -41,6 +41,7 @@ impl Storage {
         let steps = Arc::new(steps);
         steps.reached("storage.directories");
         make_directories(&instance.mounts(), 0o700)?;
+        make_directories(&instance.volumed(), 0o700)?;
         make_directories(&empty_layer(&instance), 0o755)?;
         steps.reached("storage.bind");
         mounts::ensure_private_bind(&instance.mounts())?;

@@ -128,7 +128,7 @@ fn is_reached(host: &Sandbox, server: &TcpServer) -> bool {
 }
 
 #[test]
-fn rules_that_somebody_flushes_are_back_within_a_second() {
+fn cve_2025_54410_and_cve_2025_54388_rules_that_somebody_flushes_are_back_within_a_second() {
     let mut host = Sandbox::new();
     let bridge = host.bridge();
     let mine = host.network(network("mine"));

@@ -105,7 +105,7 @@ fn a_volume_in_use_is_kept() {
 }
 
 #[test]
-fn a_folder_of_a_volume_is_mounted_and_hostile_links_in_it_lead_nowhere() {
+fn cve_2021_25741_and_cve_2025_9566_hostile_links_in_a_volume_lead_a_folder_of_it_nowhere() {
     let mut host = Host::new();
     create(&mut host, "data", &[]).unwrap();
     let data = host.instance.root().join("volumes/data/_data");

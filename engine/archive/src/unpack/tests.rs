@@ -190,7 +190,7 @@ fn nothing_is_written_outside_of_the_root() {
 /// CVE-2019-14271 and CVE-2018-15664 led out through links; those of a container are
 /// followed as it would itself, which images rely on.
 #[test]
-fn links_of_the_container_are_followed_within() {
+fn cve_2019_14271_and_cve_2018_15664_links_of_the_container_are_followed_within() {
     let place = Place::new();
     std::fs::create_dir(place.path("root/run")).unwrap();
     symlink("/run", place.path("root/data/run")).unwrap();
