@@ -17,11 +17,10 @@ use crate::api::prune::Chosen;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::view;
+use crate::container::create::ANONYMOUS;
 use crate::error::{OrFail as _, Result, conflict, invalid, not_found, unsupported};
 
 /// How long volumed may take; data may have to be deleted.
-/// The label of volumes that nobody has named.
-const ANONYMOUS: &str = "com.docker.volume.anonymous";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// `GET /volumes`.

@@ -33,6 +33,7 @@ use crate::error::{OrFail as _, Result, conflict, invalid};
 use crate::event::CONTAINER_CREATED;
 
 pub use security::{profile as security_profile, without_devices as security_without_devices};
+pub use volumes::ANONYMOUS;
 
 /// Docker's stop timeout.
 const STOP_TIMEOUT_SECONDS: u32 = 10;

@@ -16,7 +16,7 @@ use crate::container::{Requested, store};
 use crate::error::{OrFail as _, Result};
 
 /// The label of volumes that nobody has named.
-const ANONYMOUS: &str = "com.docker.volume.anonymous";
+pub const ANONYMOUS: &str = "com.docker.volume.anonymous";
 const LOCAL: &str = "local";
 /// How long volumed may take for one.
 const LIMIT: Duration = Duration::from_secs(120);
