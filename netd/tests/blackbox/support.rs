@@ -358,6 +358,8 @@ impl Drop for Sandbox {
             netd::namespace::release(&netns.join(name)).ok();
         }
         netd::namespace::dissolve(&netns).ok();
+        let owners = self.instance.run().join(netd::namespace::OWNERS);
+        netd::namespace::dissolve(&owners).ok();
     }
 }
 
