@@ -39,12 +39,16 @@ pub struct IdMappings {
     pub gids: Vec<IdRange>,
 }
 
+/// The kernel's id for what is nobody inside or outside.
+const OVERFLOW_ID: u32 = 65_534;
+
 impl IdMappings {
-    /// Returns the host's user and group that are root inside.
+    /// Returns the host's user and group that are root inside; where nobody is, the
+    /// kernel's nobody, and never the host's root.
     pub fn root(&self) -> (u32, u32) {
         (
-            to_host(&self.uids, 0).unwrap_or(0),
-            to_host(&self.gids, 0).unwrap_or(0),
+            to_host(&self.uids, 0).unwrap_or(OVERFLOW_ID),
+            to_host(&self.gids, 0).unwrap_or(OVERFLOW_ID),
         )
     }
 }
@@ -223,5 +227,11 @@ mod tests {
         assert_eq!(from_host(&ranges, 100_010), None);
         assert_eq!(from_host(&ranges, 200_001), Some(11));
         assert_eq!(lines(&ranges[..1]), "0 100000 10\n");
+        let mappings = |from: usize| IdMappings {
+            uids: ranges[from..].to_vec(),
+            gids: Vec::new(),
+        };
+        assert_eq!(mappings(0).root(), (100_000, OVERFLOW_ID));
+        assert_eq!(mappings(1).root(), (OVERFLOW_ID, OVERFLOW_ID));
     }
 }

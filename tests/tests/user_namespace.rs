@@ -144,6 +144,24 @@ fn a_volume_is_given_to_the_root_inside() {
     let on_disk = remapped.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", "data"]);
     let stat = fs::metadata(on_disk.trim()).expect("the volume is there");
     assert_eq!((stat.uid(), stat.gid()), (100_000, 200_000));
+    // What is in a volume is its users' own, be it a file or an empty folder.
+    let script = "touch /v/file && mkdir /v/folder";
+    let plain = [
+        "run",
+        "--rm",
+        "--userns",
+        "host",
+        "-v",
+        "data:/v",
+        "busybox:1",
+    ];
+    remapped.ok(&[&plain[..], &["sh", "-c", script]].concat());
+    for part in ["file", "folder"] {
+        let mount = format!("type=volume,source=data,target=/part,volume-subpath={part}");
+        let stat = ["busybox:1", "stat", "-c", "%u:%g", "/part"];
+        let owner = remapped.ok(&[&["run", "--rm", "--mount", &mount][..], &stat].concat());
+        assert_eq!(owner.trim(), "65534:65534", "{part}");
+    }
     remapped.ok(&["volume", "rm", "data"]);
     remapped.host.finish();
 }

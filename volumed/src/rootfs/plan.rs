@@ -274,16 +274,16 @@ fn lowers(instance: &Instance, layers: &[Digest]) -> Vec<PathBuf> {
 }
 
 fn plan_copies(request: &MountRootfs, mounted: &RootfsMounted, operations: &mut Vec<Operation>) {
-    for place in &mounted.volumes {
-        if let Some(mappings) = &request.user_namespace {
-            operations.push(Operation::GiveVolume {
-                name: place.name.clone(),
-                data: place.path.clone(),
-                owner: mappings.root(),
-            });
-        }
-    }
     let uses = request.volumes.iter().zip(&mounted.volumes);
+    if let Some(mappings) = &request.user_namespace {
+        // A folder of a volume may be a file, and is its users' own.
+        let whole = uses.clone().filter(|(volume, _)| volume.subpath.is_none());
+        operations.extend(whole.map(|(_, place)| Operation::GiveVolume {
+            name: place.name.clone(),
+            data: place.path.clone(),
+            owner: mappings.root(),
+        }));
+    }
     for (volume, place) in uses.filter(|(volume, _)| volume.copy_up) {
         operations.push(Operation::CopyUp {
             name: volume.name.clone(),

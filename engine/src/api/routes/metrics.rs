@@ -8,22 +8,12 @@ use hyper::{Response, StatusCode};
 
 use crate::Engine;
 use crate::api::response::{self, Body};
+use crate::api::view::status;
 use crate::error::{OrFail as _, Result};
 use crate::metrics::Levels;
 
 /// The format's own type; without the version some readers guess.
 const TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-/// States that are told even where no container is in one.
-const STATES: [&str; 7] = [
-    "created",
-    "running",
-    "paused",
-    "restarting",
-    "removing",
-    "exited",
-    "dead",
-];
-
 /// `GET /metrics`.
 pub(in crate::api) async fn metrics(engine: &Arc<Engine>) -> Result<Response<Body>> {
     let engine = engine.clone();
@@ -43,7 +33,7 @@ fn levels(engine: &Engine) -> Result<Levels> {
         started: engine.started.nanoseconds() as f64 / 1e9,
         ..Levels::default()
     };
-    for state in STATES {
+    for state in status::STATES {
         levels.containers.insert(state, 0);
     }
     for container in engine.containers.unordered() {

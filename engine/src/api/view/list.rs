@@ -62,18 +62,9 @@ pub(in crate::api) fn containers(
 }
 
 fn check(filters: &Filters) -> Result<()> {
-    const STATES: [&str; 7] = [
-        "created",
-        "running",
-        "paused",
-        "restarting",
-        "removing",
-        "exited",
-        "dead",
-    ];
     if let Some(bad) = filters
         .values("status")
-        .find(|value| !STATES.contains(value))
+        .find(|value| !status::STATES.contains(value))
     {
         return Err(invalid(format!("invalid filter 'status={bad}'")));
     }

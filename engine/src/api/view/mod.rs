@@ -5,6 +5,6 @@ pub(super) mod inspect;
 pub(super) mod list;
 pub(super) mod network;
 pub(super) mod size;
-mod status;
+pub(super) mod status;
 pub(super) mod top;
 pub(super) mod volume;

@@ -5,6 +5,17 @@ use std::time::Duration;
 use base::Timestamp;
 use engine_model::{ContainerState, HealthState, HealthStatus, Status};
 
+/// Docker's words for what a container can be.
+pub(in crate::api) const STATES: [&str; 7] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+];
+
 /// Returns Docker's text for a state.
 pub(super) fn text(state: &ContainerState, health: Option<HealthState>, now: Timestamp) -> String {
     let since = |time: Option<Timestamp>| human(now.since(time.unwrap_or(now)));

@@ -75,8 +75,7 @@ pub async fn create(
     write_down(stored.clone(), directory.clone()).await?;
     // With a record, what a crash leaves is found and can be removed.
     if let Err(failure) = volumes::make(engine, &stored).await {
-        crate::blocking(move || discard(&directory)).await?;
-        return Err(failure);
+        return Err(take_back(directory, failure).await);
     }
     let container = Arc::new(Container::new(stored, ContainerState::created(), directory));
     engine.steps.reached("create.tell");
@@ -108,11 +107,21 @@ async fn write_down(stored: store::StoredContainer, directory: std::path::PathBu
     .await
 }
 
-/// Takes back the record of a container that nobody has been told of.
-fn discard(directory: &std::path::Path) -> Result<()> {
-    std::fs::remove_dir_all(directory)
-        .at("remove", directory)
-        .or_internal()
+/// Takes back the record of a container that nobody has been told of; returns
+/// `failure`, with what of that failed.
+async fn take_back(directory: std::path::PathBuf, failure: base::Failure) -> base::Failure {
+    let remove = move || {
+        std::fs::remove_dir_all(&directory)
+            .at("remove", &directory)
+            .or_internal()
+    };
+    match crate::blocking(remove).await {
+        Ok(()) => failure,
+        Err(error) => {
+            let message = format!("{}; and then: {}", failure.message, error.message);
+            base::Failure::new(failure.kind, message)
+        }
+    }
 }
 
 fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
