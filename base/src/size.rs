@@ -42,26 +42,42 @@ impl FromStr for ByteSize {
 impl fmt::Display for ByteSize {
     /// Prints with three significant digits and decimal units, as `docker images` does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rounded(3))
+    }
+}
+
+impl ByteSize {
+    /// Returns the size with four significant digits, as `docker system df` prints it.
+    pub fn precise(self) -> String {
+        self.rounded(4)
+    }
+
+    fn rounded(self, digits: usize) -> String {
         const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+        let decimals = |value: f64| match value {
+            v if v < 10.0 => digits - 1,
+            v if v < 100.0 => digits - 2,
+            _ => digits - 3,
+        };
         let mut value = self.0 as f64;
         let mut unit = 0;
-        while value >= 999.5 && unit + 1 < UNITS.len() {
+        // From here on rounding makes it a thousand.
+        let full = 1000.0 - 0.5 * 10_f64.powi(3 - digits as i32);
+        while value >= full && unit + 1 < UNITS.len() {
             value /= 1000.0;
             unit += 1;
         }
-        let decimals = match value {
-            _ if unit == 0 => 0,
-            v if v < 9.995 => 2,
-            v if v < 99.95 => 1,
-            _ => 0,
+        if unit == 0 {
+            return format!("{}B", self.0);
+        }
+        // Rounding may make the number longer: 9.996 has two decimals as 10.00.
+        let tenths = 10_f64.powi(decimals(value) as i32);
+        let text = format!("{value:.*}", decimals((value * tenths).round() / tenths));
+        let text = match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.'),
+            false => &text,
         };
-        let text = format!("{value:.decimals$}");
-        let text = if decimals > 0 {
-            text.trim_end_matches('0').trim_end_matches('.')
-        } else {
-            &text
-        };
-        write!(f, "{text}{}", UNITS[unit])
+        format!("{text}{}", UNITS[unit])
     }
 }
 
@@ -84,6 +100,21 @@ mod tests {
         }
         for bad in ["", "m", "-1", "1x", "99999999999t", "1e400", "nan"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_print_with_four_digits() {
+        let cases = [
+            (0, "0B"),
+            (1_000, "1kB"),
+            (2_063_260, "2.063MB"),
+            (16_430_000, "16.43MB"),
+            (999_960_000, "1GB"),
+            (123_456_000, "123.5MB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(ByteSize(bytes).precise(), text);
         }
     }
 

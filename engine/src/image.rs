@@ -113,13 +113,12 @@ pub fn used_by(engine: &Engine, id: &Digest) -> ImageUse {
     }
     found
 }
+
 /// Refuses an image of another platform than asked for.
 ///
 /// # Errors
-/// Invalid for a platform that is none; not found for an image that is not there, or
-/// not of that platform.
-pub fn check_platform(engine: &Engine, name: &str, wanted: &str) -> Result<()> {
-    let wanted: Platform = wanted.parse().or_invalid()?;
+/// Not found for an image that is not there, or not of that platform.
+pub fn check_platform(engine: &Engine, name: &str, wanted: &Platform) -> Result<()> {
     let found = resolve(engine, name)?;
     let (os, architecture) = (found.config.os(), found.config.architecture());
     if wanted.os == os.to_string() && wanted.architecture == architecture.to_string() {

@@ -1,4 +1,4 @@
-//! The one system call of the engine that no crate has a safe function for.
+//! The system calls of the engine that no crate has a safe function for.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
@@ -32,11 +32,37 @@ pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> std::io::Result<Vec<u32>> {
     Ok(groups)
 }
 
+/// Returns how much memory the other end of a unix socket has yet to read, in bytes; 0
+/// when it has read everything.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn unread(socket: BorrowedFd<'_>) -> std::io::Result<usize> {
+    let mut queued: libc::c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed, and the kernel writes one int.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut queued) };
+    if result != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(usize::try_from(queued).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_was_read_is_not_unread() {
+        use std::io::{Read as _, Write as _};
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        assert_eq!(unread(here.as_fd()).unwrap(), 0);
+        here.write_all(b"head").unwrap();
+        assert!(unread(here.as_fd()).unwrap() > 0);
+        there.read_exact(&mut [0; 4]).unwrap();
+        assert_eq!(unread(here.as_fd()).unwrap(), 0);
+    }
 
     #[test]
     fn the_groups_of_a_peer_are_its_own() {

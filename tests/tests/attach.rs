@@ -32,13 +32,7 @@ fn expected() -> String {
 
 /// Asks for an upgrade and returns the head of the answer and the connection.
 fn attach(socket: &Path, target: &str) -> (String, UnixStream) {
-    let mut stream = UnixStream::connect(socket).expect("the daemon listens");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .expect("a timeout can be set");
-    let request =
-        format!("POST {target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("written");
+    let mut stream = asked(socket, target);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -46,6 +40,18 @@ fn attach(socket: &Path, target: &str) -> (String, UnixStream) {
         head.push(byte[0]);
     }
     (String::from_utf8(head).expect("text"), stream)
+}
+
+/// Asks for an upgrade and returns the connection, on which the answer will come.
+fn asked(socket: &Path, target: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout can be set");
+    let request =
+        format!("POST {target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("written");
+    stream
 }
 
 /// Begins to speak the protocol of websockets.
@@ -178,6 +184,23 @@ fn log_and_stream_are_all_output_once() {
         "/v1.41/containers/box/attach?logs=1&stdout=1&stderr=1",
     );
     assert_eq!(frames(&read(stream)).0, expected);
+    host.finish();
+}
+
+/// As Docker's SDK for Python reads: the head by way of a buffer whose rest is lost.
+#[test]
+fn nothing_comes_in_one_piece_with_the_answer() {
+    let host = Installation::new();
+    host.ok(&["run", "--name", "box", "busybox:1", "echo", "hello"]);
+    let target = "/v1.51/containers/box/attach?logs=1&stdout=1";
+    let mut stream = asked(&host.instance.socket(), target);
+    // Late enough for all of it to have come, were it not held back.
+    std::thread::sleep(Duration::from_millis(50));
+    let mut buffer = [0; 8192];
+    let length = stream.read(&mut buffer).expect("the answer comes");
+    let head = String::from_utf8_lossy(&buffer[..length]);
+    assert!(head.ends_with("\r\n\r\n"), "{head}");
+    assert_eq!(frames(&read(stream)).0, "hello\n");
     host.finish();
 }
 

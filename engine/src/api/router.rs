@@ -158,7 +158,7 @@ async fn images_table(
         (Method::GET, ["get"]) => archives::save(engine, &request, None),
         (Method::GET, [name @ .., "get"]) => archives::save(engine, &request, Some(name.join("/"))),
         (Method::GET, [name @ .., "json"]) => images::inspect(engine, &request, &name.join("/")),
-        (Method::GET, [name @ .., "history"]) => images::history(engine, &name.join("/")),
+        (Method::GET, [name @ .., "history"]) => images::history(engine, &request, &name.join("/")),
         (Method::POST, [name @ .., "tag"]) => images::tag(engine, &request, &name.join("/")).await,
         (Method::DELETE, name) => images::remove(engine, &request, &name.join("/")).await,
         (Method::POST, ["prune"]) => images::prune(engine, &request).await,

@@ -25,11 +25,16 @@ use super::peer::Caller;
 use super::request::Request;
 use super::response::{self, Body};
 use crate::error::{OrFail as _, Result, invalid};
+use crate::sys;
 
 /// Bytes of output that are passed on in one go.
 const COPIED_BYTES: usize = 16 << 10;
 /// Bytes of a terminal's input that are looked at in one go.
 const TYPED_BYTES: usize = 8 << 10;
+/// How often it is looked whether a client has read its answer.
+const ANSWER_POLL: Duration = Duration::from_micros(100);
+/// How long that is waited for.
+const ANSWER_WAIT: Duration = Duration::from_millis(200);
 /// How often it is looked whether a client whose input is over is still there.
 const HANG_UP_POLL: Duration = Duration::from_secs(1);
 
@@ -129,8 +134,6 @@ pub fn hijack(
     let (upgrade, caller) = (hyper::upgrade::on(request.inner), request.caller);
     tokio::spawn(async move {
         let connected = async {
-            // The process may begin once the client has been answered: what comes in
-            // one piece with the answer some clients lose.
             let upgraded = upgrade.await.or_internal()?;
             join_upgraded(upgraded, source, (framing, keys), over).await?;
             Ok::<_, base::Failure>(())
@@ -201,6 +204,7 @@ async fn join_upgraded(
     match upgraded.downcast::<TokioIo<UnixStream>>() {
         Ok(parts) => {
             let stream = parts.io.into_inner();
+            answer_is_read(&stream).await;
             let gone = hung_up(stream.as_fd().try_clone_to_owned().or_internal()?);
             let (reader, writer) = stream.into_split();
             let reader = Cursor::new(parts.read_buf).chain(reader);
@@ -212,6 +216,20 @@ async fn join_upgraded(
             supply(client, source, keyed, over).await
         }
     }
+}
+
+/// Waits until the client has read the answer. What it gets in one piece with that some
+/// clients lose: they read the answer by way of a buffer, and the rest without it.
+async fn answer_is_read(stream: &UnixStream) {
+    let read = async {
+        while sys::unread(stream.as_fd()).is_ok_and(|bytes| bytes > 0) {
+            tokio::time::sleep(ANSWER_POLL).await;
+        }
+    };
+    // A client that does not read at all may still be there to write.
+    tokio::time::timeout(ANSWER_WAIT, read)
+        .await
+        .unwrap_or_default();
 }
 
 /// Sends the log, and joins the client and the process then.

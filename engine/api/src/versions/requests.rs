@@ -262,6 +262,8 @@ const PARAMETERS: &[Parameter] = &[
     parameter(&["images", "*", "get"], "platform", 48),
     parameter(&["images", "get"], "platform", 48),
     parameter(&["images", "load"], "platform", 48),
+    parameter(&["images", "*", "push"], "platform", 46),
+    parameter(&["images", "*"], "platforms", 50),
     parameter(&["system", "df"], "type", 42),
 ];
 

@@ -18,7 +18,9 @@ use crate::manifest::{
 };
 use crate::platform::{Platform, choose};
 use crate::reference::{Reference, ReferenceError};
-use crate::store::{Image, ImageStore, LayerRecord, NewImage, StoreError, diff_ids, parse_config};
+use crate::store::{
+    Image, ImageStore, LayerRecord, NewImage, StoreError, diff_ids, parse_config, platform,
+};
 
 /// Images of one archive at most.
 const MAX_IMAGES: usize = 1000;
@@ -72,7 +74,7 @@ pub enum LoadError {
         /// How many there should be, or may be.
         expected: usize,
     },
-    /// No image of an index runs here.
+    /// No image is of the platform that was asked for, or of an index none runs here.
     #[error("the archive has no image for {0}")]
     NoPlatform(Platform),
     /// A layer cannot be unpacked.
@@ -118,15 +120,20 @@ struct IndexEntry {
 }
 
 impl ImageStore {
-    /// Loads every image of an archive, which may be compressed by gzip or zstd.
+    /// Loads every image of an archive, which may be compressed by gzip or zstd; where a
+    /// platform is wanted, those of that platform.
     ///
     /// # Errors
     /// When the archive or an image in it is damaged or the store cannot be
     /// written; images before the damaged one stay loaded.
-    pub fn load(&self, archive: impl Read + Send) -> Result<Vec<Loaded>, LoadError> {
+    pub fn load(
+        &self,
+        archive: impl Read + Send,
+        wanted: Option<&Platform>,
+    ) -> Result<Vec<Loaded>, LoadError> {
         let mut spool = Spool::new(self)?;
         spool.fill(archive).map_err(LoadError::Archive)?;
-        let described = describe(&spool)?;
+        let described = describe(&spool, wanted)?;
         if described.len() > MAX_IMAGES {
             let (found, expected) = (described.len(), MAX_IMAGES);
             return Err(LoadError::Count {
@@ -135,13 +142,23 @@ impl ImageStore {
                 expected,
             });
         }
-        described
-            .into_iter()
-            .map(|image| self.load_one(&spool, image))
-            .collect()
+        let mut all = Vec::new();
+        for image in described {
+            all.extend(self.load_one(&spool, image, wanted)?);
+        }
+        match wanted {
+            Some(wanted) if all.is_empty() => Err(LoadError::NoPlatform(wanted.clone())),
+            _ => Ok(all),
+        }
     }
 
-    fn load_one(&self, spool: &Spool, image: Described) -> Result<Loaded, LoadError> {
+    /// Loads an image unless it is of another platform than the one that is wanted.
+    fn load_one(
+        &self,
+        spool: &Spool,
+        image: Described,
+        wanted: Option<&Platform>,
+    ) -> Result<Option<Loaded>, LoadError> {
         let missing = |name: &str| LoadError::Missing(name.to_owned());
         let config_file = spool
             .get(&image.config)
@@ -151,6 +168,9 @@ impl ImageStore {
             file: image.config.clone(),
             source,
         })?;
+        if wanted.is_some_and(|wanted| !wanted.accepts(&platform(&parsed))) {
+            return Ok(None);
+        }
         let diff_ids = diff_ids(&parsed)?;
         if diff_ids.len() != image.layers.len() || diff_ids.len() > MAX_LAYERS {
             let (found, expected) = (image.layers.len(), diff_ids.len());
@@ -172,7 +192,7 @@ impl ImageStore {
         let lease = self.lease(held.clone());
         let loaded = self.load_content(&config, &diff_ids, &files, image);
         drop(lease);
-        loaded.inspect_err(|_| self.abandon(&held))
+        loaded.map(Some).inspect_err(|_| self.abandon(&held))
     }
 
     fn load_content(
@@ -246,7 +266,7 @@ pub(super) fn manifest_for(config: &[u8], layers: &[LayerRecord]) -> Vec<u8> {
     serde_json::to_vec(&ImageManifest::oci(config, blobs)).expect("a manifest has no map")
 }
 
-fn describe(spool: &Spool) -> Result<Vec<Described>, LoadError> {
+fn describe(spool: &Spool, wanted: Option<&Platform>) -> Result<Vec<Described>, LoadError> {
     if let Some(file) = spool.get(MANIFEST_FILE) {
         let entries: Vec<ArchiveEntry> = parse(MANIFEST_FILE, &spool.read(file, MAX_MANIFEST)?)?;
         return entries
@@ -258,7 +278,7 @@ fn describe(spool: &Spool) -> Result<Vec<Described>, LoadError> {
     index
         .manifests
         .iter()
-        .map(|entry| from_oci(spool, entry))
+        .map(|entry| from_oci(spool, entry, wanted))
         .collect()
 }
 
@@ -314,8 +334,12 @@ fn manifest_of(spool: &Spool, entry: &ArchiveEntry) -> Result<Option<Vec<u8>>, L
     Ok(None)
 }
 
-fn from_oci(spool: &Spool, entry: &IndexEntry) -> Result<Described, LoadError> {
-    let (bytes, manifest) = oci_manifest(spool, &entry.descriptor)?;
+fn from_oci(
+    spool: &Spool,
+    entry: &IndexEntry,
+    wanted: Option<&Platform>,
+) -> Result<Described, LoadError> {
+    let (bytes, manifest) = oci_manifest(spool, &entry.descriptor, wanted)?;
     Ok(Described {
         config: super::blob_name(&manifest.config.digest),
         layers: manifest
@@ -332,6 +356,7 @@ fn from_oci(spool: &Spool, entry: &IndexEntry) -> Result<Described, LoadError> {
 fn oci_manifest(
     spool: &Spool,
     descriptor: &Descriptor,
+    wanted: Option<&Platform>,
 ) -> Result<(Vec<u8>, ImageManifest), LoadError> {
     let read = |digest: &Digest| {
         let missing = || LoadError::Missing(super::blob_name(digest));
@@ -343,15 +368,15 @@ fn oci_manifest(
         Document::Manifest(manifest) => return Ok((bytes, manifest)),
         Document::Index(index) => index,
     };
-    let host = Platform::host();
+    let wanted = wanted.cloned().unwrap_or_else(Platform::host);
     // Archives often hold one platform of a longer index.
     let there = index
         .manifests
         .iter()
         .filter(|entry| spool.blob(&entry.digest).is_some());
     let there: Vec<&Descriptor> = there.collect();
-    let chosen = choose(&host, there.iter().map(|entry| entry.platform.as_ref()));
-    let chosen = there[chosen.ok_or(LoadError::NoPlatform(host))?];
+    let chosen = choose(&wanted, there.iter().map(|entry| entry.platform.as_ref()));
+    let chosen = there[chosen.ok_or(LoadError::NoPlatform(wanted))?];
     let bytes = read(&chosen.digest)?;
     match Document::parse(&bytes)? {
         Document::Manifest(manifest) => Ok((bytes, manifest)),

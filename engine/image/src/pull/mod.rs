@@ -98,9 +98,8 @@ impl ImageStore {
     /// When the registry cannot be reached or refuses.
     pub async fn remote_tags(&self, request: &PullRequest) -> Result<Vec<Reference>, PullError> {
         let name = &request.reference;
-        let about = |error: RegistryError| PullError::from(error).about(name);
-        let repository = Repository::connect(name, &request.access, Use::Pull).await;
-        let tags = repository.map_err(about)?.tags().await.map_err(about)?;
+        let tags = tags(request).await;
+        let tags = tags.map_err(|error| PullError::from(error).about(name))?;
         let named = tags.iter().map(|tag| name.with_tag(tag));
         named.collect::<Result<_, _>>().map_err(PullError::Tag)
     }
@@ -248,27 +247,59 @@ async fn find(
     reference: &Reference,
 ) -> Result<(Repository, Chosen), PullError> {
     for mirror in &request.access.mirrors {
-        match find_at_mirror(request, reference, mirror).await {
+        match find_at(request, reference, Some(mirror)).await {
             Ok(found) => return Ok(found),
-            Err(error) => {
-                let error = base::failure::chain(&error);
-                tracing::info!(error, %mirror, %reference, "a mirror cannot be used");
-            }
+            Err(error) => note_unusable(&error, mirror, reference),
         }
     }
-    let repository = Repository::connect(reference, &request.access, Use::Pull).await?;
+    find_at(request, reference, None).await
+}
+
+async fn find_at(
+    request: &PullRequest,
+    reference: &Reference,
+    mirror: Option<&Mirror>,
+) -> Result<(Repository, Chosen), PullError> {
+    let repository = connect(request, reference, mirror).await?;
     let chosen = choose_manifest(&repository, reference, request.platform.as_ref()).await?;
     Ok((repository, chosen))
 }
 
-async fn find_at_mirror(
+/// Finds the tags at a mirror or, where none has them or answers, at the registry.
+async fn tags(request: &PullRequest) -> Result<Vec<String>, RegistryError> {
+    let name = &request.reference;
+    for mirror in &request.access.mirrors {
+        match tags_at(request, Some(mirror)).await {
+            Ok(tags) => return Ok(tags),
+            Err(error) => note_unusable(&error, mirror, name),
+        }
+    }
+    tags_at(request, None).await
+}
+
+async fn tags_at(
+    request: &PullRequest,
+    mirror: Option<&Mirror>,
+) -> Result<Vec<String>, RegistryError> {
+    let repository = connect(request, &request.reference, mirror).await?;
+    repository.tags().await
+}
+
+/// Connects to a mirror, or without one to the registry itself.
+async fn connect(
     request: &PullRequest,
     reference: &Reference,
-    mirror: &Mirror,
-) -> Result<(Repository, Chosen), PullError> {
-    let repository = Repository::connect_mirror(reference, mirror, &request.access).await?;
-    let chosen = choose_manifest(&repository, reference, request.platform.as_ref()).await?;
-    Ok((repository, chosen))
+    mirror: Option<&Mirror>,
+) -> Result<Repository, RegistryError> {
+    match mirror {
+        Some(mirror) => Repository::connect_mirror(reference, mirror, &request.access).await,
+        None => Repository::connect(reference, &request.access, Use::Pull).await,
+    }
+}
+
+fn note_unusable(error: &dyn std::error::Error, mirror: &Mirror, reference: &Reference) {
+    let error = base::failure::chain(error);
+    tracing::info!(error, %mirror, %reference, "a mirror cannot be used");
 }
 
 async fn choose_manifest(

@@ -74,7 +74,7 @@ async fn what_is_saved_loads_as_the_same_image() {
     let packed = zstd::stream::encode_all(saved.archive.as_slice(), 1).unwrap();
     for archive in [saved.archive.clone(), gzip(&saved.archive), packed] {
         let (directory, target) = store();
-        let loaded = target.load(archive.as_slice()).unwrap();
+        let loaded = target.load(archive.as_slice(), None).unwrap();
         assert_eq!(loaded.len(), 1);
         let (image, before) = (&loaded[0].image, &saved.image);
         assert_eq!((image.id, image.manifest), (before.id, before.manifest));
@@ -106,7 +106,7 @@ async fn skopeo_reads_what_is_saved_and_what_skopeo_writes_is_loaded() {
         skopeo(&["copy", "-q", &docker, &target]);
         let (directory, store) = store();
         let loaded = store
-            .load(std::fs::File::open(path(kind)).unwrap())
+            .load(std::fs::File::open(path(kind)).unwrap(), None)
             .unwrap();
         assert_eq!(loaded[0].names, [tag]);
         let diff_ids: Vec<Digest> = loaded[0].image.diff_ids().collect();
@@ -157,15 +157,25 @@ fn archives_that_lie_leave_nothing_behind() {
     ];
     for (what, archive) in cases {
         let (directory, store) = store();
-        let error = store.load(archive.as_slice()).unwrap_err();
+        let error = store.load(archive.as_slice(), None).unwrap_err();
         assert!(store.list().is_empty(), "{what}");
         let text = base::failure::chain(&error);
         assert!(!text.is_empty() && text.len() < 400, "{what}: {text}");
         assert_clean(directory.path(), &store);
     }
     let (_directory, store) = store();
-    assert!(matches!(store.load(&b""[..]), Err(LoadError::NoImages)));
-    assert_eq!(store.load(good.as_slice()).unwrap()[0].names, ["app:1"]);
+    let other = "linux/s390x".parse().unwrap();
+    let said = store.load(good.as_slice(), Some(&other)).unwrap_err();
+    assert_eq!(said.to_string(), "the archive has no image for linux/s390x");
+    assert!(store.list().is_empty());
+    assert!(matches!(
+        store.load(&b""[..], None),
+        Err(LoadError::NoImages)
+    ));
+    assert_eq!(
+        store.load(good.as_slice(), None).unwrap()[0].names,
+        ["app:1"]
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Pulls of images that are at a mirror, and of those that are not.
 
 use base::Digest;
-use engine_image::{Credential, ImageStore, RegistryAccess};
+use engine_image::{Credential, ImageStore, PullRequest, RegistryAccess};
 
 use crate::common::{Content, Server, gzip, pull_with, tar_of};
 
@@ -67,4 +67,20 @@ async fn what_nobody_has_is_the_registrys_to_say() {
     let pulled = pull_with(&store, &reference, access(&[&mirror])).await;
     let message = pulled.unwrap_err().to_string();
     assert!(message.contains(&reference), "{message}");
+}
+
+#[tokio::test]
+async fn a_mirror_is_asked_for_tags_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(directory.path()).unwrap();
+    let (content, _) = content(b"mirrored");
+    let mirror = Server::registry(content);
+    let request = PullRequest {
+        reference: "registry.invalid/test/image".parse().unwrap(),
+        platform: None,
+        access: access(&[&mirror]),
+    };
+    let tags = store.remote_tags(&request).await.unwrap();
+    let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+    assert_eq!(tags, ["registry.invalid/test/image:1"]);
 }

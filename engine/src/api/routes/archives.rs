@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
 
+use super::platform;
 use crate::Engine;
 use crate::api::request::{Request, repeated};
 use crate::api::response::{self, Body, Feed};
@@ -85,11 +86,16 @@ impl Read for BodyReader {
 /// `POST /images/load`.
 pub(in crate::api) async fn load(engine: &Arc<Engine>, request: Request) -> Result<Response<Body>> {
     let quiet = request.flag("quiet");
+    let platform = platform::asked(&request)?;
     let mut reader = BodyReader::new(request.inner.into_body());
     let (feed, answer) = response::stream("application/json")?;
     let engine = engine.clone();
     tokio::task::spawn_blocking(move || {
-        let lines = match engine.images.load(&mut reader).or_invalid() {
+        let lines = match engine
+            .images
+            .load(&mut reader, platform.as_ref())
+            .or_invalid()
+        {
             Ok(loaded) => loaded
                 .iter()
                 .flat_map(|one| loaded_lines(&engine, one, quiet))
@@ -170,6 +176,9 @@ pub(in crate::api) fn save(
         .iter()
         .map(|name| image::resolve(engine, name).map_err(|failure| missing(name, failure)))
         .collect::<Result<Vec<_>>>()?;
+    for name in &names {
+        platform::check(engine, request, name)?;
+    }
     let (feed, answer) = response::stream("application/x-tar")?;
     let engine = engine.clone();
     tokio::task::spawn_blocking(move || {

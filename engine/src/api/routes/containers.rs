@@ -68,6 +68,7 @@ pub(in crate::api) async fn create(
     let body: ContainerCreateBody = request.versioned_json(RequestBody::ContainerCreate).await?;
     let warnings = versions::deprecations(request.version, &body);
     if let Some(platform) = platform.filter(|text| !text.is_empty()) {
+        let platform = platform.parse().or_invalid()?;
         crate::image::check_platform(engine, &body.config.image, &platform)?;
     }
     let (engine, owner) = (engine.clone(), request.caller.owner());

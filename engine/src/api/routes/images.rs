@@ -14,9 +14,10 @@ use engine_api::versions::Answer;
 use engine_image::{Force, Image, ImageUse, Removed};
 use hyper::{Response, StatusCode};
 
+use super::platform;
 use crate::Engine;
 use crate::api::prune::Chosen;
-use crate::api::request::Request;
+use crate::api::request::{Request, repeated};
 use crate::api::response::{self, Body};
 use crate::api::view;
 use crate::error::{OrFail as _, Result, invalid};
@@ -129,6 +130,7 @@ pub(in crate::api) fn inspect(
     request: &Request,
     name: &str,
 ) -> Result<Response<Body>> {
+    platform::check(engine, request, name)?;
     let found = image::resolve(engine, name)?;
     let config = &found.config;
     let size = i64::try_from(found.size_bytes).unwrap_or(i64::MAX);
@@ -176,7 +178,12 @@ fn graph_driver(engine: &Engine, image: &Image) -> GraphDriver {
 }
 
 /// `GET /images/{name}/history`.
-pub(in crate::api) fn history(engine: &Arc<Engine>, name: &str) -> Result<Response<Body>> {
+pub(in crate::api) fn history(
+    engine: &Arc<Engine>,
+    request: &Request,
+    name: &str,
+) -> Result<Response<Body>> {
+    platform::check(engine, request, name)?;
     let found = image::resolve(engine, name)?;
     let mut layers = found.layers.iter();
     let mut rows: Vec<ImageHistory> = found
@@ -253,6 +260,10 @@ pub(in crate::api) async fn remove(
     } else {
         Force::No
     };
+    if request.parameter("platforms").is_some() {
+        let platforms = repeated(request.inner.uri(), "platforms")?;
+        platform::check_each(engine, &platforms, name)?;
+    }
     let (engine, name) = (engine.clone(), name.to_owned());
     let removed = crate::blocking(move || image::remove(&engine, &name, force)).await?;
     response::json(

@@ -12,6 +12,7 @@ pub(super) mod images;
 mod log_stream;
 pub(super) mod metrics;
 pub(super) mod networks;
+mod platform;
 pub(super) mod pull;
 pub(super) mod push;
 pub(super) mod registry;

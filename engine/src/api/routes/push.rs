@@ -9,8 +9,8 @@ use hyper::Response;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::pull::with_tag;
 use super::registry;
+use super::{platform, pull::with_tag};
 use crate::Engine;
 use crate::api::request::Request;
 use crate::api::response::{self, Body, Feed, Gone};
@@ -26,6 +26,7 @@ pub(in crate::api) async fn push(
 ) -> Result<Response<Body>> {
     // Docker's command line sends an empty object.
     request.skip_body().await?;
+    platform::check(engine, &request, name)?;
     let reference = with_tag(name, request.parameter("tag"))?;
     let (feed, answer) = response::stream("application/json")?;
     let refers = format!("The push refers to repository [{}]", reference.name());

@@ -20,7 +20,9 @@ pub(super) fn unsupported_options(body: &ContainerCreateBody) -> Result<()> {
 pub(in crate::container) fn unsupported_host_options(host: &HostConfig) -> Result<()> {
     if !matches!(host.isolation.as_str(), "" | "default") {
         let isolation = &host.isolation;
-        return Err(invalid(format!("invalid isolation '{isolation}' on linux")));
+        return Err(invalid(format!(
+            "invalid isolation ({isolation}): linux only supports 'default'"
+        )));
     }
     let asked = options(host).into_iter().find(|(_, is_asked)| *is_asked);
     match asked {
