@@ -9,10 +9,11 @@ use std::process::ExitCode;
 
 use base::instance::{DEFAULT_ROOT, DEFAULT_RUN, InstanceName};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{Args, FromArgMatches as _, Parser};
 
 use crate::cmd::Command;
 use crate::daemon::{DaemonOptions, FaultSteps};
+use crate::examples;
 use crate::parse;
 use crate::parse::host::Host;
 
@@ -157,7 +158,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, 
 }
 
 pub(crate) fn try_parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
-    let mut command = Arguments::command();
+    let mut command = examples::command();
     let mut matches = command.try_get_matches_from_mut(words)?;
     Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
@@ -183,5 +184,7 @@ fn names_an_option(error: &clap::Error) -> bool {
     }
 }
 
+#[cfg(test)]
+mod docker_commands;
 #[cfg(test)]
 mod tests;

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use engine_api::host_config::{DeviceMapping, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice};
 use engine_api::mount::Mount;
+use serde_json::Value;
 
 use crate::parse::network::Attachment;
 use crate::parse::port::{Expose, Publish};
 use crate::parse::security::SecurityOption;
 use crate::parse::volume::Volume;
 use crate::parse::{
-    block_io, cpus, device, duration, env, label, mount, network, port, restart, security, size,
-    ulimit, volume,
+    block_io, cpus, device, duration, env, gpus, label, mount, network, port, restart, security,
+    size, ulimit, volume,
 };
 
 /// When the image is pulled.
@@ -314,6 +315,12 @@ pub(crate) struct ResourceOptions {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(i64).range(-1000..=1000))]
     pub oom_score_adj: Option<i64>,
+    /// Devices of a driver: all, a number, or device=…,driver=…,capabilities=…
+    #[arg(long, value_name = "REQUEST", value_parser = gpus::parse)]
+    pub gpus: Vec<Value>,
+    /// Option of the writable layer
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label::parse_option)]
+    pub storage_opt: Vec<String>,
     /// Cgroup to make the container's below
     #[arg(long, value_name = "CGROUP")]
     pub cgroup_parent: Option<String>,
@@ -338,6 +345,9 @@ pub(crate) struct SecurityOptions {
     /// Kernel parameter of its namespaces
     #[arg(long, value_name = "KEY=VALUE", value_parser = label::parse_option)]
     pub sysctl: Vec<String>,
+    /// How it is isolated; there is only `default`
+    #[arg(long, value_name = "NAME")]
+    pub isolation: Option<String>,
     /// Process namespace
     #[arg(long, value_name = "MODE")]
     pub pid: Option<String>,

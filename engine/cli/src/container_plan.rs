@@ -300,6 +300,8 @@ fn apply_resources(host: &mut HostConfig, options: &ContainerOptions) {
     host.blkio_device_read_iops = some(&resources.device_read_iops);
     host.blkio_device_write_iops = some(&resources.device_write_iops);
     host.oom_score_adj = resources.oom_score_adj.unwrap_or_default();
+    host.device_requests = some(&resources.gpus);
+    host.storage_opt = label::to_map(&resources.storage_opt);
     host.cgroup_parent = resources.cgroup_parent.clone().unwrap_or_default();
 }
 
@@ -326,6 +328,7 @@ fn apply_privileges(host: &mut HostConfig, options: &ContainerOptions) {
     host.cap_add = some(&security.cap_add);
     host.cap_drop = some(&security.cap_drop);
     host.sysctls = label::to_map(&security.sysctl);
+    host.isolation = security.isolation.clone().unwrap_or_default();
     host.pid_mode = security.pid.clone().unwrap_or_default();
     host.ipc_mode = security.ipc.clone().unwrap_or_default();
     host.uts_mode = security.uts.clone().unwrap_or_default();

@@ -66,6 +66,13 @@ pub(crate) fn short_id(id: &str) -> &str {
     digits.get(..12).unwrap_or(digits)
 }
 
+/// Returns `moment` to the second (RFC 3339), in UTC.
+pub(crate) fn rfc3339(moment: Timestamp) -> String {
+    let text = moment.to_string();
+    let seconds = text.get(..19).unwrap_or(&text);
+    format!("{seconds}Z")
+}
+
 /// Returns `moment` as Docker's `CreatedAt` columns write it, in UTC.
 pub(crate) fn date(moment: Timestamp) -> String {
     let text = moment.to_string();

@@ -17,6 +17,7 @@ mod credentials;
 mod daemon;
 mod dockerd;
 mod error;
+mod examples;
 mod human;
 mod install;
 mod json;

@@ -139,6 +139,7 @@ fn files(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored_contexts::Draft;
 
     fn meant(line: &str, variables: &[(&str, &str)]) -> Result<(String, bool), String> {
         let words = std::iter::once("engine").chain(line.split_whitespace());
@@ -184,7 +185,9 @@ mod tests {
         let store = Store::of(&environment).unwrap();
         for name in ["far", "used"] {
             let host = format!("ssh://u@{name}.example");
-            store.create(name, "", &host, None).unwrap();
+            let mut draft = Draft::new();
+            draft.set_host(&host);
+            store.create(name, draft).unwrap();
         }
         let named = |text: &str| Ok((text.to_owned(), true));
         let own = Ok(("unix:///run/engine/engine.sock".to_owned(), false));

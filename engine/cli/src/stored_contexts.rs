@@ -1,6 +1,8 @@
 //! Contexts, kept where the `docker` command keeps them: `contexts/meta/<digest of the
 //! name>/meta.json` in the user's directory, certificates beside that in `contexts/tls`.
 
+pub(crate) mod archive;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,8 @@ pub(crate) enum ContextsError {
         path: PathBuf,
         source: serde_json::Error,
     },
+    #[error("this is not the archive of a context: {0}")]
+    Archive(String),
     #[error("context {0:?} does not say where its daemon is")]
     NoHost(String),
 }
@@ -56,6 +60,50 @@ pub(crate) struct Stored {
     pub(crate) content: Value,
     pub(crate) meta: PathBuf,
     pub(crate) tls: PathBuf,
+}
+
+/// What a context is to be.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// As in its file; the name does not matter.
+    pub(crate) content: Value,
+    /// Its certificates by the name of their file, where they are to be others.
+    pub(crate) tls: Option<Vec<(String, Vec<u8>)>>,
+}
+
+impl Draft {
+    /// Returns a context that is nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            content: json!({"Metadata": {}, "Endpoints": {}}),
+            tls: None,
+        }
+    }
+
+    /// Returns a context as another is, with its certificates.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn of(stored: &Stored) -> Result<Self, ContextsError> {
+        let read = |name: &'static str| {
+            let path = stored.tls.join("docker").join(name);
+            Ok((name.to_owned(), read_bounded(&path, LIMIT_BYTES)?))
+        };
+        let files: Result<_, PathError> = stored.tls_files().into_iter().map(read).collect();
+        Ok(Self {
+            content: stored.content.clone(),
+            tls: Some(files?),
+        })
+    }
+
+    pub(crate) fn describe(&mut self, description: &str) {
+        self.content["Metadata"]["Description"] = json!(description);
+    }
+
+    pub(crate) fn set_host(&mut self, host: &str) {
+        let endpoint = json!({"Host": host, "SkipTLSVerify": false});
+        self.content["Endpoints"] = json!({"docker": endpoint});
+    }
 }
 
 impl Store {
@@ -113,45 +161,46 @@ impl Store {
         Ok(all)
     }
 
-    /// Makes a context; `tls` are the files to copy.
+    /// Makes a context.
     ///
     /// # Errors
     /// When its name is none or taken, or it cannot be written.
-    pub(crate) fn create(
-        &self,
-        name: &str,
-        description: &str,
-        host: &str,
-        tls: Option<&[(&str, Vec<u8>)]>,
-    ) -> Result<(), ContextsError> {
+    pub(crate) fn create(&self, name: &str, new: Draft) -> Result<(), ContextsError> {
         check_name(name)?;
-        let (meta, tls_directory) = self.directories(name);
-        let path = meta.join("meta.json");
-        if path.exists() {
+        let (meta, _) = self.directories(name);
+        if meta.join("meta.json").exists() {
             return Err(ContextsError::Exists(name.to_owned()));
         }
-        let mut metadata = json!({});
-        if !description.is_empty() {
-            metadata = json!({"Description": description});
-        }
-        let content = json!({
-            "Name": name,
-            "Metadata": metadata,
-            "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": false}},
-        });
-        if let Some(files) = tls {
-            let directory = tls_directory.join("docker");
-            make_directories(&directory, 0o700)?;
+        self.write(name, new)
+    }
+
+    /// Replaces a context; its certificates stay where the draft has none to say.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be written.
+    pub(crate) fn update(&self, name: &str, new: Draft) -> Result<(), ContextsError> {
+        self.get(name)?;
+        self.write(name, new)
+    }
+
+    fn write(&self, name: &str, new: Draft) -> Result<(), ContextsError> {
+        let (meta, tls) = self.directories(name);
+        let mut content = new.content;
+        content["Name"] = json!(name);
+        if let Some(files) = new.tls {
+            remove_directory(&tls)?;
+            let directory = tls.join("docker");
+            if !files.is_empty() {
+                make_directories(&directory, 0o700)?;
+            }
             for (name, bytes) in files {
-                write_durable(&directory.join(name), bytes, FileMode::Private)?;
+                write_durable(&directory.join(name), &bytes, FileMode::Private)?;
             }
         }
         make_directories(&meta, 0o755)?;
-        Ok(write_durable(
-            &path,
-            content.to_string().as_bytes(),
-            FileMode::Public,
-        )?)
+        let path = meta.join("meta.json");
+        let text = content.to_string();
+        Ok(write_durable(&path, text.as_bytes(), FileMode::Public)?)
     }
 
     /// Removes a context and its certificates.
@@ -161,15 +210,8 @@ impl Store {
     pub(crate) fn remove(&self, name: &str) -> Result<(), ContextsError> {
         self.get(name)?;
         let (meta, tls) = self.directories(name);
-        for directory in [tls, meta] {
-            match fs::remove_dir_all(&directory) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Ok(Err(error).at("remove", &directory)?);
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        remove_directory(&tls)?;
+        remove_directory(&meta)
     }
 }
 
@@ -222,6 +264,15 @@ impl Stored {
                 Endpoint::Tcp { host, port, tls }
             }
         })
+    }
+}
+
+fn remove_directory(directory: &Path) -> Result<(), ContextsError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Ok(Err(error).at("remove", directory)?)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::conform::api_versions;
+use crate::conform::{api_versions, docker_commands};
 
 /// What to record.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,8 @@ pub(crate) struct Arguments {
 enum What {
     /// dockerd's answers in each version of its API
     ApiVersions,
+    /// The commands of Docker's command line and their options
+    DockerCommands,
 }
 
 /// Records it.
@@ -24,5 +26,6 @@ enum What {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match arguments.what {
         What::ApiVersions => api_versions::run(),
+        What::DockerCommands => docker_commands::run(),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod api_versions;
 pub(crate) mod docker;
+pub(crate) mod docker_commands;
 pub(crate) mod docker_py;
 mod results;
 pub(crate) mod runc_bats;
@@ -24,6 +25,7 @@ pub(crate) fn run_inside(suite: &str, words: &[String]) -> Result<()> {
     }
     match suite {
         api_versions::NAME => api_versions::run_inside(),
+        docker_commands::NAME => docker_commands::run_inside(),
         docker_py::NAME => docker_py::run_inside(words),
         runtime_smoke::NAME => runtime_smoke::run_inside(words),
         runc_bats::NAME => runc_bats::run_inside(words),

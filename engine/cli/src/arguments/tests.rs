@@ -3,6 +3,7 @@
 use clap::CommandFactory as _;
 
 use super::*;
+use crate::cmd::verbs::ContainerVerb;
 
 fn read(line: &str) -> Result<Arguments, clap::Error> {
     let words = std::iter::once("engine").chain(line.split_whitespace());
@@ -88,7 +89,7 @@ fn every_command_reads_its_dockers_usage() {
 #[test]
 fn words_behind_the_image_are_the_containers() {
     let words = |line: &str| match read(line).unwrap().command {
-        Command::Run(run) => run.image_and_command().to_vec(),
+        Command::OfContainers(ContainerVerb::Run(run)) => run.image_and_command().to_vec(),
         other => panic!("{other:?}"),
     };
     assert_eq!(

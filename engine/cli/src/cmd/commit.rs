@@ -10,9 +10,6 @@ use crate::parse::reference;
 
 /// Makes an image of a container.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  engine commit web web:tried\n  engine commit -c 'CMD [\"httpd\", \"-f\"]' web web:tried"
-)]
 pub(crate) struct Commit {
     /// Who made it
     #[arg(short, long, value_name = "AUTHOR")]

@@ -1,5 +1,7 @@
 //! `engine context`: daemons by name, in the store of the `docker` command.
 
+mod carry;
+
 use std::path::Path;
 
 use base::file::read_bounded;
@@ -12,7 +14,7 @@ use crate::error::CliError;
 use crate::listing::{Columns, Row, Style};
 use crate::parse::host;
 use crate::remote::{self, Chosen};
-use crate::stored_contexts::{ContextsError, DEFAULT_CONTEXT, Store, Stored};
+use crate::stored_contexts::{ContextsError, DEFAULT_CONTEXT, Draft, Store, Stored};
 use crate::template::Template;
 
 const COLUMNS: Columns = Columns {
@@ -34,6 +36,12 @@ const FILE_LIMIT_BYTES: u64 = 4 << 20;
 pub(crate) enum ContextCommand {
     /// Create a context
     Create(Create),
+    /// Change a context
+    Update(Update),
+    /// Write a context to a file, with its certificates and keys
+    Export(carry::Export),
+    /// Make a context of such a file
+    Import(carry::Import),
     /// List contexts
     #[command(alias = "list")]
     Ls(Ls),
@@ -53,6 +61,9 @@ impl ContextCommand {
         let store = Store::of(&context.environment)?;
         match self {
             Self::Create(command) => command.run(context, &store),
+            Self::Update(command) => command.run(context, &store),
+            Self::Export(command) => command.run(context, &store),
+            Self::Import(command) => command.run(context, &store),
             Self::Ls(command) => command.run(context, &store),
             Self::Inspect(command) => command.run(context, &store),
             Self::Rm(command) => command.run(context, &store),
@@ -64,56 +75,107 @@ impl ContextCommand {
 
 /// Creates a context.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    engine context create far --docker host=ssh://me@far.example\n  \
-    engine --context far ps")]
 pub(crate) struct Create {
     #[arg(value_name = "CONTEXT")]
     name: String,
     /// What it is for
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    description: String,
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
     /// Where the daemon is: host=URL, and with TLS ca=FILE,cert=FILE,key=FILE
     #[arg(long, value_name = "KEY=VALUE,…")]
-    docker: String,
+    docker: Option<String>,
+    /// Take all from another context [default: the one in use, without --docker]
+    #[arg(long, value_name = "CONTEXT", conflicts_with = "docker")]
+    from: Option<String>,
 }
 
 impl Create {
     fn run(self, context: &Context, store: &Store) -> Result<(), CliError> {
-        let mut address = None;
-        let mut files = Vec::new();
-        for pair in self.docker.split(',') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = match key {
-                "host" => {
-                    host::parse(value)?;
-                    address = Some(value);
-                    continue;
-                }
-                "ca" => "ca.pem",
-                "cert" => "cert.pem",
-                "key" => "key.pem",
-                "skip-tls-verify" if value == "false" => continue,
-                "skip-tls-verify" => {
-                    return Err(usage(
-                        "a daemon is always verified: skip-tls-verify is not supported",
-                    ));
-                }
-                _ => return Err(usage(&format!("unrecognized config key: {key}"))),
-            };
-            let path = context.environment.directory.join(Path::new(value));
-            files.push((name, read_bounded(&path, FILE_LIMIT_BYTES)?));
+        let mut draft = match (&self.docker, self.from) {
+            (Some(docker), _) => with_endpoint(Draft::new(), docker, context)?,
+            (None, Some(from)) => existing(&from, context, store)?,
+            (None, None) => existing(&current(context)?, context, store)?,
+        };
+        if let Some(description) = &self.description {
+            draft.describe(description);
         }
-        let address = address.ok_or_else(|| usage("--docker needs host=URL"))?;
-        let tls = (!files.is_empty()).then_some(files.as_slice());
-        store.create(&self.name, &self.description, address, tls)?;
+        store.create(&self.name, draft)?;
         context.print_line(&self.name)?;
         context.warn(&format!("Successfully created context \"{}\"", self.name));
+        Ok(())
+    }
+}
+
+/// Returns a context that is there, to be changed or written elsewhere.
+fn existing(name: &str, context: &Context, store: &Store) -> Result<Draft, CliError> {
+    if name != DEFAULT_CONTEXT {
+        return Ok(Draft::of(&store.get(name)?)?);
+    }
+    let mut draft = Draft::new();
+    draft.set_host(&own_host(context));
+    Ok(draft)
+}
+
+/// Returns the context with what `--docker` says.
+fn with_endpoint(mut draft: Draft, docker: &str, context: &Context) -> Result<Draft, CliError> {
+    let mut address = None;
+    let mut files = Vec::new();
+    for pair in docker.split(',') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = match key {
+            "host" => {
+                host::parse(value)?;
+                address = Some(value);
+                continue;
+            }
+            "ca" => "ca.pem",
+            "cert" => "cert.pem",
+            "key" => "key.pem",
+            "skip-tls-verify" if value == "false" => continue,
+            "skip-tls-verify" => {
+                return Err(usage(
+                    "a daemon is always verified: skip-tls-verify is not supported",
+                ));
+            }
+            _ => return Err(usage(&format!("unrecognized config key: {key}"))),
+        };
+        let path = context.environment.directory.join(Path::new(value));
+        files.push((name.to_owned(), read_bounded(&path, FILE_LIMIT_BYTES)?));
+    }
+    let address = address.ok_or_else(|| usage("--docker needs host=URL"))?;
+    draft.set_host(address);
+    draft.tls = Some(files);
+    Ok(draft)
+}
+
+/// Changes a context.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    #[arg(value_name = "CONTEXT")]
+    name: String,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Where the daemon is: host=URL, and with TLS ca=FILE,cert=FILE,key=FILE
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    docker: Option<String>,
+}
+
+impl Update {
+    fn run(self, context: &Context, store: &Store) -> Result<(), CliError> {
+        if self.name == DEFAULT_CONTEXT {
+            return Err(ContextsError::Reserved.into());
+        }
+        let mut draft = Draft::of(&store.get(&self.name)?)?;
+        if let Some(docker) = &self.docker {
+            draft = with_endpoint(draft, docker, context)?;
+        }
+        if let Some(description) = &self.description {
+            draft.describe(description);
+        }
+        store.update(&self.name, draft)?;
+        context.print_line(&self.name)?;
+        context.warn(&format!("Successfully updated context \"{}\"", self.name));
         Ok(())
     }
 }

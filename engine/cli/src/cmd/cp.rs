@@ -36,9 +36,6 @@ const LINK_LIMIT: usize = 40;
     override_usage = "engine cp [OPTIONS] CONTAINER:SOURCE DESTINATION|-\n       \
     engine cp [OPTIONS] SOURCE|- CONTAINER:DESTINATION"
 )]
-#[command(
-    after_help = "Examples:\n  engine cp web:/etc/hosts .\n  engine cp site/. web:/www\n  engine cp web:/var/log - | tar t"
-)]
 pub(crate) struct Cp {
     /// Keep user and group
     #[arg(short, long)]

@@ -1,35 +1,29 @@
 //! `engine image`: the long names of some commands, and what has no short one.
 
-use base::size::ByteSize;
 use clap::{Args, Subcommand};
 use engine_api::client::Call;
 use engine_api::prune::ImagesPruneResponse;
 
-use super::history::History;
 use super::images::Images;
-use super::inspect::{Kind, Show};
-use super::prune::PruneOptions;
-use super::pull::Pull;
-use super::push::Push;
+use super::inspect::{Kind, Show, Wanted};
+use super::prune::{PruneOptions, Pruned};
 use super::rmi::{self, Rmi};
+use super::verbs::ImageVerb;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::parse::filter;
+use crate::parse::filter::{self, Filter};
+use crate::parse::platform;
 
 /// Manages images.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
+    #[command(flatten)]
+    Verb(ImageVerb),
     /// List images
     #[command(alias = "list")]
     Ls(Images),
-    /// Show how an image was made
-    History(History),
     /// Show all about images
-    Inspect(Show),
-    /// Download an image from a registry
-    Pull(Pull),
-    /// Upload an image to a registry
-    Push(Push),
+    Inspect(Inspect),
     /// Remove images
     #[command(alias = "remove")]
     Rm(Rmi),
@@ -40,14 +34,32 @@ pub(crate) enum Image {
 impl Image {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
+            Self::Verb(verb) => verb.run(context).await,
             Self::Ls(command) => command.run(context).await,
-            Self::History(command) => command.run(context).await,
-            Self::Inspect(show) => show.run(context, &[Kind::Image], false).await,
-            Self::Pull(command) => command.run(context).await,
-            Self::Push(command) => command.run(context).await,
+            Self::Inspect(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
             Self::Prune(command) => command.run(context).await,
         }
+    }
+}
+
+/// Shows all about images.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    show: Show,
+    /// Fail unless they are of this platform, os/architecture[/variant]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform::parse)]
+    platform: Option<String>,
+}
+
+impl Inspect {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let wanted = Wanted {
+            platform: self.platform,
+            ..Wanted::default()
+        };
+        self.show.run(context, &[Kind::Image], wanted).await
     }
 }
 
@@ -70,20 +82,33 @@ impl Prune {
         if !self.options.confirm(context, what)? {
             return Ok(());
         }
-        let mut filters = filter::collect(&self.options.filter);
-        if !filters.has("dangling") {
-            filters.add("dangling", (!self.all).to_string());
-        }
-        let call = Call::post("/images/prune").query("filters", filters.to_json());
-        let pruned: ImagesPruneResponse = context.connect().await?.json(call).await?;
-        let steps = pruned.images_deleted.unwrap_or_default();
-        if !steps.is_empty() {
-            let lines: String = steps.iter().map(rmi::line).collect();
-            context.print(&format!("Deleted Images:\n{lines}\n"))?;
-        }
-        context.print_line(&format!(
-            "Total reclaimed space: {}",
-            ByteSize(pruned.space_reclaimed)
-        ))
+        let pruned = prune(context, self.all, &self.options.filter).await?;
+        pruned.print(context)
     }
+}
+
+/// Removes the unused images that fit: all of them, or those without a name.
+pub(super) async fn prune(
+    context: &Context,
+    all: bool,
+    filters: &[Filter],
+) -> Result<Pruned, CliError> {
+    let mut filters = filter::collect(filters);
+    if !filters.has("dangling") {
+        filters.add("dangling", (!all).to_string());
+    }
+    let call = Call::post("/images/prune").query("filters", filters.to_json());
+    let pruned: ImagesPruneResponse = context.connect().await?.json(call).await?;
+    let steps = pruned.images_deleted.unwrap_or_default();
+    let text = match steps.is_empty() {
+        true => String::new(),
+        false => {
+            let lines: String = steps.iter().map(rmi::line).collect();
+            format!("Deleted Images:\n{lines}\n")
+        }
+    };
+    Ok(Pruned {
+        text,
+        reclaimed_bytes: pruned.space_reclaimed,
+    })
 }

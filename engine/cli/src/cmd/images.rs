@@ -16,7 +16,7 @@ use crate::parse::filter::{self, Filter};
 /// What stands for a name or a digest that an image does not have.
 const NONE: &str = "<none>";
 
-const COLUMNS: Columns = Columns {
+pub(super) const COLUMNS: Columns = Columns {
     headings: &[
         ("Repository", "REPOSITORY"),
         ("Tag", "TAG"),
@@ -25,6 +25,8 @@ const COLUMNS: Columns = Columns {
         ("CreatedSince", "CREATED"),
         ("CreatedAt", "CREATED AT"),
         ("Size", "SIZE"),
+        ("SharedSize", "SHARED SIZE"),
+        ("UniqueSize", "UNIQUE SIZE"),
         ("Containers", "CONTAINERS"),
     ],
     id: "ID",
@@ -88,36 +90,45 @@ impl Images {
             };
             names
                 .iter()
-                .map(|name| self.row(image, name, now))
+                .map(|name| row(image, name, self.no_trunc, now))
                 .collect::<Vec<_>>()
         });
         COLUMNS.render(rows.collect(), style)
     }
+}
 
-    fn row(&self, image: &ImageSummary, name: &Name, now: Timestamp) -> Row {
-        let created = Timestamp::from_seconds(image.created);
-        let id = match self.no_trunc {
-            true => image.id.as_str(),
-            false => human::short_id(&image.id),
-        };
-        let containers = match image.containers {
-            -1 => "N/A".to_owned(),
-            count => count.to_string(),
-        };
-        let row = json!({
-            "Repository": name.repository,
-            "Tag": name.tag,
-            "Digest": name.digest,
-            "ID": id,
-            "CreatedSince": human::ago(created, now),
-            "CreatedAt": human::date(created),
-            "Size": ByteSize(u64::try_from(image.size).unwrap_or(0)).to_string(),
-            "Containers": containers,
-        });
-        match row {
-            Value::Object(row) => row,
-            _ => Row::new(),
-        }
+/// Returns a row for each of an image's names.
+pub(super) fn rows(image: &ImageSummary, now: Timestamp) -> Vec<Row> {
+    let names = names(image);
+    let rows = names.iter().map(|name| row(image, name, false, now));
+    rows.collect()
+}
+
+fn row(image: &ImageSummary, name: &Name, no_trunc: bool, now: Timestamp) -> Row {
+    let created = Timestamp::from_seconds(image.created);
+    let id = match no_trunc {
+        true => image.id.as_str(),
+        false => human::short_id(&image.id),
+    };
+    let containers = match image.containers {
+        -1 => "N/A".to_owned(),
+        count => count.to_string(),
+    };
+    let row = json!({
+        "Repository": name.repository,
+        "Tag": name.tag,
+        "Digest": name.digest,
+        "ID": id,
+        "CreatedSince": human::ago(created, now),
+        "CreatedAt": human::date(created),
+        "Size": ByteSize(u64::try_from(image.size).unwrap_or(0)).to_string(),
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "Containers": containers,
+    });
+    match row {
+        Value::Object(row) => row,
+        _ => Row::new(),
     }
 }
 

@@ -22,7 +22,7 @@ impl Kind {
     /// Where a name without a type is looked for, in this order.
     const ALL: [Self; 4] = [Self::Container, Self::Image, Self::Network, Self::Volume];
 
-    fn call(self, name: &str, wants_size: bool) -> Call {
+    fn call(self, name: &str, wanted: &Wanted) -> Call {
         let name = encode(name);
         match self {
             Self::Container => Call::get(&format!("/containers/{name}/json")),
@@ -30,8 +30,18 @@ impl Kind {
             Self::Network => Call::get(&format!("/networks/{name}")),
             Self::Volume => Call::get(&format!("/volumes/{name}")),
         }
-        .query_flag("size", wants_size && self == Self::Container)
+        .query_flag("size", wanted.size && self == Self::Container)
+        .query_some("platform", wanted.platform.clone())
     }
+}
+
+/// What else is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// A container's sizes.
+    pub size: bool,
+    /// An image of this platform, as the API takes it.
+    pub platform: Option<String>,
 }
 
 /// Shows objects.
@@ -63,7 +73,11 @@ impl Inspect {
             Some(kind) => vec![kind],
             None => Kind::ALL.to_vec(),
         };
-        self.show.run(context, &kinds, self.size).await
+        let wanted = Wanted {
+            size: self.size,
+            platform: None,
+        };
+        self.show.run(context, &kinds, wanted).await
     }
 }
 
@@ -73,7 +87,7 @@ impl Show {
         self,
         context: &Context,
         kinds: &[Kind],
-        wants_size: bool,
+        wanted: Wanted,
     ) -> Result<(), CliError> {
         let template = match self.format.as_deref() {
             None | Some("json") => None,
@@ -83,7 +97,7 @@ impl Show {
         let mut found = Vec::new();
         let mut outcome = Ok(());
         for name in &self.names {
-            match find(client, name, kinds, wants_size).await {
+            match find(client, name, kinds, &wanted).await {
                 Ok(text) => found.push(text),
                 Err(error) => {
                     context.warn(&error.message());
@@ -120,10 +134,10 @@ async fn find(
     client: &Client,
     name: &str,
     kinds: &[Kind],
-    wants_size: bool,
+    wanted: &Wanted,
 ) -> Result<String, CliError> {
     for kind in kinds {
-        match client.bytes(kind.call(name, wants_size)).await {
+        match client.bytes(kind.call(name, wanted)).await {
             Ok(body) => return Ok(String::from_utf8_lossy(&body).trim().to_owned()),
             Err(error) if error.status() == Some(404) && kinds.len() > 1 => {}
             Err(error) => return Err(error.into()),

@@ -19,10 +19,6 @@ const SIBLINGS: &[&str] = &["engine-shim", "netd", "runc-rs", "volumed"];
 
 /// Sets this host up.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    engine install                    start the daemon now and at every boot\n  \
-    engine install --docker-socket    and be found where Docker would be\n  \
-    engine install --dry-run          only say what would be made")]
 pub(crate) struct Install {
     /// Link /run/docker.sock to the daemon's socket
     #[arg(long)]
@@ -42,9 +38,6 @@ pub(crate) struct Install {
 
 /// Takes away what install made.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    engine uninstall              the daemon stops, containers go on running\n  \
-    engine uninstall --dry-run    only say what would be removed")]
 pub(crate) struct Uninstall {
     #[command(flatten)]
     common: Common,

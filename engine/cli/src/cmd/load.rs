@@ -11,6 +11,7 @@ use engine_api::client::{Body, Call, channel_body};
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::parse::platform;
 use crate::progress::{self, Show};
 use crate::terminal;
 
@@ -23,6 +24,9 @@ pub(crate) struct Load {
     /// Read from a file instead of stdin
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Load only what is of this platform, os/architecture[/variant]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform::parse)]
+    platform: Option<String>,
     /// Suppress the progress
     #[arg(short, long)]
     quiet: bool,
@@ -33,6 +37,7 @@ impl Load {
         let body = archive(context, self.input.as_deref())?;
         let call = Call::post("/images/load")
             .query_flag("quiet", self.quiet)
+            .query_some("platform", self.platform)
             .archive(body);
         let stream = context.connect().await?.stream(call).await?;
         progress::show(stream, context, Show::Stdout).await

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use base::file::{FileMode, PathContext as _, make_directories, replace};
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 
-use crate::arguments::Arguments;
 use crate::error::CliError;
+use crate::examples;
 
 /// Writes the manual pages.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ pub(crate) struct Man {
 impl Man {
     pub(super) fn run(self) -> Result<(), CliError> {
         make_directories(&self.directory, 0o755)?;
-        let mut command = Arguments::command();
+        let mut command = examples::command();
         command.build();
         write(&command, "engine", &self.directory)
     }

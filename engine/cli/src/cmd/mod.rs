@@ -48,6 +48,7 @@ mod tag;
 mod top;
 mod unpause;
 mod update;
+pub(crate) mod verbs;
 mod version;
 mod volume;
 mod wait;
@@ -58,62 +59,21 @@ use clap::Subcommand;
 
 use crate::context::Context;
 use crate::error::CliError;
+use verbs::{ContainerVerb, ImageVerb};
 
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create and run a new container from an image
-    Run(Box<run::Run>),
-    /// Create a new container
-    Create(Box<create::Create>),
-    /// Start stopped containers
-    Start(start::Start),
-    /// Stop running containers
-    Stop(stop::Stop),
-    /// Restart containers
-    Restart(restart::Restart),
-    /// Kill running containers
-    Kill(kill::Kill),
+    #[command(flatten)]
+    OfContainers(ContainerVerb),
     /// Remove containers
     Rm(rm::Rm),
-    /// Pause all processes of containers
-    Pause(pause::Pause),
-    /// Unpause all processes of containers
-    Unpause(unpause::Unpause),
-    /// Change limits and restart policy of containers
-    Update(update::Update),
-    /// Wait until containers stop, then print their exit codes
-    Wait(wait::Wait),
-    /// Rename a container
-    Rename(rename::Rename),
     /// List containers
     Ps(ps::Ps),
-    /// Fetch the logs of a container
-    Logs(logs::Logs),
-    /// Attach to a running container
-    Attach(attach::Attach),
-    /// Execute a command in a running container
-    Exec(exec::Exec),
-    /// Make an image of what a container is now
-    Commit(commit::Commit),
-    /// Copy files between a container and the host
-    Cp(cp::Cp),
-    /// Show what a container has changed of its image's files
-    Diff(diff::Diff),
-    /// Write a container's files as an archive
-    Export(export::Export),
     /// Show all about containers, images, networks and volumes
     Inspect(inspect::Inspect),
-    /// List the published ports of a container
-    Port(port::Port),
-    /// Show the processes of a container
-    Top(top::Top),
-    /// Show what containers use
-    Stats(stats::Stats),
-    /// Download an image from a registry
-    Pull(pull::Pull),
-    /// Upload an image to a registry
-    Push(push::Push),
+    #[command(flatten)]
+    OfImages(ImageVerb),
     /// Search a registry for images
     Search(search::Search),
     /// Log in to a registry
@@ -122,18 +82,8 @@ pub(crate) enum Command {
     Logout(logout::Logout),
     /// List images
     Images(images::Images),
-    /// Show how an image was made
-    History(history::History),
     /// Remove images
     Rmi(rmi::Rmi),
-    /// Give an image another name
-    Tag(tag::Tag),
-    /// Load images from an archive
-    Load(load::Load),
-    /// Save images to an archive
-    Save(save::Save),
-    /// Make an image of a root filesystem's archive
-    Import(import::Import),
     /// Manage containers
     #[command(subcommand)]
     Container(container::Container),
@@ -176,7 +126,8 @@ impl Command {
     /// Returns what errors begin with, as Docker's do.
     pub(crate) fn error_prefix(&self) -> &'static str {
         match self {
-            Self::Run(_) | Self::Create(_) => "engine: ",
+            Self::OfContainers(verb) => verb.error_prefix(),
+            Self::Container(command) => command.error_prefix(),
             _ => "",
         }
     }
@@ -197,10 +148,8 @@ impl Command {
     /// Runs the command.
     pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
-            Self::Run(command) => command.run(context).await,
-            Self::Start(command) => command.run(context).await,
-            Self::Attach(command) => command.run(context).await,
-            Self::Exec(command) => command.run(context).await,
+            Self::OfContainers(verb) => verb.run(context).await,
+            Self::Container(command) => command.run(context).await,
             Self::Daemon(command) => command.run(context).await.map(|()| ExitCode::SUCCESS),
             Self::Install(command) => command.run(context).map(|()| ExitCode::SUCCESS),
             Self::Uninstall(command) => command.run(context).map(|()| ExitCode::SUCCESS),
@@ -212,42 +161,18 @@ impl Command {
     async fn run_plain(self, context: &Context) -> Result<(), CliError> {
         match self {
             // Those are run above.
-            Self::Run(_) | Self::Start(_) | Self::Attach(_) | Self::Exec(_) => Ok(()),
+            Self::OfContainers(_) | Self::Container(_) => Ok(()),
             Self::Daemon(_) | Self::Install(_) | Self::Uninstall(_) => Ok(()),
-            Self::Create(command) => command.run(context).await,
-            Self::Stop(command) => command.run(context).await,
-            Self::Restart(command) => command.run(context).await,
-            Self::Kill(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
-            Self::Pause(command) => command.run(context).await,
-            Self::Unpause(command) => command.run(context).await,
-            Self::Update(command) => command.run(context).await,
-            Self::Wait(command) => command.run(context).await,
-            Self::Rename(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
-            Self::Logs(command) => command.run(context).await,
-            Self::Commit(command) => command.run(context).await,
-            Self::Cp(command) => command.run(context).await,
-            Self::Diff(command) => command.run(context).await,
-            Self::Export(command) => command.run(context).await,
             Self::Inspect(command) => command.run(context).await,
-            Self::Port(command) => command.run(context).await,
-            Self::Top(command) => command.run(context).await,
-            Self::Stats(command) => command.run(context).await,
-            Self::History(command) => command.run(context).await,
-            Self::Container(command) => command.run(context).await,
+            Self::OfImages(verb) => verb.run(context).await,
             Self::Image(command) => command.run(context).await,
-            Self::Pull(command) => command.run(context).await,
-            Self::Push(command) => command.run(context).await,
             Self::Search(command) => command.run(context).await,
             Self::Login(command) => command.run(context).await,
             Self::Logout(command) => command.run(context).await,
             Self::Images(command) => command.run(context).await,
             Self::Rmi(command) => command.run(context).await,
-            Self::Tag(command) => command.run(context).await,
-            Self::Load(command) => command.run(context).await,
-            Self::Save(command) => command.run(context).await,
-            Self::Import(command) => command.run(context).await,
             Self::Volume(command) => command.run(context).await,
             Self::Network(command) => command.run(context).await,
             Self::Context(command) => command.run(context),

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use subnets::Given;
 
-use super::inspect::{Kind, Show};
-use super::prune::PruneOptions;
+use super::inspect::{Kind, Show, Wanted};
+use super::prune::{PruneOptions, Pruned};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::human;
@@ -64,7 +64,10 @@ impl Network {
             Self::Connect(command) => command.run(context).await,
             Self::Disconnect(command) => command.run(context).await,
             Self::Ls(command) => command.run(context).await,
-            Self::Inspect(show) => show.run(context, &[Kind::Network], false).await,
+            Self::Inspect(show) => {
+                let kinds = &[Kind::Network];
+                show.run(context, kinds, Wanted::default()).await
+            }
             Self::Rm(command) => command.run(context).await,
             Self::Prune(command) => command.run(context).await,
         }
@@ -258,13 +261,13 @@ impl Prune {
         if !self.options.confirm(context, what)? {
             return Ok(());
         }
-        let filters = filter::query(&self.options.filter);
-        let call = Call::post("/networks/prune").query_some("filters", filters);
-        let pruned: NetworksPruneResponse = context.connect().await?.json(call).await?;
-        let names = pruned.networks_deleted.unwrap_or_default();
-        match names.is_empty() {
-            true => Ok(()),
-            false => context.print(&format!("Deleted Networks:\n{}\n\n", names.join("\n"))),
-        }
+        context.print(&prune(context, &self.options.filter).await?)
     }
+}
+
+/// Removes the unused networks that fit and returns the text about them.
+pub(super) async fn prune(context: &Context, filters: &[Filter]) -> Result<String, CliError> {
+    let call = Call::post("/networks/prune").query_some("filters", filter::query(filters));
+    let pruned: NetworksPruneResponse = context.connect().await?.json(call).await?;
+    Ok(Pruned::new("Deleted Networks", pruned.networks_deleted, 0).text)
 }

@@ -1,7 +1,8 @@
-//! What the prunes of volumes and networks share: asking first.
+//! What all prunes share: asking first, and saying what came of it.
 
 use std::io::Read as _;
 
+use base::size::ByteSize;
 use clap::Args;
 
 use crate::context::Context;
@@ -28,11 +29,47 @@ impl PruneOptions {
         if self.force {
             return Ok(true);
         }
+        ask(context, &format!("WARNING! This will remove {what}.\n"))
+    }
+}
+
+/// Prints a warning and returns whether to go on.
+pub(super) fn ask(context: &Context, warning: &str) -> Result<bool, CliError> {
+    context.print(&format!(
+        "{warning}Are you sure you want to continue? [y/N] "
+    ))?;
+    let answer = answer(context)?;
+    Ok(matches!(answer.trim(), "y" | "Y"))
+}
+
+/// What a prune removed.
+#[derive(Debug, Default)]
+pub(super) struct Pruned {
+    /// A heading and a line for each; empty where nothing was removed.
+    pub text: String,
+    pub reclaimed_bytes: u64,
+}
+
+impl Pruned {
+    /// Returns what was removed under a heading.
+    pub(super) fn new(heading: &str, names: Option<Vec<String>>, reclaimed_bytes: u64) -> Self {
+        let text = match names.unwrap_or_default() {
+            names if names.is_empty() => String::new(),
+            names => format!("{heading}:\n{}\n\n", names.join("\n")),
+        };
+        Self {
+            text,
+            reclaimed_bytes,
+        }
+    }
+
+    /// Prints what was removed and how much room that made.
+    pub(super) fn print(&self, context: &Context) -> Result<(), CliError> {
+        let reclaimed = ByteSize(self.reclaimed_bytes).precise();
         context.print(&format!(
-            "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] "
-        ))?;
-        let answer = answer(context)?;
-        Ok(matches!(answer.trim(), "y" | "Y"))
+            "{}Total reclaimed space: {reclaimed}\n",
+            self.text
+        ))
     }
 }
 

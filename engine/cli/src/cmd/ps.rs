@@ -15,7 +15,7 @@ use crate::parse::filter::{self, Filter};
 /// Characters of a command that a table shows.
 const COMMAND_WIDTH: usize = 20;
 
-const COLUMNS: Columns = Columns {
+pub(super) const COLUMNS: Columns = Columns {
     headings: &[
         ("ID", "CONTAINER ID"),
         ("Image", "IMAGE"),
@@ -31,6 +31,7 @@ const COLUMNS: Columns = Columns {
         ("Networks", "NETWORKS"),
         ("LocalVolumes", "LOCAL VOLUMES"),
         ("Size", "SIZE"),
+        ("LogSize", "LOG SIZE"),
     ],
     id: "ID",
 };
@@ -91,7 +92,7 @@ impl Ps {
     fn render(&self, containers: &[ContainerSummary], now: Timestamp) -> Result<String, CliError> {
         let rows = containers
             .iter()
-            .map(|container| self.row(container, now))
+            .map(|container| row(container, self.no_trunc, now))
             .collect();
         let mut table = TABLE.to_vec();
         if self.size {
@@ -104,46 +105,47 @@ impl Ps {
         };
         COLUMNS.render(rows, style)
     }
+}
 
-    fn row(&self, container: &ContainerSummary, now: Timestamp) -> Row {
-        let created = Timestamp::from_seconds(container.created);
-        let (id, command) = match self.no_trunc {
-            true => (container.id.as_str(), container.command.clone()),
-            false => {
-                let command = human::ellipsis(&container.command, COMMAND_WIDTH);
-                (human::short_id(&container.id), command)
-            }
-        };
-        let volumes = container
-            .mounts
-            .iter()
-            .filter(|mount| mount.driver == "local")
-            .count();
-        let networks = container
-            .network_settings
-            .networks
-            .keys()
-            .map(String::as_str);
-        let row = json!({
-            "ID": id,
-            "Image": if container.image.is_empty() { "<no image>" } else { &container.image },
-            "Command": format!("{command:?}"),
-            "CreatedAt": human::date(created),
-            "RunningFor": human::ago(created, now),
-            "State": container.state,
-            "Status": container.status,
-            "Ports": ports(&container.ports),
-            "Names": names(container),
-            "Labels": labels(container),
-            "Mounts": mounts(container),
-            "Networks": networks.collect::<Vec<_>>().join(","),
-            "LocalVolumes": volumes.to_string(),
-            "Size": size(container),
-        });
-        match row {
-            Value::Object(row) => row,
-            _ => Row::new(),
+/// Returns the row of a container.
+pub(super) fn row(container: &ContainerSummary, no_trunc: bool, now: Timestamp) -> Row {
+    let created = Timestamp::from_seconds(container.created);
+    let (id, command) = match no_trunc {
+        true => (container.id.as_str(), container.command.clone()),
+        false => {
+            let command = human::ellipsis(&container.command, COMMAND_WIDTH);
+            (human::short_id(&container.id), command)
         }
+    };
+    let volumes = container
+        .mounts
+        .iter()
+        .filter(|mount| mount.driver == "local")
+        .count();
+    let networks = container
+        .network_settings
+        .networks
+        .keys()
+        .map(String::as_str);
+    let row = json!({
+        "ID": id,
+        "Image": if container.image.is_empty() { "<no image>" } else { &container.image },
+        "Command": format!("{command:?}"),
+        "CreatedAt": human::date(created),
+        "RunningFor": human::ago(created, now),
+        "State": container.state,
+        "Status": container.status,
+        "Ports": ports(&container.ports),
+        "Names": names(container),
+        "Labels": labels(container),
+        "Mounts": mounts(container),
+        "Networks": networks.collect::<Vec<_>>().join(","),
+        "LocalVolumes": volumes.to_string(),
+        "Size": size(container),
+    });
+    match row {
+        Value::Object(row) => row,
+        _ => Row::new(),
     }
 }
 

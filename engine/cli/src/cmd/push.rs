@@ -7,7 +7,7 @@ use engine_api::registry::AUTH_HEADER;
 use crate::context::Context;
 use crate::credentials;
 use crate::error::CliError;
-use crate::parse::reference;
+use crate::parse::{platform, reference};
 use crate::progress::{self, Show};
 
 /// Uploads an image to a registry.
@@ -19,6 +19,9 @@ pub(crate) struct Push {
     /// Print only the image's name
     #[arg(short, long)]
     quiet: bool,
+    /// Fail unless the image is of this platform, os/architecture[/variant]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform::parse)]
+    platform: Option<String>,
     #[arg(value_name = "NAME[:TAG]")]
     image: String,
 }
@@ -37,7 +40,8 @@ impl Push {
         }
         let tag = (!self.all_tags).then(|| reference.tag_or_digest());
         let mut call = Call::post(&format!("/images/{}/push", encode(&reference.repository)))
-            .query_some("tag", tag);
+            .query_some("tag", tag)
+            .query_some("platform", self.platform);
         // Docker's daemons want the header even where it says nothing.
         let header = credentials::header(context, reference.domain()).await;
         call = call.header(AUTH_HEADER, header.unwrap_or_else(|| "e30=".to_owned()));

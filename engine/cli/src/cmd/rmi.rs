@@ -6,6 +6,7 @@ use engine_api::image::ImageDeleteResponse;
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::parse::platform;
 
 /// Removes images.
 #[derive(Debug, Args)]
@@ -16,6 +17,9 @@ pub(crate) struct Rmi {
     /// Keep untagged parents
     #[arg(long)]
     no_prune: bool,
+    /// Remove only an image of this platform, os/architecture[/variant]; more than one fit
+    #[arg(long, value_name = "PLATFORM", value_parser = platform::parse)]
+    platform: Vec<String>,
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }
@@ -25,9 +29,12 @@ impl Rmi {
         let client = context.connect().await?;
         let mut outcome = Ok(());
         for name in &self.images {
-            let call = Call::delete(&format!("/images/{}", encode(name)))
+            let mut call = Call::delete(&format!("/images/{}", encode(name)))
                 .query_flag("force", self.force)
                 .query_flag("noprune", self.no_prune);
+            for platform in &self.platform {
+                call = call.query("platforms", platform);
+            }
             match client.json::<Vec<ImageDeleteResponse>>(call).await {
                 Ok(steps) => context.print(&steps.iter().map(line).collect::<String>())?,
                 Err(error) => {

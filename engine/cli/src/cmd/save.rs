@@ -10,6 +10,7 @@ use engine_api::client::{BodyStream, Call};
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::parse::platform;
 use crate::terminal;
 
 /// Saves images.
@@ -18,6 +19,9 @@ pub(crate) struct Save {
     /// Write to a file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Fail unless the images are of this platform, os/architecture[/variant]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform::parse)]
+    platform: Option<String>,
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }
@@ -28,6 +32,7 @@ impl Save {
         for image in &self.images {
             call = call.query("names", image);
         }
+        call = call.query_some("platform", self.platform);
         write(context, call, self.output.as_deref()).await
     }
 }

@@ -44,9 +44,6 @@ const TABLE: [&str; 8] = [
 
 /// Shows what containers use, again every second.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  engine stats\n  engine stats --no-stream --format '{{.Name}} {{.MemUsage}}'"
-)]
 pub(crate) struct Stats {
     /// Show all containers, not only running ones
     #[arg(short, long)]

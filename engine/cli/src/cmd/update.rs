@@ -13,9 +13,6 @@ use crate::parse::restart;
 
 /// Changes limits and restart policy.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  engine update --memory 256m --pids-limit 100 web\n  engine update --restart always web db"
-)]
 pub(crate) struct Update {
     #[command(flatten)]
     limits: LimitOptions,

@@ -1,21 +1,20 @@
 //! `engine volume`.
 
-use base::size::ByteSize;
 use clap::{Args, Subcommand};
 use engine_api::client::{Call, encode};
 use engine_api::prune::VolumesPruneResponse;
 use engine_api::volume::{Volume as ApiVolume, VolumeCreateBody, VolumeListResponse};
 use serde_json::{Value, json};
 
-use super::inspect::{Kind, Show};
-use super::prune::PruneOptions;
+use super::inspect::{Kind, Show, Wanted};
+use super::prune::{PruneOptions, Pruned};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::listing::{Columns, Row, Style};
 use crate::parse::filter::{self, Filter};
 use crate::parse::label;
 
-const COLUMNS: Columns = Columns {
+pub(super) const COLUMNS: Columns = Columns {
     headings: &[
         ("Driver", "DRIVER"),
         ("Name", "VOLUME NAME"),
@@ -50,7 +49,10 @@ impl Volume {
         match self {
             Self::Create(command) => command.run(context).await,
             Self::Ls(command) => command.run(context).await,
-            Self::Inspect(show) => show.run(context, &[Kind::Volume], false).await,
+            Self::Inspect(show) => {
+                let kinds = &[Kind::Volume];
+                show.run(context, kinds, Wanted::default()).await
+            }
             Self::Rm(command) => command.run(context).await,
             Self::Prune(command) => command.run(context).await,
         }
@@ -120,7 +122,7 @@ impl Ls {
     }
 }
 
-fn row(volume: &ApiVolume) -> Row {
+pub(super) fn row(volume: &ApiVolume) -> Row {
     let labels = volume
         .labels
         .iter()
@@ -173,29 +175,34 @@ pub(crate) struct Prune {
 
 impl Prune {
     async fn run(self, context: &Context) -> Result<(), CliError> {
-        let mut filters = filter::collect(&self.options.filter);
         let what = match self.all {
             true => "all local volumes not used by at least one container",
             false => "anonymous local volumes not used by at least one container",
         };
-        if self.all {
-            filters.add("all", "true");
-        }
         if !self.options.confirm(context, what)? {
             return Ok(());
         }
-        let filters = (!filters.is_empty()).then(|| filters.to_json());
-        let call = Call::post("/volumes/prune").query_some("filters", filters);
-        let pruned: VolumesPruneResponse = context.connect().await?.json(call).await?;
-        let mut text = String::new();
-        let names = pruned.volumes_deleted.unwrap_or_default();
-        if !names.is_empty() {
-            text = format!("Deleted Volumes:\n{}\n\n", names.join("\n"));
-        }
-        text.push_str(&format!(
-            "Total reclaimed space: {}\n",
-            ByteSize(pruned.space_reclaimed)
-        ));
-        context.print(&text)
+        let pruned = prune(context, self.all, &self.options.filter).await?;
+        pruned.print(context)
     }
+}
+
+/// Removes the unused volumes that fit: all of them, or those that were given no name.
+pub(super) async fn prune(
+    context: &Context,
+    all: bool,
+    filters: &[Filter],
+) -> Result<Pruned, CliError> {
+    let mut filters = filter::collect(filters);
+    if all {
+        filters.add("all", "true");
+    }
+    let filters = (!filters.is_empty()).then(|| filters.to_json());
+    let call = Call::post("/volumes/prune").query_some("filters", filters);
+    let pruned: VolumesPruneResponse = context.connect().await?.json(call).await?;
+    Ok(Pruned::new(
+        "Deleted Volumes",
+        pruned.volumes_deleted,
+        pruned.space_reclaimed,
+    ))
 }

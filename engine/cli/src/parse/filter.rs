@@ -1,5 +1,7 @@
 //! `-f key=value` of lists.
 
+use std::fmt;
+
 use engine_api::filters::Filters;
 
 use super::{ParseError, refuse};
@@ -9,6 +11,18 @@ use super::{ParseError, refuse};
 pub(crate) struct Filter {
     key: String,
     value: String,
+}
+
+impl Filter {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
 }
 
 /// Reads `key=value`.
