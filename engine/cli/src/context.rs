@@ -123,6 +123,12 @@ impl Context {
         }
     }
 
+    /// Returns whether the daemon is not the one whose directories are named.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        let own = self.global.socket();
+        !matches!(self.client.endpoint(), Endpoint::Unix(socket) if *socket == own)
+    }
+
     /// Writes `text` to stdout.
     ///
     /// # Errors

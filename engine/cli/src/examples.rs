@@ -89,8 +89,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "engine events --since 10m --filter container=web",
             "engine events --until 0s --format '{{json .}}'",
+            "engine events --api --since 1h --format '{{.Type}} {{.Action}}'",
         ],
     ),
+    ("events repair", &["engine events repair"]),
     (
         "exec",
         &[
@@ -287,9 +289,8 @@ fn with_examples(command: Command, words: &mut Vec<String>) -> Command {
 /// Returns the examples of a command: `container run` has those of `run`.
 fn of(words: &[String]) -> &'static [&'static str] {
     let find = |name: &str| EXAMPLES.iter().find(|(known, _)| *known == name);
-    let whole = find(&words.join(" "));
-    let short = || words.last().and_then(|name| find(name));
-    whole.or_else(short).map_or(&[], |(_, lines)| lines)
+    let found = (0..words.len()).find_map(|start| find(&words[start..].join(" ")));
+    found.map_or(&[], |(_, lines)| lines)
 }
 
 #[cfg(test)]

@@ -30,7 +30,6 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("*", "checkpoint", "there are no checkpoints"),
     ("*", "checkpoint-dir", "there are no checkpoints"),
     ("*", "tree", "experimental"),
-    ("", "config", "DOCKER_CONFIG says it"),
     ("", "debug", "--log-level debug"),
     ("", "tls", "a daemon is always verified"),
     ("network create", "ingress", "of a swarm"),

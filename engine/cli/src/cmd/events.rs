@@ -1,5 +1,7 @@
-//! `engine events`: reads the log's files, so that it works with the daemon down.
+//! `engine events`: reads the log's files, so that it works with the daemon down; of
+//! another host's daemon, and by `--api`, what the API tells.
 
+mod api;
 mod select;
 
 use std::time::Duration;
@@ -32,6 +34,9 @@ pub(crate) struct Events {
     /// Stop when the end is reached
     #[arg(long)]
     no_follow: bool,
+    /// Show what the API tells, in Docker's words; so it is for a daemon elsewhere
+    #[arg(long)]
+    api: bool,
     /// json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
@@ -55,9 +60,10 @@ enum Action {
 }
 
 impl Events {
-    pub(super) fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         match self.action {
             Some(Action::Repair) => repair(context),
+            None if self.api || context.is_elsewhere() => self.show_of_api(context).await,
             None => self.show(context),
         }
     }

@@ -177,7 +177,7 @@ impl Command {
             Self::Network(command) => command.run(context).await,
             Self::Context(command) => command.run(context),
             Self::System(command) => command.run(context).await,
-            Self::Events(command) => command.run(context),
+            Self::Events(command) => command.run(context).await,
             Self::Version(command) => command.run(context).await,
             Self::Info(command) => command.run(context).await,
             Self::Completion(command) => command.run(context),

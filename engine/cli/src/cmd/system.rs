@@ -32,7 +32,7 @@ impl System {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Df(command) => command.run(context).await,
-            Self::Events(command) => command.run(context),
+            Self::Events(command) => command.run(context).await,
             Self::Info(command) => command.run(context).await,
             Self::Prune(command) => command.run(context).await,
             Self::DialStdio => dial_stdio::run(context).await,

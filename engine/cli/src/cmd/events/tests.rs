@@ -4,6 +4,7 @@ use events::Draft;
 use serde_json::json;
 
 use super::*;
+use crate::fake::{Behaviour, Fake};
 
 fn log_of_three() -> (tempfile::TempDir, Vec<Record>) {
     let directory = tempfile::tempdir().unwrap();
@@ -89,7 +90,8 @@ fn events(directory: &std::path::Path, words: &[&str]) -> Result<String, CliErro
     let crate::cmd::Command::Events(command) = parsed.command else {
         panic!("another command");
     };
-    command.run(&context)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(command.run(&context))?;
     let mut text = String::new();
     output.rewind().unwrap();
     output.read_to_string(&mut text).unwrap();
@@ -134,4 +136,27 @@ fn what_makes_no_sense_is_said() {
         .unwrap_err()
         .message();
     assert!(missing.contains("event log"), "{missing}");
+}
+
+#[tokio::test]
+async fn the_api_is_shown_in_dockers_words() {
+    let event = r#"{"Type":"container","Action":"die","Actor":{"ID":"abc","Attributes":{"exitCode":"3","name":"web"}},"scope":"local","time":1,"timeNano":1000000002}"#;
+    let lines = format!("{event}\n{event}\n");
+    let fake = Fake::start(Behaviour::idle().answer("GET /events", 200, &lines));
+    fake.run(&["events", "--api", "--no-follow", "-f", "type=container"])
+        .await
+        .unwrap();
+    let line = "1970-01-01T00:00:01.000000002Z container die abc (exitCode=3, name=web)\n";
+    assert_eq!(fake.stdout(), line.repeat(2));
+    let asked = fake.requests().concat();
+    assert!(asked.contains("since=0&until="), "{asked}");
+    assert!(asked.contains("filters=%7B%22type%22"), "{asked}");
+    let fake = Fake::start(Behaviour::idle().answer("GET /events", 200, &lines));
+    let format = "{{.Actor.Attributes.name}} {{.Action}}";
+    fake.run(&["events", "--api", "--no-follow", "--format", format])
+        .await
+        .unwrap();
+    assert_eq!(fake.stdout(), "web die\nweb die\n");
+    let refused = fake.run(&["events", "--api", "--from", "0:1"]).await;
+    assert!(refused.unwrap_err().message().contains("only times"));
 }
