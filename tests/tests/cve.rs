@@ -2,14 +2,16 @@
 //! Tests of one part are named so where that part is.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use base::file::{FileMode, replace};
 use serde_json::json;
-use tests::{Installation, ROOT, Served, words, words_and};
+use tests::{Installation, ROOT, Served, wait_until, words, words_and};
 
 /// Runs a command with `input` and returns its exit code and what it said.
 fn feed(command: &mut Command, input: &[u8]) -> (Option<i32>, Vec<u8>, String) {
@@ -198,4 +200,53 @@ fn cve_2026_53488_an_image_does_not_say_whose_its_containers_are() {
         json!([])
     );
     served.finish();
+}
+
+/// Begins a hijacked stream and returns its connection once it is answered.
+fn hijacked(host: &Installation, path: &str, body: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(host.instance.socket()).expect("the daemon listens");
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).expect("an answer comes");
+    assert_eq!(&head, b"HTTP/1.1 101", "{path}");
+    stream
+}
+
+/// Returns how many descriptors the daemon and the shims of an installation hold.
+fn descriptors(host: &Installation) -> usize {
+    let root = host.instance.root().display().to_string();
+    let is_ours = |pid: &&PathBuf| {
+        let line = fs::read(pid.join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains(&root) || line.contains(&host.instance.run().display().to_string())
+    };
+    let processes = fs::read_dir("/proc").expect("processes are listed");
+    let processes: Vec<PathBuf> = processes.flatten().map(|entry| entry.path()).collect();
+    let count = |pid: &PathBuf| fs::read_dir(pid.join("fd")).map_or(0, Iterator::count);
+    processes.iter().filter(is_ours).map(count).sum()
+}
+
+/// Streams of clients that were gone were kept for ever.
+#[test]
+fn cve_2025_64329_and_cve_2026_53495_clients_that_are_gone_are_forgotten() {
+    let host = Installation::new();
+    host.ok(&words("run -d -i --name quiet busybox:1 sleep 600"));
+    let attach = "/v1.51/containers/quiet/attach?stream=1&stdin=1&stdout=1&stderr=1";
+    // What is made once, as caches, is made before it is counted.
+    drop(hijacked(&host, attach, ""));
+    let before = descriptors(&host);
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        streams.push(hijacked(&host, attach, ""));
+    }
+    assert!(descriptors(&host) >= before + 40, "they are counted");
+    drop(streams);
+    let is_forgotten = || descriptors(&host) <= before + 2;
+    wait_until("clients are forgotten", is_forgotten);
+    host.finish();
 }

@@ -9,6 +9,7 @@
 
 mod archive;
 mod common;
+mod cve;
 mod docker;
 mod mirrors;
 mod pull;
