@@ -101,6 +101,8 @@ fn archives_have_the_owners_of_the_inside(remapped: &Remapped) {
     let list = ["kept:1", "stat", "-c", "%u:%g", "/u"];
     let owner = remapped.ok(&[&["run", "--rm", "--userns", "host"][..], &list].concat());
     assert_eq!(owner.trim(), "7:8");
+    let options = remapped.ok(&["info", "--format", "{{json .SecurityOptions}}"]);
+    assert!(options.contains("\"name=userns\""), "{options}");
 }
 
 fn namespaces_are_shared_within_one_user_namespace(remapped: &Remapped) {

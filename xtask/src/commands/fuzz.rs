@@ -50,7 +50,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let found = workspace::scratch(&format!("corpus-{}", arguments.name))?;
     let artifacts = workspace::path("fuzz/artifacts").join(&arguments.name);
     std::fs::create_dir_all(&artifacts)?;
-    Cmd::new(build(&arguments.name)?)
+    build(&["--release", "--bin", &arguments.name])?;
+    Cmd::new(program("release", &arguments.name))
         .arg(format!("-max_total_time={}", arguments.seconds))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .arg(found)
@@ -59,17 +60,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .run()
 }
 
-/// Runs every target once over its committed corpus.
+/// Runs every target once over its committed corpus. Nothing new is looked for, so the
+/// programs need not be fast: what is quickly built is quickly done.
 ///
 /// # Errors
 /// Fails when an input breaks its target.
 pub(crate) fn replay_all() -> Result<()> {
+    build(&["--bins"])?;
     for name in targets()? {
         let corpus = workspace::path("fuzz/corpus").join(&name);
         if !corpus.is_dir() {
             bail!("fuzz/corpus/{name} is missing");
         }
-        Cmd::new(build(&name)?)
+        Cmd::new(program("debug", &name))
             .arg("-runs=0")
             .arg(corpus)
             .timeout(REPLAY_LIMIT)
@@ -79,18 +82,21 @@ pub(crate) fn replay_all() -> Result<()> {
     Ok(())
 }
 
-fn build(name: &str) -> Result<PathBuf> {
+fn build(what: &[&str]) -> Result<()> {
     host::ensure_packages(&["g++"])?;
     cargo("build")
-        .args(["--release", "--target", TARGET, "--bin", name])
+        .args(["--target", TARGET])
+        .args(what)
         .directory(workspace::path("fuzz"))
         .env("RUSTFLAGS", FLAGS)
         .timeout(BUILD_LIMIT)
-        .run()?;
-    Ok(workspace::path("fuzz/target")
-        .join(TARGET)
-        .join("release")
-        .join(name))
+        .run()
+}
+
+/// Returns where a program is that was built by a profile.
+fn program(profile: &str, name: &str) -> PathBuf {
+    let built = workspace::path("fuzz/target").join(TARGET);
+    built.join(profile).join(name)
 }
 
 fn targets() -> Result<Vec<String>> {

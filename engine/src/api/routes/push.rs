@@ -26,8 +26,8 @@ pub(in crate::api) async fn push(
 ) -> Result<Response<Body>> {
     // Docker's command line sends an empty object.
     request.skip_body().await?;
-    platform::check(engine, &request, name)?;
     let reference = with_tag(name, request.parameter("tag"))?;
+    platform::check(engine, &request, &reference.to_string())?;
     let (feed, answer) = response::stream("application/json")?;
     let refers = format!("The push refers to repository [{}]", reference.name());
     let (mut news, outcome) = begin(engine, reference, registry::credential(&request));

@@ -107,7 +107,7 @@ fn collect(engine: &Engine, caller: &Caller) -> InfoResponse {
             ..SwarmInfo::default()
         },
         live_restore_enabled: true,
-        security_options: vec!["name=seccomp,profile=builtin".into()],
+        security_options: security_options(engine),
         init_binary: "engine-shim".into(),
         index_server_address: INDEX.into(),
         registry_config: registries(engine),
@@ -133,6 +133,15 @@ fn collect(engine: &Engine, caller: &Caller) -> InfoResponse {
     describe_host(&mut answer);
     capabilities(&mut answer);
     answer
+}
+
+/// What containers are confined by.
+fn security_options(engine: &Engine) -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if !engine.config.userns_remap.is_empty() {
+        options.push("name=userns".to_owned());
+    }
+    options
 }
 
 fn registries(engine: &Engine) -> RegistryConfig {
@@ -174,6 +183,9 @@ fn describe_host(answer: &mut InfoResponse) {
     let unified = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     answer.system_time = base::Timestamp::now().to_string();
     answer.cgroup_driver = "cgroupfs".into();
+    if unified {
+        answer.security_options.push("name=cgroupns".to_owned());
+    }
     answer.cgroup_version = if unified { "2" } else { "1" }.into();
     answer.kernel_version = kernel.release().to_string_lossy().into_owned();
     answer.operating_system = operating_system();
