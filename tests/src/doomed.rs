@@ -16,6 +16,9 @@ pub enum Victim {
 }
 
 impl Victim {
+    /// Every daemon.
+    pub const ALL: [Self; 3] = [Self::Engine, Self::Netd, Self::Volumed];
+
     /// Returns the name of its program.
     pub fn program(self) -> &'static str {
         match self {
@@ -106,6 +109,16 @@ impl Doomed {
         name_in(fatal)
     }
 
+    /// Waits until the victim is dead.
+    pub fn wait_dead(&mut self) {
+        let begun = Instant::now();
+        while self.killed_at().is_none() {
+            let said = self.said();
+            assert!(begun.elapsed() < WAIT_LIMIT, "it lives on: {said}");
+            std::thread::sleep(crate::POLL);
+        }
+    }
+
     /// Returns the names of the steps that the victim has reached.
     pub fn steps(&self) -> Vec<String> {
         let mark = format!(" step daemon=\"{}\"", self.victim.program());
@@ -121,7 +134,7 @@ impl Doomed {
 }
 
 fn kill_all(host: &Installation) {
-    for victim in [Victim::Engine, Victim::Netd, Victim::Volumed] {
+    for victim in Victim::ALL {
         host.kill_daemon(victim);
     }
 }

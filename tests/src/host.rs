@@ -2,7 +2,7 @@
 //! moments can be compared by.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{Installation, leftovers};
 
@@ -39,13 +39,18 @@ impl Installation {
 
     /// Waits until the host looks as it did: removals end behind their answers.
     pub fn wait_until_traces(&self, expected: &[String], context: &str) {
+        self.wait_for_traces(expected, context, crate::WAIT_LIMIT);
+    }
+
+    /// The same with a limit of one's own.
+    pub fn wait_for_traces(&self, expected: &[String], context: &str, limit: Duration) {
         let begun = Instant::now();
         loop {
             let now = self.traces();
             if now == expected {
                 return;
             }
-            if begun.elapsed() > crate::WAIT_LIMIT {
+            if begun.elapsed() > limit {
                 let added: Vec<_> = now.iter().filter(|line| !expected.contains(line)).collect();
                 let lost: Vec<_> = expected.iter().filter(|line| !now.contains(line)).collect();
                 panic!(

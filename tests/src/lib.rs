@@ -11,8 +11,10 @@ mod image;
 mod keeper;
 pub mod layout;
 mod leftovers;
+mod random;
 pub mod registry;
 mod served;
+mod slow;
 mod static_shim;
 mod terminal;
 
@@ -28,8 +30,10 @@ use base::Instance;
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
+pub use random::Random;
 pub use registry::Registry;
 pub use served::{ROOT, Served};
+pub use slow::PART_BYTES;
 pub use terminal::Terminal;
 
 /// No command takes longer.

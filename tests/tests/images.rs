@@ -6,16 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base::file::{FileMode, replace};
-use tests::{Installation, Registry, finish, run, wait_until};
+use tests::{Installation, PART_BYTES, Registry, finish, run, wait_until};
 
 const NAME: &str = "localhost:5000/box";
 const TAGGED: &str = "localhost:5000/box:1";
-/// Of bytes that no compression makes fewer.
-const LARGE_LAYER_BYTES: usize = 8 << 20;
-/// A pull is interrupted once this much of the layer has come.
-const PART_BYTES: u64 = 1 << 20;
-/// What the loopback lets through then, so that there is time to.
-const SLOW: &str = "root tbf rate 16mbit burst 256kb limit 4mb";
 
 /// Pushes the image `busybox:1` as [`TAGGED`] and removes it here.
 fn pushed(host: &Installation) -> Registry {
@@ -144,51 +138,15 @@ fn a_layer_with_another_digest_is_refused_until_it_is_right() {
     host.finish();
 }
 
-/// Makes the loopback slow, or as it was.
-fn shape(change: &str) {
-    let mut tc = Command::new("tc");
-    tc.args(["qdisc", change, "dev", "lo"]);
-    let said = run(tc.args(if change == "add" { SLOW } else { "root" }.split(' ')));
-    assert_eq!(said.code, 0, "{said:?}");
-}
-
-/// Returns how many bytes of downloads have come.
-fn arrived(host: &Installation) -> u64 {
-    let files = fs::read_dir(host.instance.root().join("images/ingest"));
-    let files = files.into_iter().flatten().flatten();
-    files
-        .map(|file| file.metadata().map_or(0, |file| file.len()))
-        .sum()
-}
-
-/// Imports an image with one large file in it.
-fn import_large(host: &Installation) {
-    let tree = host.scratch().join("large");
-    fs::create_dir(&tree).expect("made");
-    let mut bytes = vec![0; LARGE_LAYER_BYTES];
-    let mut random = fs::File::open("/dev/urandom").expect("it is a device");
-    std::io::Read::read_exact(&mut random, &mut bytes).expect("it never ends");
-    replace(&tree.join("data"), &bytes, FileMode::Public).expect("written");
-    let archive = host.scratch().join("large-tree.tar");
-    let said = run(Command::new("tar")
-        .arg("-C")
-        .arg(&tree)
-        .arg("-cf")
-        .arg(&archive)
-        .arg("."));
-    assert_eq!(said.code, 0, "{said:?}");
-    host.ok(&["import", &archive.display().to_string(), "large:1"]);
-}
-
 #[test]
 fn a_pull_whose_registry_dies_fails_and_the_next_one_goes_on() {
     let host = Installation::new();
-    import_large(&host);
+    host.import_large("large:1");
     let registry = Registry::start(host.scratch());
     let archive = save(&host, "large:1", "large.tar");
     registry.push(&archive, "large:1");
     host.ok(&["rmi", "large:1"]);
-    shape("add");
+    host.slow_down();
     let name = "localhost:5000/large:1";
     let mut pull = host.command(&["pull", name]);
     let pull = pull
@@ -196,14 +154,14 @@ fn a_pull_whose_registry_dies_fails_and_the_next_one_goes_on() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let pull = pull.spawn().expect("the command is built");
-    wait_until("a part has come", || arrived(&host) > PART_BYTES);
+    wait_until("a part has come", || host.downloaded() > PART_BYTES);
     drop(registry);
     let said = finish(pull);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.stderr.contains("localhost:5000"), "{said:?}");
     assert_eq!(listed(&host), "busybox:1\n");
-    assert!(arrived(&host) > PART_BYTES, "what has come is kept");
-    shape("del");
+    assert!(host.downloaded() > PART_BYTES, "what has come is kept");
+    host.speed_up();
     let registry = Registry::start(host.scratch());
     host.ok(&["pull", "-q", name]);
     assert!(
@@ -211,7 +169,7 @@ fn a_pull_whose_registry_dies_fails_and_the_next_one_goes_on() {
         "{}",
         registry.requests()
     );
-    assert_eq!(arrived(&host), 0);
+    assert_eq!(host.downloaded(), 0);
     host.ok(&["rmi", name]);
     host.finish();
 }

@@ -1,9 +1,9 @@
 //! SIGKILL of engine, netd and volumed at random moments of 200 cycles of run,
 //! stop and rm. The seed is printed; `ENGINE_TEST_SEED` repeats its choices.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tests::{Installation, Keeper, Said, Victim, wait_until};
+use tests::{Installation, Keeper, Random, Said, Victim, wait_until};
 
 const CYCLES: u32 = 200;
 /// The keeper is looked at, and the host, this often.
@@ -14,9 +14,8 @@ const WORKER: &str = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0
 
 #[test]
 fn daemons_are_killed_at_random_while_containers_come_and_go() {
-    let seed = seed();
-    println!("ENGINE_TEST_SEED={seed}");
-    let mut random = Random { state: seed };
+    let mut random = Random::new();
+    let seed = random.seed();
     let host = Installation::new();
     let keeper = Keeper::start(&host);
     let files = host.files();
@@ -26,7 +25,7 @@ fn daemons_are_killed_at_random_while_containers_come_and_go() {
     let still = host.settled_traces(&files);
     let mut lasts = FIRST_CYCLE;
     for number in 0..CYCLES {
-        let victim = [Victim::Engine, Victim::Netd, Victim::Volumed][random.below(3) as usize];
+        let victim = random.one_of(&Victim::ALL);
         let delay = Duration::from_micros(random.below(lasts.as_micros() as u64));
         println!("cycle {number}: {victim:?} after {delay:?}");
         let begun = Instant::now();
@@ -47,29 +46,6 @@ fn daemons_are_killed_at_random_while_containers_come_and_go() {
     }
     keeper.check(&host);
     host.finish();
-}
-
-/// Returns the seed that was asked for, else another each time.
-fn seed() -> u64 {
-    if let Ok(text) = std::env::var("ENGINE_TEST_SEED") {
-        return text.parse().expect("ENGINE_TEST_SEED is a number");
-    }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.expect("the clock is set").as_nanos() as u64
-}
-
-/// Splitmix64: enough to choose moments.
-struct Random {
-    state: u64,
-}
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
-    }
 }
 
 /// Runs, stops and removes a container. What a client is told must be so; a

@@ -7,16 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use base::file::{FileMode, replace};
 use tests::registry::{PASSWORD, USER};
-use tests::{Installation, Registry, Said, finish, run, wait_until};
+use tests::{Installation, PART_BYTES, Registry, Said, finish, run, wait_until};
 
 const SERVER: &str = "localhost:5000";
 const TAGGED: &str = "localhost:5000/box:1";
-/// Of bytes that no compression makes fewer.
-const LARGE_LAYER_BYTES: usize = 8 << 20;
-/// What the loopback lets through, so that there is time to break a push off.
-const SLOW: &str = "root tbf rate 16mbit burst 256kb limit 4mb";
 
 /// A user of an installation, with a file of credentials.
 struct User<'a> {
@@ -257,29 +252,6 @@ fn all_tags_go_and_come_back() {
     drop(registry);
 }
 
-/// Makes the loopback slow, or as it was.
-fn shape(change: &str) {
-    let mut tc = Command::new("tc");
-    tc.args(["qdisc", change, "dev", "lo"]);
-    let said = run(tc.args(if change == "add" { SLOW } else { "root" }.split(' ')));
-    assert_eq!(said.code, 0, "{said:?}");
-}
-
-/// Imports an image with one large file in it.
-fn import_large(host: &Installation, name: &str) {
-    let tree = host.scratch().join("large");
-    fs::create_dir(&tree).expect("made");
-    let mut bytes = vec![0; LARGE_LAYER_BYTES];
-    let mut random = fs::File::open("/dev/urandom").expect("it is a device");
-    random.read_exact(&mut bytes).expect("it never ends");
-    replace(&tree.join("data"), &bytes, FileMode::Public).expect("written");
-    let archive = host.scratch().join("large.tar");
-    let mut tar = Command::new("tar");
-    let said = run(tar.arg("-C").arg(&tree).arg("-cf").arg(&archive).arg("."));
-    assert_eq!(said.code, 0, "{said:?}");
-    host.ok(&["import", &archive.display().to_string(), name]);
-}
-
 /// Returns how many bytes of uploads the registry has.
 fn arrived(directory: &Path) -> u64 {
     let mut du = Command::new("du");
@@ -291,10 +263,10 @@ fn arrived(directory: &Path) -> u64 {
 #[test]
 fn a_push_goes_on_when_its_registry_is_back() {
     let host = Installation::new();
-    import_large(&host, "localhost:5000/large:1");
+    host.import_large("localhost:5000/large:1");
     let user = User::new(&host);
     let registry = Registry::start(host.scratch());
-    shape("add");
+    host.slow_down();
     let mut push = user.command(&["push", "localhost:5000/large:1"]);
     let push = push
         .stdin(Stdio::null())
@@ -302,9 +274,9 @@ fn a_push_goes_on_when_its_registry_is_back() {
         .stderr(Stdio::piped());
     let push = push.spawn().expect("the command is built");
     let storage = host.scratch().join("registry");
-    wait_until("a part has come", || arrived(&storage) > 1 << 20);
+    wait_until("a part has come", || arrived(&storage) > PART_BYTES);
     drop(registry);
-    shape("del");
+    host.speed_up();
     let registry = Registry::start(host.scratch());
     let said = finish(push);
     assert_eq!(said.code, 0, "{said:?}");
