@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tests::{Installation, wait_until, words, words_and};
+use tests::{Doomed, Installation, Victim, wait_until, words, words_and};
 
 /// A new container must work this soon after a kill.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
@@ -147,5 +147,69 @@ fn a_run_whose_shim_is_killed_is_ended_and_can_be_started_again() {
     wait_until("the next engine notices", || {
         state(&host, "orphan") == "exited 255"
     });
+    host.finish();
+}
+
+#[test]
+fn a_restart_that_failed_is_followed_by_the_next_though_the_engine_dies_between() {
+    let host = Installation::new();
+    let source = host.scratch().join("source");
+    fs::create_dir(&source).unwrap();
+    let mut doomed = Doomed::start(&host, Victim::Engine, "restart.schedule#1");
+    let mount = format!("type=bind,src={},dst=/data", source.display());
+    let mut run = words("run -d --name flaky --restart on-failure --mount");
+    let script =
+        "[ -e /data/go ] && exec sleep 1000; while [ ! -e /tmp/end ]; do sleep 0.02; done; exit 4";
+    run.extend([mount.as_str(), "busybox:1", "sh", "-c", script]);
+    host.ok(&run);
+    fs::remove_dir(&source).unwrap();
+    host.ok(&words("exec flaky touch /tmp/end"));
+    doomed.wait_dead();
+    fs::create_dir(&source).unwrap();
+    fs::File::create(source.join("go")).unwrap();
+    wait_until("it is started again", || {
+        state(&host, "flaky") == "running 0"
+    });
+    host.finish();
+}
+
+/// Returns how often the log tells something of the container called `name`.
+fn count_told(host: &Installation, kind: &str, name: &str) -> usize {
+    let records = host.ok(&words("events --no-follow --from 0:0 --format json"));
+    let records = records
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a record"));
+    let is_told = |it: &serde_json::Value| it["type"] == kind && it["data"]["name"] == name;
+    records.filter(is_told).count()
+}
+
+#[test]
+fn what_a_killed_engine_did_is_told_once() {
+    let host = Installation::new();
+    for (step, kind) in [
+        ("create.tell#1", "container.created"),
+        ("create.told#1", "container.created"),
+        ("remove.tell#1", "container.removed"),
+        ("remove.files#1", "container.removed"),
+    ] {
+        let name = step.replace(['.', '#'], "-");
+        let create = format!("create --name {name} busybox:1 true");
+        let remove = format!("rm {name}");
+        let is_removal = kind == "container.removed";
+        if is_removal {
+            host.ok(&words(&create));
+        }
+        let mut doomed = Doomed::start(&host, Victim::Engine, step);
+        // Whether it is answered does not matter here.
+        host.engine(&words(if is_removal { &remove } else { &create }));
+        doomed.wait_dead();
+        let names = host.ok(&words("ps -a --format {{.Names}}"));
+        assert_eq!(names.lines().any(|it| it == name), !is_removal, "{step}");
+        assert_eq!(count_told(&host, kind, &name), 1, "{step}");
+        // Nor once more, when the next one dies.
+        host.kill_daemon(Victim::Engine);
+        host.ok(&["ps"]);
+        assert_eq!(count_told(&host, kind, &name), 1, "{step}");
+    }
     host.finish();
 }

@@ -7,16 +7,16 @@
 
 mod late;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{Failure, FailureKind};
 use events::{CallError, Draft, Log, Position, Record, RequestBody, Requester};
 use serde::Serialize;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::error::{OrFail as _, Result};
+use crate::error::{OrFail as _, Result, internal};
 use crate::event::SOURCE;
 
 /// Records a slow API client may be behind before it has to re-read the files.
@@ -33,7 +33,7 @@ pub struct Bus {
     requester: Requester,
     records: broadcast::Sender<Arc<Record>>,
     /// The last record that API clients have been told of.
-    told: Arc<Mutex<Position>>,
+    told: watch::Sender<Position>,
 }
 
 impl Bus {
@@ -48,7 +48,7 @@ impl Bus {
             log,
             requester,
             records,
-            told: Arc::default(),
+            told: watch::Sender::default(),
         }
     }
 
@@ -60,16 +60,34 @@ impl Bus {
     /// Returns a receiver of every record from now on, and the last one's position
     /// before them.
     pub fn subscribe(&self) -> (broadcast::Receiver<Arc<Record>>, Position) {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // While it is borrowed nothing is told.
+        let told = self.told.borrow();
         (self.records.subscribe(), *told)
     }
 
     /// Tells API clients of a record that has been handled.
     pub fn tell(&self, record: Arc<Record>) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        *told = record.position.max(*told);
-        // No API client listens: that is no error.
-        drop(self.records.send(record));
+        self.told.send_modify(|told| {
+            *told = record.position.max(*told);
+            // No API client listens: that is no error.
+            drop(self.records.send(record));
+        });
+    }
+
+    /// Waits until everything has been handled that the log has at this moment.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or that takes longer than `patience`.
+    pub async fn catch_up(&self, patience: Duration) -> Result<()> {
+        let last = self.log.last().or_internal()?;
+        let mut told = self.told.subscribe();
+        let handled = told.wait_for(|told| *told >= last);
+        match tokio::time::timeout(patience, handled).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(internal(format!(
+                "the event log has not been followed to {last} within {patience:?}"
+            ))),
+        }
     }
 
     /// Appends one fact of the engine's.
@@ -141,7 +159,7 @@ impl Bus {
     ) -> Result<mpsc::Receiver<Arc<Record>>> {
         let mut reader = self.log.read_after(from).or_internal()?;
         let last = self.log.last().or_internal()?;
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        self.told.send_replace(last);
         let (sender, receiver) = mpsc::channel(MONITOR_LIMIT);
         let bus = self.clone();
         let work = move || {

@@ -17,8 +17,12 @@ use super::{Container, exit, health, remove, shim, start};
 use crate::Engine;
 use crate::error::{OrFail as _, Result, internal};
 
-/// How long the log may take to tell of an exit that a shim has recorded.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
+/// How long it may take to handle what a shim that has ended put into the log.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(10);
+/// How long a shim may take to finish a start that the last engine asked for.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// How often it is asked meanwhile.
+const START_POLL: Duration = Duration::from_millis(10);
 /// How long the runtime may take to delete what a dead shim left.
 const DELETE_LIMIT: Duration = Duration::from_secs(30);
 /// The exit code of a process whose end nobody saw.
@@ -84,49 +88,87 @@ fn volumes_of(container: &Container) -> remove::AnonymousVolumes {
 
 /// The engine died in the middle of a start: what runs is kept, else undone.
 async fn finish_start(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {
-    match shim::call(engine, run, ControlRequest::Status).await? {
-        ControlReply::Status {
+    if let Some(started) = await_start(engine, container, run).await? {
+        engine.steps.reached("adopt.started");
+        container.apply(started)?;
+        return adopt_live(engine, container, run).await;
+    }
+    engine.bus.catch_up(CATCH_UP_LIMIT).await?;
+    if !container.state().starting {
+        // The log has told of it.
+        return match shim::is_alive(&engine.instance.shim(run))? {
+            true => adopt_live(engine, container, run).await,
+            false => finish_lost(engine, container, run).await,
+        };
+    }
+    let failure = start::undo(engine, container, run, internal(CUT_SHORT)).await;
+    engine.steps.reached("adopt.failed");
+    fail_start(engine, container, run, failure.message)
+}
+
+/// Waits until a shim knows what became of a start that it may have been asked for;
+/// `None` when the log has told, or the shim has ended, by itself or as nobody had
+/// asked it yet.
+async fn await_start(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    run: &RunId,
+) -> Result<Option<ContainerEvent>> {
+    let directory = engine.instance.shim(run);
+    let begun = tokio::time::Instant::now();
+    while container.state().starting && shim::is_alive(&directory)? {
+        if let Ok(ControlReply::Status {
             pid: Some(pid),
             started,
             ..
-        } => {
-            engine.steps.reached("adopt.started");
+        }) = shim::call(engine, run, ControlRequest::Status).await
+        {
             let time = started.unwrap_or_else(Timestamp::now);
-            container.apply(ContainerEvent::Started {
+            return Ok(Some(ContainerEvent::Started {
                 run: run.run,
                 pid,
                 time,
-            })?;
-            adopt_live(engine, container, run).await
+            }));
         }
-        _ => {
-            let failure = start::undo(engine, container, run, internal(CUT_SHORT)).await;
-            engine.steps.reached("adopt.failed");
-            fail_start(container, run, failure.message)
+        // Refused while it starts the container; not heard before its socket listens.
+        let ended = shim::call(engine, run, ControlRequest::Shutdown).await;
+        if begun.elapsed() > START_LIMIT {
+            return ended.map(|_| None);
         }
+        tokio::time::sleep(START_POLL).await;
     }
+    Ok(None)
 }
 
-fn fail_start(container: &Container, run: &RunId, error: String) -> Result<()> {
+/// Records that a start failed; one by policy is followed by the next.
+fn fail_start(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    run: &RunId,
+    error: String,
+) -> Result<()> {
     let event = ContainerEvent::StartFailed {
         run: run.run,
         error,
         exit_code: UNKNOWN_EXIT,
         time: Timestamp::now(),
     };
-    container.apply(event).map(drop)
+    exit::start_failed(container, event)?;
+    engine.leaving.forget(run);
+    Ok(())
 }
 
 async fn adopt_live(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {
     watch_adopted(engine, run)?;
-    if let ControlReply::Status { paused, .. } =
-        shim::call(engine, run, ControlRequest::Status).await?
-    {
-        match (container.state().status, paused) {
+    match shim::call(engine, run, ControlRequest::Status).await {
+        Ok(ControlReply::Status { paused, .. }) => match (container.state().status, paused) {
             (Status::Running, true) => drop(container.apply(ContainerEvent::Paused)?),
             (Status::Paused, false) => drop(container.apply(ContainerEvent::Resumed)?),
             _ => {}
-        }
+        },
+        Ok(_) => {}
+        // It is watched: a shim that is about to end answers nobody.
+        Err(error) => tracing::warn!(%run, %error, "the shim does not say how its container is"),
     }
     if container.state().is_live() {
         health::begin(engine, container);
@@ -136,14 +178,24 @@ async fn adopt_live(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunI
 
 /// Notices the end of a shim that is not our child.
 fn watch_adopted(engine: &Arc<Engine>, run: &RunId) -> Result<()> {
-    let connection = ControlClient::connect(&engine.instance.shim(run)).or_internal()?;
-    let peer = rustix::net::sockopt::socket_peercred(&connection).or_internal()?;
-    let pidfd = rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::NONBLOCK)
-        .or_internal()?;
-    let pidfd = async_pidfd(pidfd).or_internal()?;
+    let directory = engine.instance.shim(run);
+    let pidfd = match ControlClient::connect(&directory) {
+        Ok(connection) => {
+            let peer = rustix::net::sockopt::socket_peercred(&connection).or_internal()?;
+            let flags = rustix::process::PidfdFlags::NONBLOCK;
+            let pidfd = rustix::process::pidfd_open(peer.pid, flags).or_internal()?;
+            Some(async_pidfd(pidfd).or_internal()?)
+        }
+        // One that is about to end has taken its socket away; its lock goes last.
+        Err(_) => None,
+    };
     let (engine, run) = (engine.clone(), run.clone());
     tokio::spawn(async move {
-        if let Err(error) = pidfd.readable().await {
+        let ended = match pidfd {
+            Some(pidfd) => pidfd.readable().await.map(drop).or_internal(),
+            None => shim::wait_ended(&directory).await,
+        };
+        if let Err(error) = ended {
             tracing::warn!(%run, %error, "cannot watch the shim");
         }
         shim_ended(&engine, &run).await;
@@ -191,34 +243,38 @@ pub async fn shim_ended(engine: &Arc<Engine>, run: &RunId) {
     let Some(container) = engine.container_of(run) else {
         return;
     };
-    let mut watch = container.watch();
-    let settled = watch
-        .wait_for(|now| now.state.run != run.run || (now.state.cleaned && !now.state.starting));
-    // A shim that ended as it should has recorded the exit before.
-    let limit = match read_exit(engine, run) {
-        Ok(Some(_)) => CATCH_UP_LIMIT,
-        Ok(None) | Err(_) => Duration::ZERO,
+    let finished = async {
+        engine.bus.catch_up(CATCH_UP_LIMIT).await?;
+        let state = container.state();
+        match state.run == run.run && state.starting {
+            // A start under way undoes itself.
+            true => Ok(()),
+            false => finish_lost(engine, &container, run).await,
+        }
     };
-    let settled = tokio::time::timeout(limit, settled).await.is_ok();
-    let result = match settled {
-        true => shim::forget(engine, run),
-        // A start under way undoes itself.
-        false if container.state().starting => Ok(()),
-        false => finish_lost(engine, &container, run).await,
-    };
-    if let Err(error) = result {
+    if let Err(error) = finished.await {
         tracing::error!(%run, %error, "cannot finish the run of a shim that ended");
     }
 }
 
-/// Finishes a run whose shim is gone: takes the recorded exit or says it is
-/// unknown, ends what is left, and records both facts in the shim's place.
+/// Finishes a run whose shim is gone. What the shim had to tell is in the log, which
+/// is followed to its end first; if that is not all, takes the recorded exit or says
+/// that it is unknown, ends what is left, and records both facts in the shim's place.
 async fn finish_lost(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {
+    engine.bus.catch_up(CATCH_UP_LIMIT).await?;
+    let state = container.state();
+    if state.run != run.run || (state.cleaned && !state.is_live()) {
+        return shim::forget(engine, run);
+    }
     tracing::warn!(%run, "the shim is gone; finishing its run");
     let recorded = read_exit(engine, run)?;
     engine.steps.reached("lost.delete");
     delete_leftovers(engine, container, run).await?;
-    if container.state().is_live() {
+    if state.starting && recorded.is_none() {
+        let failure = start::undo(engine, container, run, internal(CUT_SHORT)).await;
+        return fail_start(engine, container, run, failure.message);
+    }
+    if state.is_live() {
         let exit = recorded.unwrap_or_else(|| ExitRecord {
             run: run.clone(),
             exit_code: UNKNOWN_EXIT,

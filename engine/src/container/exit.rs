@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{RunId, Timestamp};
+use base::RunId;
 use engine_model::restart::Exit;
 use engine_model::{ContainerEvent, ContainerState, RestartDecision, Status};
 use engine_shim_api::event::{CLEANED, EXEC_EXITED, EXEC_STARTED, EXITED, STARTED};
@@ -16,6 +16,8 @@ use super::{Container, health, remove, start};
 use crate::Engine;
 use crate::error::{OrFail as _, Result};
 
+/// When a restart is tried again that did not get as far as a start.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// How often the cursor is stored while records keep coming.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -195,29 +197,44 @@ pub fn schedule_restart(engine: &Arc<Engine>, container: &Arc<Container>, delay:
             return;
         }
         engine.steps.reached("restart.start");
-        if let Err(error) = start::start_locked(&engine, &container).await {
-            tracing::warn!(container = %container.id, %error, "cannot restart the container");
-            restart_failed(&engine, &container);
+        let mut again = None;
+        let started = start::start_then(&engine, &container, |failed| {
+            again = delay_after_failure(&container, failed);
+            again.map(|_| ContainerEvent::RestartScheduled)
+        });
+        let Err(error) = started.await else {
+            return;
+        };
+        tracing::warn!(container = %container.id, %error, "cannot restart the container");
+        engine.steps.reached("restart.schedule");
+        if container.state().status == Status::Restarting {
+            // One that did not get as far as a start is repeated as soon as the first.
+            let delay = again.unwrap_or(FIRST_RETRY);
+            schedule_restart(&engine, &container, delay);
         }
     });
 }
 
 /// A restart that failed counts as an exit, so that the policy's limit and
 /// back-off hold for it too.
-fn restart_failed(engine: &Arc<Engine>, container: &Arc<Container>) {
-    let mut state = container.state();
-    state.started = Some(Timestamp::now());
-    state.finished = state.started;
-    let Some(delay) = restart_delay(container, &state) else {
-        return;
+fn delay_after_failure(container: &Container, failed: &ContainerState) -> Option<Duration> {
+    let mut state = failed.clone();
+    state.started = state.finished;
+    restart_delay(container, &state)
+}
+
+/// Moves a container on whose start failed; if the start was by policy, that decides
+/// about the next in the same step.
+///
+/// # Errors
+/// When the state cannot be written.
+pub fn start_failed(container: &Container, event: ContainerEvent) -> Result<()> {
+    let by_policy = container.state().status == Status::Restarting;
+    let then = |failed: &ContainerState| {
+        let again = delay_after_failure(container, failed).filter(|_| by_policy);
+        again.map(|_| ContainerEvent::RestartScheduled)
     };
-    engine.steps.reached("restart.schedule");
-    match container.apply(ContainerEvent::RestartScheduled) {
-        Ok(_) => schedule_restart(engine, container, delay),
-        Err(error) => {
-            tracing::error!(container = %container.id, %error, "cannot follow up a failed restart");
-        }
-    }
+    container.apply_then(event, then).map(drop)
 }
 
 fn cleaned(engine: &Arc<Engine>, container: &Arc<Container>, run: &RunId) -> Result<()> {

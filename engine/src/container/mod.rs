@@ -26,6 +26,7 @@ pub mod start;
 pub mod stats;
 pub mod stop;
 pub mod store;
+pub mod told;
 pub mod update;
 pub mod user;
 pub mod wait;

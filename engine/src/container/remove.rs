@@ -8,10 +8,10 @@ use base::{PathContext as _, VolumeName};
 use engine_model::{ContainerEvent, MountSource, Status};
 use volumed_api::{RemoveFiles, RemoveVolume};
 
-use super::{Container, shim, stop};
+use super::{Container, shim, stop, told};
 use crate::Engine;
 use crate::error::{OrFail as _, Result, conflict};
-use crate::event::{CONTAINER_REMOVED, ContainerNamed};
+use crate::event::ContainerNamed;
 
 /// How long the files' removal waits for the last run to be cleaned up.
 const CLEANED_LIMIT: Duration = Duration::from_secs(120);
@@ -90,11 +90,7 @@ fn free(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     }
     engine.containers.remove(container);
     engine.steps.reached("remove.tell");
-    engine.bus.publish(
-        CONTAINER_REMOVED,
-        container.id.to_string(),
-        &named(container),
-    )?;
+    told::tell_removed(engine, container)?;
     container.mark_removed();
     Ok(())
 }

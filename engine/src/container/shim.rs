@@ -226,7 +226,11 @@ pub async fn abandon(engine: &Engine, run: &RunId) -> Result<()> {
     asked
 }
 
-async fn wait_ended(directory: &Path) -> Result<()> {
+/// Waits until the shim of a directory has ended.
+///
+/// # Errors
+/// When that takes too long.
+pub async fn wait_ended(directory: &Path) -> Result<()> {
     let lock = directory.join("lock");
     let limit = tokio::time::Instant::now() + CALL_LIMIT;
     let mut pause = Duration::from_micros(200);

@@ -20,6 +20,8 @@ use super::Requested;
 /// No file of a container's is larger.
 const FILE_LIMIT_BYTES: u64 = 16 << 20;
 const STATE: &str = "state.json";
+/// The state until the event log tells of the container.
+const UNTOLD: &str = "state.untold";
 const RESERVE: &str = "state.reserve";
 /// A block of most file systems; a state is some hundred bytes.
 const RESERVE_BYTES: usize = 4096;
@@ -69,7 +71,18 @@ pub fn write_config(directory: &Path, stored: &StoredContainer) -> Result<(), St
 pub fn prepare_state(directory: &Path) -> Result<(), StoreError> {
     let reserve = directory.join(RESERVE);
     replace(&reserve, &[b' '; RESERVE_BYTES], FileMode::Private)?;
-    write_state(directory, &ContainerState::created())
+    let path = directory.join(UNTOLD);
+    let content = encode(&path, &ContainerState::created())?;
+    Ok(replace(&path, &content, FileMode::Private)?)
+}
+
+/// Notes that the event log tells of the container.
+///
+/// # Errors
+/// When its state cannot be renamed.
+pub fn note_told(directory: &Path) -> Result<(), StoreError> {
+    let (untold, path) = (directory.join(UNTOLD), directory.join(STATE));
+    Ok(std::fs::rename(untold, &path).at("rename to", &path)?)
 }
 
 /// Writes `state.json`.
@@ -107,6 +120,8 @@ fn write_in_reserve(directory: &Path, content: &[u8]) -> Result<(), PathError> {
 #[derive(Debug)]
 pub enum Found {
     Whole(Box<StoredContainer>, ContainerState),
+    /// It has been created, and the event log may not tell of it.
+    Untold(Box<StoredContainer>),
     /// Its creation or removal was cut short: to be deleted.
     Leftover,
 }
@@ -119,10 +134,12 @@ pub fn read(directory: &Path) -> Result<Found, StoreError> {
     let Some(stored) = decode::<StoredContainer>(&directory.join("config.json"))? else {
         return Ok(Found::Leftover);
     };
-    // The state is written after the configuration and never synced: without
-    // one, the container has been created and nothing more is known.
-    let state = decode(&directory.join(STATE))?.unwrap_or_else(ContainerState::created);
-    Ok(Found::Whole(Box::new(stored), state))
+    // The state has its name once the container has been told of, and is never synced:
+    // without one, the container has been created and nothing more is known.
+    Ok(match decode(&directory.join(STATE))? {
+        Some(state) => Found::Whole(Box::new(stored), state),
+        None => Found::Untold(Box::new(stored)),
+    })
 }
 
 /// Lists the directories of all containers, by id.
@@ -168,6 +185,7 @@ mod tests {
     fn a_state_is_written_into_the_reserve_again_and_again() {
         let directory = tempfile::tempdir().unwrap();
         prepare_state(directory.path()).unwrap();
+        note_told(directory.path()).unwrap();
         for error in ["", "a longer text than before", "short"] {
             let state = ContainerState {
                 error: error.to_owned(),

@@ -20,13 +20,14 @@ use base::lock::FileLock;
 use base::{Instance, Steps, Timestamp};
 use engine_cli::{DaemonOptions, Held};
 use engine_image::{ImageStore, Limits, StoreError};
+use engine_model::{ContainerState, Status};
 use events::{Log, LogOptions, Verify};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bus::Bus;
 use crate::container::network;
 use crate::container::registry::Registry;
-use crate::container::{Container, adopt, exit, store};
+use crate::container::{Container, adopt, exit, store, told};
 use crate::{Binaries, Engine, Leaving, api, config};
 use run_dir::Prepared;
 
@@ -229,6 +230,14 @@ fn load_containers(engine: &Arc<Engine>) -> anyhow::Result<()> {
                 let container = Arc::new(Container::new(*stored, state, directory));
                 register(engine, container);
             }
+            Ok(store::Found::Untold(stored)) => {
+                let state = ContainerState::created();
+                let container = Arc::new(Container::new(*stored, state, directory));
+                if let Err(error) = told::complete_creation(engine, &container) {
+                    tracing::error!(%id, %error, "cannot tell that a container was created");
+                }
+                register(engine, container);
+            }
             Ok(store::Found::Leftover) => {
                 engine.steps.reached("load.leftover");
                 if let Err(error) = std::fs::remove_dir_all(&directory) {
@@ -245,7 +254,10 @@ fn load_containers(engine: &Arc<Engine>) -> anyhow::Result<()> {
 
 /// A container whose removal was under way is gone for clients already.
 fn register(engine: &Engine, container: Arc<Container>) {
-    if container.state().status == engine_model::Status::Removing {
+    if container.state().status == Status::Removing {
+        if let Err(error) = told::complete_removal(engine, &container) {
+            tracing::error!(id = %container.id, %error, "cannot tell that a container was removed");
+        }
         engine.leaving.keep(&container);
     } else if let Err(error) = engine.containers.add(container.clone()) {
         tracing::error!(id = %container.id, %error, "cannot register a container");

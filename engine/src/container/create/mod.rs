@@ -26,11 +26,10 @@ use engine_model::container::{ExtraHost, NamespaceMode};
 use engine_model::signal::Signal;
 use engine_model::{ContainerConfig, ContainerState, RestartPolicy};
 
-use super::{Container, Requested, links, log, remove, store};
+use super::{Container, Requested, links, log, store, told};
 use crate::Engine;
 use crate::config::EngineConfig;
 use crate::error::{OrFail as _, Result, conflict, invalid};
-use crate::event::CONTAINER_CREATED;
 
 pub use security::{profile as security_profile, without_devices as security_without_devices};
 pub use volumes::ANONYMOUS;
@@ -79,11 +78,9 @@ pub async fn create(
     }
     let container = Arc::new(Container::new(stored, ContainerState::created(), directory));
     engine.steps.reached("create.tell");
-    engine.bus.publish(
-        CONTAINER_CREATED,
-        id.to_string(),
-        &remove::named(&container),
-    )?;
+    told::tell_created(engine, &container)?;
+    engine.steps.reached("create.told");
+    store::note_told(container.directory()).or_internal()?;
     claim.keep(container);
     Ok(ContainerCreateResponse {
         id: id.to_string(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Failure, RunId, RunNumber, Timestamp};
-use engine_model::{ContainerEvent, Status};
+use engine_model::{ContainerEvent, ContainerState, Status};
 
 use super::Container;
 use crate::Engine;
@@ -50,6 +50,19 @@ pub async fn start_locked(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
 ) -> Result<StartOutcome> {
+    start_then(engine, container, |_| None).await
+}
+
+/// As [`start_locked`]; what `then` says of a start that failed is recorded at once
+/// with the failure.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_then(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    then: impl FnOnce(&ContainerState) -> Option<ContainerEvent>,
+) -> Result<StartOutcome> {
     match container.state().status {
         Status::Running => return Ok(StartOutcome::AlreadyRunning),
         Status::Paused => {
@@ -82,7 +95,7 @@ pub async fn start_locked(
         }
         Err(failure) => {
             engine.steps.reached("start.failed");
-            let failure = record_failure(engine, container, &run, failure);
+            let failure = record_failure(engine, container, (&run, failure), then);
             if container.config().auto_remove {
                 super::remove::remove_after_exit(engine, container)?;
             }
@@ -122,8 +135,8 @@ pub(super) async fn wait_cleaned(container: &Container) -> Result<()> {
 fn record_failure(
     engine: &Engine,
     container: &Container,
-    run: &RunId,
-    failure: Failure,
+    (run, failure): (&RunId, Failure),
+    then: impl FnOnce(&ContainerState) -> Option<ContainerEvent>,
 ) -> Failure {
     let exit_code = exit_code_of(&failure);
     let event = ContainerEvent::StartFailed {
@@ -136,7 +149,7 @@ fn record_failure(
         message: failure.message.clone(),
         exit_code,
     };
-    let recorded = container.apply(event).and_then(|_| {
+    let recorded = container.apply_then(event, then).and_then(|_| {
         engine
             .bus
             .publish(CONTAINER_START_FAILED, run.to_string(), &fact)
