@@ -1,11 +1,14 @@
 //! Further processes in a running container.
 //!
-//! An exec lives in memory: its arguments may hold secrets, so they never
-//! reach the log, and the process file below `<run>` goes when it has started.
+//! An exec's arguments may hold secrets, so they never reach the log: what the next
+//! engine has to know of those that were started is in a file below `<run>`, see
+//! [`record`]; the process file beside it goes when the process has started.
+
+pub mod record;
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use base::file::{FileMode, remove_if_there, replace};
@@ -15,6 +18,7 @@ use engine_model::Status;
 use engine_model::container::{ProcessConfig, StdinConfig};
 use engine_model::plan::{ResolvedUser, exec_process, linked_environment};
 use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{Container, create, links, lock, shim, start, user};
@@ -39,11 +43,15 @@ pub struct Exec {
     user: ResolvedUser,
     pub privileged: bool,
     pub requested: ExecCreateBody,
+    /// Where the next engine finds it.
+    record: PathBuf,
+    /// Held while that is written, so that the latest is what stays.
+    recording: Mutex<()>,
     status: watch::Sender<ExecStatus>,
 }
 
 /// Where an exec is in its life.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecStatus {
     /// Whether a start was asked for: it is not asked for twice.
     pub claimed: bool,
@@ -95,7 +103,9 @@ impl Execs {
                 )));
             };
             let id = table.order.remove(index);
-            table.by_id.remove(&id);
+            if let Some(forgotten) = table.by_id.remove(&id) {
+                record::forget(&forgotten);
+            }
         }
         table.order.push(exec.id.clone());
         table.by_id.insert(exec.id.clone(), exec);
@@ -128,7 +138,10 @@ impl Execs {
     /// Notes that an exec runs.
     pub fn started(&self, id: &str, pid: u32) {
         if let Ok(exec) = self.find(id) {
-            exec.status.send_modify(|status| status.pid = Some(pid));
+            let told = |status: &mut ExecStatus| status.pid.replace(pid) != Some(pid);
+            if exec.status.send_if_modified(told) {
+                record::write(&exec);
+            }
         }
     }
 
@@ -137,6 +150,7 @@ impl Execs {
         if let Ok(exec) = self.find(id) {
             exec.status
                 .send_modify(|status| status.exit_code = Some(exit_code));
+            record::write(&exec);
         }
     }
 
@@ -175,6 +189,32 @@ pub async fn create(
     let linked = links::linked(engine, container)?;
     let mut environment = linked_environment(&config, &container.name(), &linked);
     environment.extend(requested.env.clone().unwrap_or_default());
+    let process = process(&requested, of_container, environment);
+    let run = container.run();
+    let user = look_up_user(engine, &run, &process).await?;
+    let id = ContainerId::random().to_string();
+    let exec = Arc::new(Exec {
+        record: record::path(&engine.instance.shim(&run), &id),
+        id,
+        run,
+        process,
+        user,
+        privileged: requested.privileged,
+        requested,
+        recording: Mutex::default(),
+        status: watch::Sender::default(),
+    });
+    engine.execs.add(exec.clone())?;
+    tell_created(engine, &exec)?;
+    Ok(exec)
+}
+
+/// Returns what is run: what was asked for, and of the container what was not.
+fn process(
+    requested: &ExecCreateBody,
+    of_container: &ProcessConfig,
+    environment: Vec<String>,
+) -> ProcessConfig {
     let or = |own: &String, default: &String| {
         if own.is_empty() {
             default.clone()
@@ -182,7 +222,7 @@ pub async fn create(
             own.clone()
         }
     };
-    let process = ProcessConfig {
+    ProcessConfig {
         arguments: requested.cmd.0.clone(),
         environment: last_of_each(environment),
         working_directory: or(&requested.working_dir, &of_container.working_directory),
@@ -195,21 +235,7 @@ pub async fn create(
             StdinConfig::Closed
         },
         init: false,
-    };
-    let run = container.run();
-    let user = look_up_user(engine, &run, &process).await?;
-    let exec = Arc::new(Exec {
-        id: ContainerId::random().to_string(),
-        run,
-        process,
-        user,
-        privileged: requested.privileged,
-        requested,
-        status: watch::Sender::default(),
-    });
-    engine.execs.add(exec.clone())?;
-    tell_created(engine, &exec)?;
-    Ok(exec)
+    }
 }
 
 async fn look_up_user(
@@ -316,8 +342,7 @@ pub async fn start(
     let started = perform(engine, &container, exec, streams).await;
     engine.metrics.count_exec();
     started.map_err(|(failure, exit_code)| {
-        exec.status
-            .send_modify(|status| status.exit_code = Some(exit_code));
+        engine.execs.exited(&exec.id, exit_code);
         failure
     })
 }
@@ -330,7 +355,7 @@ async fn perform(
     streams: Option<Streams>,
 ) -> Result<Option<UnixStream>, (Failure, i32)> {
     let directory = engine.instance.shim(&exec.run);
-    let path = directory.join(format!("exec-{}.json", exec.id));
+    let path = record::process_file(&directory, &exec.id);
     let unprepared = |failure| (failure, UNPREPARED_EXIT_CODE);
     let stream = prepare(engine, container, exec, (&path, streams))
         .await
@@ -371,6 +396,7 @@ async fn prepare(
         );
         move || {
             engine.steps.reached("exec.process");
+            record::write(&exec);
             write_process(&container, &exec, &path)?;
             let Some(streams) = streams else {
                 return Ok(None);

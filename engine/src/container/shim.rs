@@ -257,8 +257,18 @@ pub fn is_alive(directory: &Path) -> Result<bool> {
 /// # Errors
 /// When something in it cannot be removed.
 pub fn forget(engine: &Engine, run: &RunId) -> Result<()> {
-    match std::fs::remove_dir_all(engine.instance.shim(run)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).or_internal(),
+    use std::io::ErrorKind as K;
+    let directory = engine.instance.shim(run);
+    let mut removed = std::fs::remove_dir_all(&directory);
+    if removed
+        .as_ref()
+        .is_err_and(|it| it.kind() == K::DirectoryNotEmpty)
+    {
+        // An exec that fails as its container ends is written down at any moment, once.
+        removed = std::fs::remove_dir_all(&directory);
+    }
+    match removed {
+        Err(error) if error.kind() != K::NotFound => Err(error).or_internal(),
         _ => Ok(()),
     }
 }

@@ -259,8 +259,15 @@ fn register(engine: &Engine, container: Arc<Container>) {
             tracing::error!(id = %container.id, %error, "cannot tell that a container was removed");
         }
         engine.leaving.keep(&container);
-    } else if let Err(error) = engine.containers.add(container.clone()) {
+        return;
+    }
+    if let Err(error) = engine.containers.add(container.clone()) {
         tracing::error!(id = %container.id, %error, "cannot register a container");
+    }
+    let run = container.run();
+    let restored = engine.execs.restore(&engine.instance.shim(&run), &run);
+    if let Err(error) = restored {
+        tracing::warn!(id = %container.id, %error, "its execs are forgotten");
     }
 }
 
