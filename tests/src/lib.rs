@@ -6,6 +6,7 @@
 
 pub mod api;
 mod doomed;
+pub mod flight;
 mod host;
 mod image;
 mod keeper;
