@@ -54,6 +54,8 @@ enum Command {
     Leaks(commands::leaks::Arguments),
     /// Looks for inputs that break a parser
     Fuzz(commands::fuzz::Arguments),
+    /// Many containers in parallel for long while daemons are killed
+    Soak(commands::soak::Arguments),
     /// Checks or rewrites the committed snapshots
     Golden(commands::golden::Arguments),
     /// The newest container tools of Debian, in a tree of their own
@@ -98,6 +100,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test => commands::test::run(),
         Command::Leaks(arguments) => return commands::leaks::run(arguments),
         Command::Fuzz(arguments) => commands::fuzz::run(arguments),
+        Command::Soak(arguments) => commands::soak::run(arguments),
         Command::Golden(arguments) => commands::golden::run(arguments),
         Command::Peers(arguments) => return commands::peers::run(arguments),
         Command::Bench(arguments) => commands::bench::run(arguments),

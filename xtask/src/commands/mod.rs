@@ -12,6 +12,7 @@ pub(crate) mod layers;
 pub(crate) mod leaks;
 pub(crate) mod peers;
 pub(crate) mod record;
+pub(crate) mod soak;
 pub(crate) mod test;
 pub(crate) mod tidy;
 pub(crate) mod vm;
