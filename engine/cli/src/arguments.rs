@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use base::instance::{DEFAULT_ROOT, DEFAULT_RUN, InstanceName};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, FromArgMatches as _, Parser};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::cmd::Command;
 use crate::daemon::{DaemonOptions, FaultSteps};
@@ -158,9 +158,20 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, 
 }
 
 pub(crate) fn try_parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
-    let mut command = examples::command();
-    let mut matches = command.try_get_matches_from_mut(words)?;
+    let words: Vec<OsString> = words.collect();
+    let mut command = Arguments::command();
+    let mut matches = command
+        .try_get_matches_from_mut(&words)
+        .map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp => help(&words).unwrap_or(error),
+            _ => error,
+        })?;
     Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Returns the help that is asked for with its examples, which nothing else needs.
+fn help(words: &[OsString]) -> Option<clap::Error> {
+    examples::command().try_get_matches_from_mut(words).err()
 }
 
 /// Returns Docker's exit code for a command line that cannot be read.

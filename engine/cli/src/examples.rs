@@ -264,9 +264,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("wait", &["engine wait job"]),
 ];
 
-/// Returns the definition of all commands, each with its examples.
+/// Returns the definition of all commands in full, each with its examples.
 pub(crate) fn command() -> Command {
-    with_examples(Arguments::command(), &mut Vec::new())
+    let mut command = Arguments::command();
+    command.build();
+    with_examples(command, &mut Vec::new())
 }
 
 fn with_examples(command: Command, words: &mut Vec<String>) -> Command {

@@ -19,8 +19,7 @@ pub(crate) struct Man {
 impl Man {
     pub(super) fn run(self) -> Result<(), CliError> {
         make_directories(&self.directory, 0o755)?;
-        let mut command = examples::command();
-        command.build();
+        let command = examples::command();
         write(&command, "engine", &self.directory)
     }
 }
