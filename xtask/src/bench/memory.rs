@@ -4,7 +4,7 @@
 //! the names of its programs; what runs inside the containers is left out.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -51,8 +51,7 @@ fn measure(who: Who, image: &str) -> Result<[Memory; 3]> {
             command(who).args(run).read()?;
             names.push(name);
         }
-        // Daemons give memory back, or grow, for a moment after a start.
-        std::thread::sleep(SETTLE);
+        settle();
         *point = total(programs(who))?;
     }
     for name in &names {
@@ -67,7 +66,13 @@ fn measure(who: Who, image: &str) -> Result<[Memory; 3]> {
     Ok(points)
 }
 
-fn programs(who: Who) -> &'static [&'static str] {
+/// Daemons give memory back, or grow, for a moment after a start.
+pub(super) fn settle() {
+    std::thread::sleep(SETTLE);
+}
+
+/// Returns the programs that a contender's processes run.
+pub(super) fn programs(who: Who) -> &'static [&'static str] {
     match who {
         Who::Ours => &["engine", "netd", "volumed", "engine-shim"],
         Who::Docker => &["dockerd", "containerd", "containerd-shim", "docker-proxy"],
@@ -78,16 +83,29 @@ fn programs(who: Who) -> &'static [&'static str] {
 
 fn total(programs: &[&str]) -> Result<Memory> {
     let mut sum = Memory::default();
+    for folder in processes(programs)? {
+        // A process that ended in between holds nothing.
+        let text = std::fs::read_to_string(folder.join("smaps_rollup")).unwrap_or_default();
+        sum.resident_kib += field(&text, "Rss:");
+        sum.private_kib += field(&text, "Private_Clean:") + field(&text, "Private_Dirty:");
+    }
+    Ok(sum)
+}
+
+/// Returns the folders in `/proc` of the processes that run one of the programs, or
+/// a shim of one.
+///
+/// # Errors
+/// Fails when `/proc` cannot be read.
+pub(super) fn processes(programs: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").context("read /proc")? {
         let folder = entry.context("read /proc")?.path();
         if runs_one_of(&folder, programs) {
-            // A process that ended in between holds nothing.
-            let text = std::fs::read_to_string(folder.join("smaps_rollup")).unwrap_or_default();
-            sum.resident_kib += field(&text, "Rss:");
-            sum.private_kib += field(&text, "Private_Clean:") + field(&text, "Private_Dirty:");
+            found.push(folder);
         }
     }
-    Ok(sum)
+    Ok(found)
 }
 
 fn runs_one_of(folder: &Path, programs: &[&str]) -> bool {
@@ -101,7 +119,8 @@ fn runs_one_of(folder: &Path, programs: &[&str]) -> bool {
         .any(|program| name == *program || name.starts_with(&format!("{program}-shim")))
 }
 
-fn field(text: &str, name: &str) -> f64 {
+/// Returns the number of a line of `smaps_rollup`, in KiB; 0 without that line.
+pub(super) fn field(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or(0.0)

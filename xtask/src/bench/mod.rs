@@ -3,6 +3,7 @@
 //! They measure and return text; making the tree, entering it and recording the
 //! result is the command's part.
 
+pub(crate) mod api;
 pub(crate) mod bundle;
 pub(crate) mod daemons;
 pub(crate) mod events;
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) up: usize,
     /// On cgroup v2 alone, for `runtime`.
     pub(crate) unified: bool,
+    /// For `api`; none means all.
+    pub(crate) parts: Vec<api::Part>,
 }
 
 /// A benchmark.
@@ -38,6 +41,7 @@ pub(crate) enum Name {
     Events,
     Memory,
     Runtime,
+    Api,
 }
 
 /// A contender.
@@ -90,6 +94,7 @@ pub(crate) fn run(plan: &Plan) -> Result<String> {
         Name::Events => events::run(plan),
         Name::Memory => memory::run(plan),
         Name::Runtime => runtime::run(plan),
+        Name::Api => api::run(plan),
     }
 }
 

@@ -237,6 +237,7 @@ mod tests {
             contenders,
             up: 0,
             unified: false,
+            parts: Vec::new(),
         };
         assert_eq!(
             lanes(&plan),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+use crate::bench::api::Part;
 use crate::bench::{self, Name, Plan, Who, daemons};
 use crate::commands::{dist, peers};
 use crate::enter::{Access, Bind, Entry};
@@ -22,7 +23,7 @@ const RESULT_FILE: &str = "result.md";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     name: Name,
-    /// Interleaved rounds; by default 30, for pull 5
+    /// Interleaved rounds; by default 30, for pull and api 5
     #[arg(long)]
     rounds: Option<usize>,
     /// Who takes part; by default everybody who can
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// On cgroup v2 alone, with the controllers that v1 leaves it; for runtime
     #[arg(long)]
     unified: bool,
+    /// What of api to measure, by its ratio's name; by default everything
+    #[arg(long, value_delimiter = ',')]
+    parts: Vec<Part>,
     /// Measure the programs in dist/ as they are, without building
     #[arg(long)]
     as_built: bool,
@@ -101,7 +105,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
             Who::Floor,
         ],
         Name::Pull | Name::Memory => &[Who::Ours, Who::Docker, Who::Podman],
-        Name::Events => &[Who::Ours, Who::Docker],
+        Name::Events | Name::Api => &[Who::Ours, Who::Docker],
         // Debian 12's crun wants more locked memory there than is allowed here.
         Name::Runtime if arguments.unified => {
             &[Who::Ours, Who::Crun, Who::Runc, Who::RuncOld, Who::Floor]
@@ -115,6 +119,24 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
             Who::Floor,
         ],
     };
+    let contenders = contenders(arguments, possible)?;
+    refuse_options_of_others(arguments)?;
+    let default_rounds = match arguments.name {
+        Name::Pull | Name::Api => 5,
+        _ => 30,
+    };
+    let rounds = arguments.rounds.unwrap_or(default_rounds).max(1);
+    Ok(Plan {
+        name: arguments.name,
+        rounds,
+        contenders,
+        up: arguments.up,
+        unified: arguments.unified,
+        parts: arguments.parts.clone(),
+    })
+}
+
+fn contenders(arguments: &Arguments, possible: &[Who]) -> Result<Vec<Who>> {
     let mut contenders = arguments.contenders.clone();
     if contenders.is_empty() {
         contenders = possible.to_vec();
@@ -127,18 +149,17 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     if arguments.up > 0 && !contenders.contains(&Who::Ours) {
         bail!("--up needs ours among the contenders");
     }
+    Ok(contenders)
+}
+
+fn refuse_options_of_others(arguments: &Arguments) -> Result<()> {
     if arguments.unified && arguments.name != Name::Runtime {
         bail!("--unified is for the bench of the runtime");
     }
-    let default_rounds = if arguments.name == Name::Pull { 5 } else { 30 };
-    let rounds = arguments.rounds.unwrap_or(default_rounds).max(1);
-    Ok(Plan {
-        name: arguments.name,
-        rounds,
-        contenders,
-        up: arguments.up,
-        unified: arguments.unified,
-    })
+    if !arguments.parts.is_empty() && arguments.name != Name::Api {
+        bail!("--parts is for the bench of the API");
+    }
+    Ok(())
 }
 
 /// Shows the programs of Debian 12's tree beside the newest, and the libraries
