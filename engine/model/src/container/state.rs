@@ -214,6 +214,8 @@ impl ContainerState {
             (S::Running | S::Paused | S::Restarting, E::StopRequested) => {
                 next.stopped_by_user = true;
             }
+            // It ended by itself while the wish was on its way.
+            (S::Exited | S::Removing | S::Dead, E::StopRequested) => {}
             (S::Exited, E::RestartScheduled) => {
                 next.status = S::Restarting;
                 next.restarts += 1;
@@ -427,6 +429,16 @@ mod tests {
         let created = ContainerState::created();
         for event in [E::Paused, exited(1), started(1), E::StopRequested] {
             assert!(created.on(event.clone()).is_err(), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_stop_that_comes_after_the_end_changes_nothing() {
+        let mut state = after(&[starting(1), started(1), exited(1)]);
+        for event in [E::StopRequested, E::RemoveRequested, E::StopRequested] {
+            let before = state.clone();
+            state = state.on(event.clone()).unwrap();
+            assert_eq!(state == before, event == E::StopRequested);
         }
     }
 
