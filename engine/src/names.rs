@@ -2,7 +2,10 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use crate::container::registry::Registry;
+use base::ContainerId;
+
+use crate::container::registry::{NameClaim, Registry};
+use crate::error::Result;
 
 const QUALITIES: [&str; 48] = [
     "amber", "ancient", "bold", "brave", "bright", "brisk", "calm", "clear", "clever", "cosy",
@@ -22,17 +25,21 @@ const THINGS: [&str; 48] = [
 
 /// Random names tried before a number is added.
 const TRIES: u64 = 16;
+/// With a number there are two thousand million names: more tries are not needed.
+const ALL_TRIES: u64 = 32;
 
-/// Returns a name that no container has at the moment.
-pub fn free(containers: &Registry) -> String {
-    let mut attempt = 0;
-    loop {
-        let name = candidate(RandomState::new().hash_one(attempt), attempt);
-        if containers.find(&name).is_err() {
-            return name;
+/// Takes a name that no container has, whoever else looks for one at the moment.
+///
+/// # Errors
+/// Conflict when all that were tried are taken.
+pub fn claim<'a>(containers: &'a Registry, id: &ContainerId) -> Result<NameClaim<'a>> {
+    let random = |attempt| candidate(RandomState::new().hash_one(attempt), attempt);
+    for attempt in 0..ALL_TRIES {
+        if let Ok(claim) = containers.claim(&random(attempt), id) {
+            return Ok(claim);
         }
-        attempt += 1;
     }
+    containers.claim(&random(ALL_TRIES), id)
 }
 
 fn candidate(random: u64, attempt: u64) -> String {
@@ -53,5 +60,16 @@ mod tests {
         for random in 0..10_000 {
             assert!(base::id::is_valid_name(&candidate(random, random % 32)));
         }
+    }
+
+    #[test]
+    fn names_that_are_taken_at_the_same_time_are_not_taken_twice() {
+        let containers = Registry::default();
+        let id = ContainerId::random();
+        let more_than_without_numbers = QUALITIES.len() * THINGS.len() + 1000;
+        let claims: Result<Vec<_>> = (0..more_than_without_numbers)
+            .map(|_| claim(&containers, &id))
+            .collect();
+        assert_eq!(claims.unwrap().len(), more_than_without_numbers);
     }
 }

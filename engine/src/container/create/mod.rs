@@ -26,6 +26,7 @@ use engine_model::container::{ExtraHost, NamespaceMode};
 use engine_model::signal::Signal;
 use engine_model::{ContainerConfig, ContainerState, RestartPolicy};
 
+use super::registry::NameClaim;
 use super::{Container, Requested, links, log, store, told};
 use crate::Engine;
 use crate::config::EngineConfig;
@@ -61,11 +62,10 @@ pub async fn create(
     health::check_label(&config)?;
     config.user_namespace = user_namespace::decide(engine, &requested, owner.as_deref())?;
     user_namespace::check_shared(engine, &config)?;
-    let name = chosen_name(engine, name)?;
-    let claim = engine.containers.claim(&name, &id)?;
+    let claim = claim_name(engine, name, &id)?;
     let directory = engine.instance.container(&id);
     let stored = store::StoredContainer {
-        name,
+        name: claim.name().to_owned(),
         config,
         requested,
         owner,
@@ -121,9 +121,14 @@ async fn take_back(directory: std::path::PathBuf, failure: base::Failure) -> bas
     }
 }
 
-fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
+/// Takes the name that was asked for, or one of our own.
+fn claim_name<'a>(
+    engine: &'a Engine,
+    name: Option<&str>,
+    id: &ContainerId,
+) -> Result<NameClaim<'a>> {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
-        return Ok(crate::names::free(&engine.containers));
+        return crate::names::claim(&engine.containers, id);
     };
     let name = name.strip_prefix('/').unwrap_or(name);
     if !base::id::is_valid_name(name) {
@@ -131,7 +136,7 @@ fn chosen_name(engine: &Engine, name: Option<&str>) -> Result<String> {
             "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
         )));
     }
-    Ok(name.to_owned())
+    engine.containers.claim(name, id)
 }
 
 /// Returns the request with nothing left open.
