@@ -90,12 +90,18 @@ fn apparmor() -> AppArmor {
     }
 }
 
-fn thermal_paths() -> Vec<String> {
+pub(crate) fn thermal_paths() -> Vec<String> {
     let Ok(entries) = fs::read_dir(PROCESSORS) else {
         return Vec::new();
     };
+    let is_processor = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let number = name.as_encoded_bytes().strip_prefix(b"cpu");
+        number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+    };
     let mut paths: Vec<String> = entries
         .flatten()
+        .filter(is_processor)
         .map(|entry| entry.path().join("thermal_throttle"))
         .filter(|path| path.is_dir())
         .map(|path| path.to_string_lossy().into_owned())

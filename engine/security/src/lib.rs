@@ -86,6 +86,23 @@ pub fn profile_on(
     plan(host, config, &devices)
 }
 
+/// The kernel's files that are closed to a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClosedPaths {
+    pub masked: Vec<String>,
+    pub read_only: Vec<String>,
+}
+
+/// Returns which of the kernel's files a container with these options does not see, or
+/// not write: a part of its profile, without the work for the rest.
+///
+/// # Errors
+/// For an invalid option.
+pub fn closed_paths(config: &SecurityConfig) -> Result<ClosedPaths, SecurityError> {
+    let options = option::parse(&config.options)?;
+    Ok(close(config, &options, &host::thermal_paths()))
+}
+
 /// Decides everything, from facts alone.
 fn plan(
     host: &HostFacts,
@@ -99,24 +116,29 @@ fn plan(
         drop: &config.capabilities_drop,
     };
     let capabilities = capability::resolve(&wish, &host.capabilities)?;
-    let open_paths = config.privileged || options.unconfined_paths;
-    let default = |wanted: &Option<Vec<String>>, default: Vec<String>| match open_paths {
-        true => Vec::new(),
-        false => wanted.clone().unwrap_or(default),
-    };
-    let masked_paths = default(&config.masked_paths, paths::masked(&host.thermal_paths));
-    let readonly_paths = default(&config.readonly_paths, paths::read_only());
+    let closed = close(config, &options, &host.thermal_paths);
     Ok(SecurityProfile {
         seccomp: seccomp_of(host, config, &options, &capabilities)?,
         apparmor_profile: apparmor_of(host, config, &options)?,
         device_rules: device_rules(config, devices)?,
         devices: devices.iter().map(device::node).collect(),
-        masked_paths,
-        readonly_paths,
+        masked_paths: closed.masked,
+        readonly_paths: closed.read_only,
         no_new_privileges: options.no_new_privileges,
         writable_kernel_files: config.privileged,
         capabilities,
     })
+}
+
+fn close(config: &SecurityConfig, options: &SecurityOptions, thermal: &[String]) -> ClosedPaths {
+    if config.privileged || options.unconfined_paths {
+        return ClosedPaths::default();
+    }
+    let or = |wanted: &Option<Vec<String>>, default: Vec<String>| wanted.clone().unwrap_or(default);
+    ClosedPaths {
+        masked: or(&config.masked_paths, paths::masked(thermal)),
+        read_only: or(&config.readonly_paths, paths::read_only()),
+    }
 }
 
 fn seccomp_of(

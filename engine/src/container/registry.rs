@@ -109,7 +109,7 @@ impl Registry {
     /// Returns every container, the newest first.
     pub fn all(&self) -> Vec<Arc<Container>> {
         let mut all = self.unordered();
-        all.sort_by_key(|container| std::cmp::Reverse(container.config().created));
+        all.sort_by_cached_key(|container| std::cmp::Reverse(container.config().created));
         all
     }
 

@@ -19,11 +19,19 @@ use crate::version::ApiVersion;
 
 /// Gives an answer the form that it has in a version.
 pub fn shape(answer: Answer, version: ApiVersion, value: &mut Value) {
-    for row in answers::ROWS.iter().filter(|row| row.answer == answer) {
-        if row.versions.contains(&version.minor) {
-            row.form.apply(row.path, value);
-        }
+    for row in rows(answer, version) {
+        row.form.apply(row.path, value);
     }
+}
+
+/// Returns whether an answer has its newest form in a version: [`shape`] leaves it as it is.
+pub fn is_newest(answer: Answer, version: ApiVersion) -> bool {
+    rows(answer, version).next().is_none()
+}
+
+fn rows(answer: Answer, version: ApiVersion) -> impl Iterator<Item = &'static answers::Row> {
+    let all = answers::ROWS.iter();
+    all.filter(move |row| row.answer == answer && row.versions.contains(&version.minor))
 }
 
 /// Gives the body of a request the form of the newest version: what a version does not
@@ -63,6 +71,13 @@ mod tests {
             shaped(Answer::ImageList, 43, newest),
             json!([{"Id": "a", "Size": 7, "VirtualSize": 7, "Containers": -1}])
         );
+    }
+
+    #[test]
+    fn the_newest_version_has_the_newest_form() {
+        assert!(is_newest(Answer::ContainerList, ApiVersion::v1(46)));
+        assert!(!is_newest(Answer::ContainerList, ApiVersion::v1(45)));
+        assert!(!is_newest(Answer::ImageList, ApiVersion::v1(50)));
     }
 
     #[test]

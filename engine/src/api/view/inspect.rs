@@ -12,8 +12,8 @@ use volumed_api::query::data_directory;
 
 use super::network;
 use crate::Engine;
-use crate::container::{Container, create, links, lock, logs};
-use crate::error::Result;
+use crate::container::{Container, links, lock, logs};
+use crate::error::{OrFail as _, Result};
 
 /// Returns everything about one container.
 ///
@@ -83,9 +83,9 @@ fn host_config(engine: &Engine, container: &Container) -> Result<HostConfig> {
     shown.links = links::shown(engine, container);
     let security = &container.config().security;
     if !security.privileged && (shown.masked_paths.is_none() || shown.readonly_paths.is_none()) {
-        let profile = create::security_without_devices(security)?;
-        shown.masked_paths.get_or_insert(profile.masked_paths);
-        shown.readonly_paths.get_or_insert(profile.readonly_paths);
+        let closed = engine_security::closed_paths(security).or_invalid()?;
+        shown.masked_paths.get_or_insert(closed.masked);
+        shown.readonly_paths.get_or_insert(closed.read_only);
     }
     if shown.memory > 0 && shown.memory_swap == 0 {
         shown.memory_swap = container

@@ -32,7 +32,7 @@ use crate::Engine;
 use crate::config::EngineConfig;
 use crate::error::{OrFail as _, Result, conflict, invalid};
 
-pub use security::{profile as security_profile, without_devices as security_without_devices};
+pub use security::profile as security_profile;
 pub use volumes::ANONYMOUS;
 
 /// Docker's stop timeout.

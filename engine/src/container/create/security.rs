@@ -52,7 +52,7 @@ pub(super) fn check(config: &SecurityConfig) -> Result<()> {
 ///
 /// # Errors
 /// Invalid for an unknown capability, option or profile.
-pub fn without_devices(config: &SecurityConfig) -> Result<SecurityProfile> {
+fn without_devices(config: &SecurityConfig) -> Result<SecurityProfile> {
     let devices = Vec::new();
     profile(&SecurityConfig {
         devices,
