@@ -94,9 +94,66 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// Returns the day counted from 1970-01-01 of a Gregorian date; of one that does not
+/// exist, another day.
+fn days_from_civil((year, month, day): (i64, i64, i64)) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let day_of_era = 365 * year_of_era + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Reads the form that is printed here, with up to nine digits of a fraction or none.
+///
+/// Every line of a log and every record of the event log has such a time; all others
+/// are left to the general parser, which costs ten times as much.
+fn parse_printed(text: &[u8]) -> Option<i64> {
+    let [date @ .., b'Z'] = text else { return None };
+    let (date, fraction) = date.split_at_checked(19)?;
+    let punctuation = [date[4], date[7], date[10], date[13], date[16]];
+    if punctuation != *b"--T::" {
+        return None;
+    }
+    let part = |begin: usize, end: usize| number(&date[begin..end]);
+    let day = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
+    let (hour, minute, second) = (part(11, 13)?, part(14, 16)?, part(17, 19)?);
+    let days = days_from_civil(day);
+    if civil_from_days(days) != day || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    seconds
+        .checked_mul(1_000_000_000)?
+        .checked_add(nanoseconds(fraction)?)
+}
+
+fn nanoseconds(fraction: &[u8]) -> Option<i64> {
+    let digits = match fraction {
+        [] => return Some(0),
+        [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => digits,
+        _ => return None,
+    };
+    let missing = u32::try_from(9 - digits.len()).ok()?;
+    Some(number(digits)? * 10_i64.pow(missing))
+}
+
+fn number(digits: &[u8]) -> Option<i64> {
+    let append = |sum: i64, digit: &u8| {
+        let is_digit = digit.is_ascii_digit();
+        is_digit.then(|| sum * 10 + i64::from(digit - b'0'))
+    };
+    digits.iter().try_fold(0, append)
+}
+
 impl FromStr for Timestamp {
     type Err = TimeError;
     fn from_str(text: &str) -> Result<Self, TimeError> {
+        if let Some(nanoseconds) = parse_printed(text.as_bytes()) {
+            return Ok(Self(nanoseconds));
+        }
         let parsed: jiff::Timestamp = text.parse().map_err(|source| TimeError {
             text: text.to_owned(),
             source,
@@ -134,5 +191,39 @@ mod tests {
             assert_eq!(ours.parse::<Timestamp>().unwrap(), Timestamp(nanoseconds));
             nanoseconds += 86_399_999_999_937 * 11;
         }
+    }
+
+    #[test]
+    fn reading_agrees_with_the_general_parser() {
+        for text in [
+            "2024-02-29T23:59:59Z",
+            "2023-02-29T00:00:00Z",
+            "1900-02-29T00:00:00Z",
+            "0001-01-01T00:00:00.5Z",
+            "1969-12-31T23:59:59.999999999Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-10T00:00:00Z",
+            "2026-04-31T00:00:00Z",
+            "2026-01-02T24:00:00Z",
+            "2026-01-02T03:60:05Z",
+            "2026-01-02T03:04:60Z",
+            "2026-01-02T03:04:05.Z",
+            "2026-01-02T03:04:05.0123456789Z",
+            "2026-01-02T03:04:05.012345678Z",
+            "2026-01-02t03:04:05z",
+            "2026-01-02 03:04:05Z",
+            "2026-01-02T03:04:05+01:00",
+            "2026-01-02T03:04:0\u{661}Z",
+            "9999-12-31T23:59:59Z",
+            "Z",
+            "",
+        ] {
+            if let Some(nanoseconds) = parse_printed(text.as_bytes()) {
+                let theirs: jiff::Timestamp = text.parse().unwrap();
+                assert_eq!(i128::from(nanoseconds), theirs.as_nanosecond(), "{text}");
+            }
+        }
+        assert!(parse_printed(b"2024-02-29T23:59:59.25Z").is_some());
+        assert!(parse_printed(b"2023-02-29T23:59:59.25Z").is_none());
     }
 }
