@@ -16,6 +16,7 @@ use std::time::Instant;
 use base::{PathError, Timestamp};
 use engine_shim_api::LogConfig;
 use engine_shim_api::log_reader::{LINE_LIMIT_BYTES, LogPosition};
+use memchr::memchr;
 use rustix::event::PollFlags;
 use rustix::process::Pid;
 
@@ -204,7 +205,7 @@ impl LogWriter {
     ) -> &'a [u8] {
         let room = LINE_LIMIT_BYTES - line.len();
         let window = &chunk[..chunk.len().min(room)];
-        if let Some(end) = window.iter().position(|byte| *byte == b'\n') {
+        if let Some(end) = memchr(b'\n', window) {
             self.whole_line(stream, line, &window[..=end], time);
             return &chunk[end + 1..];
         }

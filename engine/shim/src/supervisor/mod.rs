@@ -32,7 +32,7 @@ use crate::stdio::OUTPUTS;
 use commands::{Job, SerialCommand};
 
 /// Every read of output and input goes through one buffer of this size.
-const SCRATCH_BYTES: usize = 16 * 1024;
+const SCRATCH_BYTES: usize = 64 * 1024;
 /// How long a shim whose run is over waits for clients to read the rest.
 const LINGER_LIMIT: Duration = Duration::from_secs(10);
 

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use base::Timestamp;
+use memchr::memchr;
 
 use super::compressed::{Compressed, HEADER_LIMIT_BYTES, Origin};
 use super::record::{self, FileHead};
@@ -174,7 +175,7 @@ impl LineReader {
     pub(super) fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         let mut searched = self.begin;
         loop {
-            let newline = self.buffer[searched..].iter().position(|b| *b == b'\n');
+            let newline = memchr(b'\n', &self.buffer[searched..]);
             if let Some(position) = newline {
                 let (begin, end) = (self.begin, searched + position + 1);
                 self.begin = end;
