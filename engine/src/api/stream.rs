@@ -28,7 +28,7 @@ use crate::error::{OrFail as _, Result, invalid};
 use crate::sys;
 
 /// Bytes of output that are passed on in one go.
-const COPIED_BYTES: usize = 16 << 10;
+const COPIED_BYTES: usize = 64 << 10;
 /// Bytes of a terminal's input that are looked at in one go.
 const TYPED_BYTES: usize = 8 << 10;
 /// How often it is looked whether a client has read its answer.
@@ -296,16 +296,33 @@ async fn join(
         gone.await;
     };
     let output = async {
-        let copied = tokio::io::copy(&mut from_process, &mut to_client).await;
+        let copied = copy_output(&mut from_process, &mut to_client).await;
         over.await;
         let ended = to_client.shutdown().await;
-        if let Err(error) = copied.map(drop).and(ended) {
+        if let Err(error) = copied.and(ended) {
             tracing::debug!(%error, "output ended badly");
         }
     };
     tokio::select! {
         () = input => {}
         () = output => {}
+    }
+}
+
+/// Passes output on in pieces as large as a pipe holds; tokio's `copy` takes an eighth
+/// of that at a time.
+async fn copy_output(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; COPIED_BYTES];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..count]).await?;
+        to.flush().await?;
     }
 }
 
