@@ -37,6 +37,7 @@ use base::{Instance, RunId, Timestamp};
 use engine_image::ImageStore;
 
 use crate::container::exec::Execs;
+use crate::container::group_moves::GroupMoves;
 use crate::container::registry::Registry;
 use crate::container::{Container, lock};
 use crate::error::{Result, internal};
@@ -62,6 +63,7 @@ pub struct Engine {
     pub execs: Execs,
     /// Containers that are gone for clients while their last run ends.
     pub leaving: Leaving,
+    pub group_moves: GroupMoves,
     pub started: Timestamp,
     pub metrics: metrics::Metrics,
     /// How many refused requests of whom are in the event log.

@@ -160,12 +160,13 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, 
 pub(crate) fn try_parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
     let words: Vec<OsString> = words.collect();
     let mut command = Arguments::command();
-    let mut matches = command
-        .try_get_matches_from_mut(&words)
-        .map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp => help(&words).unwrap_or(error),
-            _ => error,
-        })?;
+    let mut matches =
+        command
+            .try_get_matches_from_mut(&words)
+            .map_err(|error| match error.kind() {
+                ErrorKind::DisplayHelp => help(&words).unwrap_or(error),
+                _ => error,
+            })?;
     Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 

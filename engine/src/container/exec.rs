@@ -184,6 +184,7 @@ pub async fn create(
     if requested.cmd.is_empty() {
         return Err(invalid("No exec command specified"));
     }
+    engine.group_moves.prepare();
     let config = container.config();
     let of_container = &config.process;
     let linked = links::linked(engine, container)?;
@@ -215,12 +216,9 @@ fn process(
     of_container: &ProcessConfig,
     environment: Vec<String>,
 ) -> ProcessConfig {
-    let or = |own: &String, default: &String| {
-        if own.is_empty() {
-            default.clone()
-        } else {
-            own.clone()
-        }
+    let or = |own: &String, default: &String| match own.is_empty() {
+        true => default.clone(),
+        false => own.clone(),
     };
     ProcessConfig {
         arguments: requested.cmd.0.clone(),

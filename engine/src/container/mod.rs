@@ -14,6 +14,7 @@ pub mod create;
 pub mod exec;
 pub mod exit;
 pub mod files;
+pub mod group_moves;
 pub mod health;
 pub mod links;
 pub mod log;

@@ -25,6 +25,7 @@ use events::{Log, LogOptions, Verify};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bus::Bus;
+use crate::container::group_moves::GroupMoves;
 use crate::container::network;
 use crate::container::registry::Registry;
 use crate::container::{Container, adopt, exit, store, told};
@@ -179,6 +180,7 @@ fn open(
         containers: Registry::default(),
         execs: Default::default(),
         leaving: Leaving::default(),
+        group_moves: GroupMoves::default(),
         started: Timestamp::now(),
         metrics: Default::default(),
         audit: Default::default(),

@@ -63,6 +63,8 @@ pub async fn create(
     config.user_namespace = user_namespace::decide(engine, &requested, owner.as_deref())?;
     user_namespace::check_shared(engine, &config)?;
     let claim = claim_name(engine, name, &id)?;
+    // Most often the start follows at once.
+    engine.group_moves.prepare();
     let directory = engine.instance.container(&id);
     let stored = store::StoredContainer {
         name: claim.name().to_owned(),

@@ -79,6 +79,7 @@ pub async fn start_then(
     }
     wait_cleaned(container).await?;
     let run = RunId::new(container.id.clone(), RunNumber(container.state().run.0 + 1));
+    engine.group_moves.prepare();
     engine.steps.reached("start.begin");
     container.apply(ContainerEvent::Starting { run: run.run })?;
     match attempt::perform(engine, container, &run).await {
