@@ -132,6 +132,17 @@ fn exit_codes_are_dockers() {
 }
 
 #[test]
+fn the_help_of_a_command_begins_as_the_list_of_commands_has_it() {
+    let said = |line: &str| read(line).unwrap_err().to_string();
+    let list = said("--help");
+    for command in ["run", "ps", "volume", "system"] {
+        let help = said(&format!("{command} --help"));
+        let about = help.lines().next().unwrap();
+        assert!(list.contains(about), "{about:?} is not in {list}");
+    }
+}
+
+#[test]
 fn a_typing_mistake_gets_a_suggestion() {
     let said = |line: &str| read(line).unwrap_err().to_string();
     assert!(said("imagse").contains("images"));

@@ -9,6 +9,7 @@ mod context;
 mod cp;
 mod create;
 pub(crate) mod daemon;
+mod deferred;
 mod diff;
 mod events;
 mod exec;
@@ -59,6 +60,7 @@ use clap::Subcommand;
 
 use crate::context::Context;
 use crate::error::CliError;
+use deferred::Deferred;
 use verbs::{ContainerVerb, ImageVerb};
 
 /// Every command.
@@ -67,59 +69,59 @@ pub(crate) enum Command {
     #[command(flatten)]
     OfContainers(ContainerVerb),
     /// Remove containers
-    Rm(rm::Rm),
+    Rm(Deferred<rm::Rm>),
     /// List containers
-    Ps(ps::Ps),
+    Ps(Deferred<ps::Ps>),
     /// Show all about containers, images, networks and volumes
-    Inspect(inspect::Inspect),
+    Inspect(Deferred<inspect::Inspect>),
     #[command(flatten)]
     OfImages(ImageVerb),
     /// Search a registry for images
-    Search(search::Search),
+    Search(Deferred<search::Search>),
     /// Log in to a registry
-    Login(login::Login),
+    Login(Deferred<login::Login>),
     /// Log out from a registry
-    Logout(logout::Logout),
+    Logout(Deferred<logout::Logout>),
     /// List images
-    Images(images::Images),
+    Images(Deferred<images::Images>),
     /// Remove images
-    Rmi(rmi::Rmi),
+    Rmi(Deferred<rmi::Rmi>),
     /// Manage containers
     #[command(subcommand)]
-    Container(container::Container),
+    Container(Deferred<container::Container>),
     /// Manage images
     #[command(subcommand)]
-    Image(image::Image),
+    Image(Deferred<image::Image>),
     /// Manage volumes
     #[command(subcommand)]
-    Volume(volume::Volume),
+    Volume(Deferred<volume::Volume>),
     /// Manage networks
     #[command(subcommand)]
-    Network(network::Network),
+    Network(Deferred<network::Network>),
     /// Manage contexts: daemons of this and other hosts, by name
     #[command(subcommand)]
-    Context(context::ContextCommand),
+    Context(Deferred<context::ContextCommand>),
     /// Manage the engine
     #[command(subcommand)]
-    System(Box<system::System>),
+    System(Deferred<system::System>),
     /// Show what happened, from the event log; works without the daemon
-    Events(events::Events),
+    Events(Deferred<events::Events>),
     /// Show the versions of client and daemon
-    Version(version::Version),
+    Version(Deferred<version::Version>),
     /// Show the state of the engine
-    Info(info::Info),
+    Info(Deferred<info::Info>),
     /// Run, start or stop the daemon
-    Daemon(daemon::DaemonArguments),
+    Daemon(Deferred<daemon::DaemonArguments>),
     /// Set this host up: the daemon's unit, its group, links that were asked for
-    Install(install::Install),
+    Install(Deferred<install::Install>),
     /// Take away what install made
-    Uninstall(install::Uninstall),
+    Uninstall(Deferred<install::Uninstall>),
     /// Print completions for a shell
     #[command(hide = true)]
-    Completion(completion::Completion),
+    Completion(Deferred<completion::Completion>),
     /// Write the manual pages
     #[command(hide = true)]
-    Man(man::Man),
+    Man(Deferred<man::Man>),
 }
 
 impl Command {
@@ -149,10 +151,14 @@ impl Command {
     pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
             Self::OfContainers(verb) => verb.run(context).await,
-            Self::Container(command) => command.run(context).await,
-            Self::Daemon(command) => command.run(context).await.map(|()| ExitCode::SUCCESS),
-            Self::Install(command) => command.run(context).map(|()| ExitCode::SUCCESS),
-            Self::Uninstall(command) => command.run(context).map(|()| ExitCode::SUCCESS),
+            Self::Container(command) => command.take().run(context).await,
+            Self::Daemon(command) => command
+                .take()
+                .run(context)
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Self::Install(command) => command.take().run(context).map(|()| ExitCode::SUCCESS),
+            Self::Uninstall(command) => command.take().run(context).map(|()| ExitCode::SUCCESS),
             plain => plain.run_plain(context).await.map(|()| ExitCode::SUCCESS),
         }
     }
@@ -163,25 +169,25 @@ impl Command {
             // Those are run above.
             Self::OfContainers(_) | Self::Container(_) => Ok(()),
             Self::Daemon(_) | Self::Install(_) | Self::Uninstall(_) => Ok(()),
-            Self::Rm(command) => command.run(context).await,
-            Self::Ps(command) => command.run(context).await,
-            Self::Inspect(command) => command.run(context).await,
+            Self::Rm(command) => command.take().run(context).await,
+            Self::Ps(command) => command.take().run(context).await,
+            Self::Inspect(command) => command.take().run(context).await,
             Self::OfImages(verb) => verb.run(context).await,
-            Self::Image(command) => command.run(context).await,
-            Self::Search(command) => command.run(context).await,
-            Self::Login(command) => command.run(context).await,
-            Self::Logout(command) => command.run(context).await,
-            Self::Images(command) => command.run(context).await,
-            Self::Rmi(command) => command.run(context).await,
-            Self::Volume(command) => command.run(context).await,
-            Self::Network(command) => command.run(context).await,
-            Self::Context(command) => command.run(context),
-            Self::System(command) => command.run(context).await,
-            Self::Events(command) => command.run(context).await,
-            Self::Version(command) => command.run(context).await,
-            Self::Info(command) => command.run(context).await,
-            Self::Completion(command) => command.run(context),
-            Self::Man(command) => command.run(),
+            Self::Image(command) => command.take().run(context).await,
+            Self::Search(command) => command.take().run(context).await,
+            Self::Login(command) => command.take().run(context).await,
+            Self::Logout(command) => command.take().run(context).await,
+            Self::Images(command) => command.take().run(context).await,
+            Self::Rmi(command) => command.take().run(context).await,
+            Self::Volume(command) => command.take().run(context).await,
+            Self::Network(command) => command.take().run(context).await,
+            Self::Context(command) => command.take().run(context),
+            Self::System(command) => command.take().run(context).await,
+            Self::Events(command) => command.take().run(context).await,
+            Self::Version(command) => command.take().run(context).await,
+            Self::Info(command) => command.take().run(context).await,
+            Self::Completion(command) => command.take().run(context),
+            Self::Man(command) => command.take().run(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::deferred::Deferred;
 use super::{
     attach, commit, cp, create, diff, exec, export, history, import, kill, load, logs, pause, port,
     pull, push, rename, restart, run, save, start, stats, stop, tag, top, unpause, update, wait,
@@ -16,47 +17,47 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerVerb {
     /// Create and run a new container from an image
-    Run(Box<run::Run>),
+    Run(Deferred<run::Run>),
     /// Create a new container
-    Create(Box<create::Create>),
+    Create(Deferred<create::Create>),
     /// Start stopped containers
-    Start(start::Start),
+    Start(Deferred<start::Start>),
     /// Stop running containers
-    Stop(stop::Stop),
+    Stop(Deferred<stop::Stop>),
     /// Restart containers
-    Restart(restart::Restart),
+    Restart(Deferred<restart::Restart>),
     /// Kill running containers
-    Kill(kill::Kill),
+    Kill(Deferred<kill::Kill>),
     /// Pause all processes of containers
-    Pause(pause::Pause),
+    Pause(Deferred<pause::Pause>),
     /// Unpause all processes of containers
-    Unpause(unpause::Unpause),
+    Unpause(Deferred<unpause::Unpause>),
     /// Change limits and restart policy of containers
-    Update(update::Update),
+    Update(Deferred<update::Update>),
     /// Wait until containers stop, then print their exit codes
-    Wait(wait::Wait),
+    Wait(Deferred<wait::Wait>),
     /// Rename a container
-    Rename(rename::Rename),
+    Rename(Deferred<rename::Rename>),
     /// Fetch the logs of a container
-    Logs(logs::Logs),
+    Logs(Deferred<logs::Logs>),
     /// Attach to a running container
-    Attach(attach::Attach),
+    Attach(Deferred<attach::Attach>),
     /// Execute a command in a running container
-    Exec(exec::Exec),
+    Exec(Deferred<exec::Exec>),
     /// Make an image of what a container is now
-    Commit(commit::Commit),
+    Commit(Deferred<commit::Commit>),
     /// Copy files between a container and the host
-    Cp(cp::Cp),
+    Cp(Deferred<cp::Cp>),
     /// Show what a container has changed of its image's files
-    Diff(diff::Diff),
+    Diff(Deferred<diff::Diff>),
     /// Write a container's files as an archive
-    Export(export::Export),
+    Export(Deferred<export::Export>),
     /// List the published ports of a container
-    Port(port::Port),
+    Port(Deferred<port::Port>),
     /// Show the processes of a container
-    Top(top::Top),
+    Top(Deferred<top::Top>),
     /// Show what containers use
-    Stats(stats::Stats),
+    Stats(Deferred<stats::Stats>),
 }
 
 impl ContainerVerb {
@@ -70,27 +71,27 @@ impl ContainerVerb {
 
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         match self {
-            Self::Run(command) => return command.run(context).await,
-            Self::Start(command) => return command.run(context).await,
-            Self::Attach(command) => return command.run(context).await,
-            Self::Exec(command) => return command.run(context).await,
-            Self::Create(command) => command.run(context).await,
-            Self::Stop(command) => command.run(context).await,
-            Self::Restart(command) => command.run(context).await,
-            Self::Kill(command) => command.run(context).await,
-            Self::Pause(command) => command.run(context).await,
-            Self::Unpause(command) => command.run(context).await,
-            Self::Update(command) => command.run(context).await,
-            Self::Wait(command) => command.run(context).await,
-            Self::Rename(command) => command.run(context).await,
-            Self::Logs(command) => command.run(context).await,
-            Self::Commit(command) => command.run(context).await,
-            Self::Cp(command) => command.run(context).await,
-            Self::Diff(command) => command.run(context).await,
-            Self::Export(command) => command.run(context).await,
-            Self::Port(command) => command.run(context).await,
-            Self::Top(command) => command.run(context).await,
-            Self::Stats(command) => command.run(context).await,
+            Self::Run(command) => return command.take().run(context).await,
+            Self::Start(command) => return command.take().run(context).await,
+            Self::Attach(command) => return command.take().run(context).await,
+            Self::Exec(command) => return command.take().run(context).await,
+            Self::Create(command) => command.take().run(context).await,
+            Self::Stop(command) => command.take().run(context).await,
+            Self::Restart(command) => command.take().run(context).await,
+            Self::Kill(command) => command.take().run(context).await,
+            Self::Pause(command) => command.take().run(context).await,
+            Self::Unpause(command) => command.take().run(context).await,
+            Self::Update(command) => command.take().run(context).await,
+            Self::Wait(command) => command.take().run(context).await,
+            Self::Rename(command) => command.take().run(context).await,
+            Self::Logs(command) => command.take().run(context).await,
+            Self::Commit(command) => command.take().run(context).await,
+            Self::Cp(command) => command.take().run(context).await,
+            Self::Diff(command) => command.take().run(context).await,
+            Self::Export(command) => command.take().run(context).await,
+            Self::Port(command) => command.take().run(context).await,
+            Self::Top(command) => command.take().run(context).await,
+            Self::Stats(command) => command.take().run(context).await,
         }
         .map(|()| ExitCode::SUCCESS)
     }
@@ -100,31 +101,31 @@ impl ContainerVerb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageVerb {
     /// Download an image from a registry
-    Pull(pull::Pull),
+    Pull(Deferred<pull::Pull>),
     /// Upload an image to a registry
-    Push(push::Push),
+    Push(Deferred<push::Push>),
     /// Show how an image was made
-    History(history::History),
+    History(Deferred<history::History>),
     /// Give an image another name
-    Tag(tag::Tag),
+    Tag(Deferred<tag::Tag>),
     /// Load images from an archive
-    Load(load::Load),
+    Load(Deferred<load::Load>),
     /// Save images to an archive
-    Save(save::Save),
+    Save(Deferred<save::Save>),
     /// Make an image of a root filesystem's archive
-    Import(import::Import),
+    Import(Deferred<import::Import>),
 }
 
 impl ImageVerb {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
-            Self::Pull(command) => command.run(context).await,
-            Self::Push(command) => command.run(context).await,
-            Self::History(command) => command.run(context).await,
-            Self::Tag(command) => command.run(context).await,
-            Self::Load(command) => command.run(context).await,
-            Self::Save(command) => command.run(context).await,
-            Self::Import(command) => command.run(context).await,
+            Self::Pull(command) => command.take().run(context).await,
+            Self::Push(command) => command.take().run(context).await,
+            Self::History(command) => command.take().run(context).await,
+            Self::Tag(command) => command.take().run(context).await,
+            Self::Load(command) => command.take().run(context).await,
+            Self::Save(command) => command.take().run(context).await,
+            Self::Import(command) => command.take().run(context).await,
         }
     }
 }

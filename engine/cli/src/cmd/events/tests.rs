@@ -91,7 +91,7 @@ fn events(directory: &std::path::Path, words: &[&str]) -> Result<String, CliErro
         panic!("another command");
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.unwrap().block_on(command.run(&context))?;
+    runtime.unwrap().block_on(command.take().run(&context))?;
     let mut text = String::new();
     output.rewind().unwrap();
     output.read_to_string(&mut text).unwrap();
