@@ -23,7 +23,7 @@ const FIRST_PORT: u16 = 10_000;
 fn main() -> anyhow::Result<()> {
     let most: usize = std::env::args()
         .nth(1)
-        .map_or(Ok(200), |text| text.parse())?;
+        .map_or(Ok(500), |text| text.parse())?;
     nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
     mount_change(
         "/",
@@ -64,7 +64,7 @@ fn measure_all(controller: &Controller, instance: &Instance, most: usize) -> any
     let bridge = bridge.context("no default network")?.id;
     let mut standing = Vec::new();
     let mut port = FIRST_PORT;
-    for target in [0, most / 2, most] {
+    for target in [0, most / 5, most / 2, most] {
         while standing.len() < target {
             let request = request(&bridge, port);
             port += 1;
@@ -113,6 +113,7 @@ fn request(network: &NetworkId, port: u16) -> Attach {
             link_local: Vec::new(),
             mac: None,
             links: Vec::new(),
+            gateway_priority: 0,
         }],
         ports: vec![PortRequest {
             protocol: Protocol::Tcp,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::RwLockReadGuard;
 
 use base::PathError;
+use netd_api::{Parent, ParentOrigin};
 
 use crate::family::Family;
 use crate::firewall::{Element, Firewall};
@@ -14,7 +15,8 @@ use crate::forwarding::{self, Forwarding};
 use crate::namespace::{self, Namespace, NamespaceError};
 use crate::netlink::NetlinkError;
 use crate::netlink::route::{RouteSocket, VethSpec};
-use crate::plan::{Bridge, Interface, Operation, has_ipv6};
+use crate::netlink::sublink::SubLinkSpec;
+use crate::plan::{Bridge, Interface, Operation, Port, Uplink, has_ipv6};
 use crate::sysctl;
 use base::Steps;
 
@@ -51,6 +53,8 @@ fn undo_text(undo: &[String]) -> String {
 #[derive(Debug)]
 pub struct Host<'a> {
     table: &'a str,
+    /// What the installation's interfaces begin with.
+    prefix: &'a str,
     steps: &'a Steps,
     forwarding: &'a Forwarding,
     route: RouteSocket,
@@ -67,12 +71,13 @@ impl<'a> Host<'a> {
     /// # Errors
     /// When no netlink socket can be opened.
     pub fn open(
-        table: &'a str,
+        (table, prefix): (&'a str, &'a str),
         steps: &'a Steps,
         forwarding: &'a Forwarding,
     ) -> Result<Self, NetlinkError> {
         Ok(Self {
             table,
+            prefix,
             steps,
             forwarding,
             route: RouteSocket::open()?,
@@ -155,14 +160,23 @@ impl<'a> Host<'a> {
                 Ok(())
             }
             Operation::CreateInterface(interface) => self.create_interface(interface),
-            Operation::JoinBridge { interface, bridge } => {
-                let index = self.route.index(bridge)?;
+            Operation::JoinBridge { interface, port } => {
+                let index = self.route.index(&port.bridge)?;
                 self.route.join_bridge(interface, index)?;
-                Ok(self.route.reflect(interface)?)
+                self.set_up_port(interface, port)
             }
-            Operation::SetDefaultRoute { namespace, gateway } => {
+            Operation::SetDefaultRoute { namespace, way } => {
                 let namespace = entered(&mut self.namespace, namespace)?;
-                Ok(namespace.route.set_default_route(*gateway)?)
+                Ok(namespace.route.set_default_route(way)?)
+            }
+            Operation::EnsureParent(parent) => self.ensure_parent(parent),
+            Operation::LeaveBridge(bridge) => self.leave_bridge(bridge),
+            Operation::RemoveInner { namespace, name } => {
+                if !namespace::is_bound(namespace) {
+                    return Ok(());
+                }
+                let namespace = entered(&mut self.namespace, namespace)?;
+                Ok(namespace.route.delete_link(name)?)
             }
             Operation::AddElements(elements) => Ok(self.firewall()?.add(elements)?),
             Operation::RemoveElements(elements) => Ok(self.firewall()?.remove(elements)?),
@@ -176,13 +190,19 @@ impl<'a> Host<'a> {
 
     fn ensure_bridge(&mut self, bridge: &Bridge) -> Result<(), OperationError> {
         let name = &bridge.interface;
-        self.route.create_bridge(name, bridge.mac, bridge.mtu)?;
+        if !bridge.adopted {
+            self.route.create_bridge(name, bridge.mac, bridge.mtu)?;
+            self.mark(name)?;
+        }
         // Answers to ports that are published on the host's loopback come back
         // this way; chain `guard` keeps everything else away from 127/8.
         sysctl::write(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
         let has_ipv6 = has_ipv6(&bridge.addresses);
         sysctl::set_ipv6(name, has_ipv6)?;
         let index = self.route.index(name)?;
+        if bridge.adopted {
+            self.route.set_up(index)?;
+        }
         for address in &bridge.addresses {
             self.route.add_address(index, *address)?;
         }
@@ -207,25 +227,57 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
+    /// Says whose a link is that is called as the user wants.
+    fn mark(&mut self, name: &str) -> Result<(), OperationError> {
+        match name.starts_with(self.prefix) {
+            true => Ok(()),
+            false => Ok(self.route.mark(name, self.prefix)?),
+        }
+    }
+
+    fn ensure_parent(&mut self, parent: &Parent) -> Result<(), OperationError> {
+        let name = &parent.interface;
+        match &parent.origin {
+            ParentOrigin::Host => return Ok(()),
+            ParentOrigin::Dummy => self.route.create_dummy(name)?,
+            ParentOrigin::Vlan { on, id } => {
+                let on = self.route.index(on)?;
+                self.route.create_vlan(name, on, *id)?;
+            }
+        }
+        self.mark(name)
+    }
+
+    fn leave_bridge(&mut self, bridge: &Bridge) -> Result<(), OperationError> {
+        let Some(link) = self.route.link(&bridge.interface)? else {
+            return Ok(());
+        };
+        for address in &bridge.addresses {
+            self.route.remove_address(link.index, *address)?;
+        }
+        Ok(())
+    }
+
+    /// Where bridges hand frames to the firewall, it keeps those on one bridge apart
+    /// that are to be, and lets them through that were translated: an isolated port
+    /// would drop these too.
+    fn set_up_port(&mut self, name: &str, port: &Port) -> Result<(), OperationError> {
+        let isolated = port.isolated && !sysctl::do_bridges_filter();
+        Ok(self.route.set_up_port(name, isolated)?)
+    }
+
     fn create_interface(&mut self, interface: &Interface) -> Result<(), OperationError> {
-        let bridge = self.route.index(&interface.bridge)?;
-        let route = &mut self.route;
-        let namespace = entered(&mut self.namespace, &interface.namespace)?;
-        let made = route.create_veth(&VethSpec {
-            host_name: &interface.host_name,
-            bridge,
-            peer_name: &interface.name,
-            peer_mac: interface.mac,
-            namespace: rustix::fd::AsFd::as_fd(&*namespace),
-            mtu: interface.mtu,
-        });
-        match made {
+        match self.make(interface) {
             // Made before a crash; what follows is repeated.
-            Err(error) if error.errno() == libc::EEXIST => {}
+            Err(OperationError::Netlink(error)) if error.errno() == libc::EEXIST => {}
             other => other?,
         }
         self.steps.reached("configure interface");
-        route.reflect(&interface.host_name)?;
+        if let Uplink::Bridge(port) = &interface.uplink {
+            self.set_up_port(&interface.host_name, port)?;
+        }
+        let route = &mut self.route;
+        let namespace = entered(&mut self.namespace, &interface.namespace)?;
         if has_ipv6(&interface.addresses) {
             namespace.enable_ipv6(&interface.name)?;
         }
@@ -235,12 +287,40 @@ impl<'a> Host<'a> {
         }
         namespace.route.set_up(index)?;
         namespace.route.settle(&interface.name)?;
-        route.settle(&interface.host_name)?;
-        route.settle(&interface.bridge)?;
-        for gateway in &interface.default_routes {
-            namespace.route.set_default_route(*gateway)?;
+        if let Uplink::Bridge(port) = &interface.uplink {
+            route.settle(&interface.host_name)?;
+            route.settle(&port.bridge)?;
+        }
+        for way in &interface.default_routes {
+            namespace.route.set_default_route(way)?;
         }
         Ok(())
+    }
+
+    fn make(&mut self, interface: &Interface) -> Result<(), OperationError> {
+        let on = self.route.index(interface.uplink.host_interface())?;
+        let namespace = entered(&mut self.namespace, &interface.namespace)?;
+        let namespace = rustix::fd::AsFd::as_fd(&*namespace);
+        let made = match &interface.uplink {
+            Uplink::Bridge(_) => self.route.create_veth(&VethSpec {
+                host_name: &interface.host_name,
+                bridge: on,
+                peer_name: &interface.name,
+                peer_mac: interface.mac,
+                namespace,
+                mtu: interface.mtu,
+            }),
+            Uplink::Macvlan { .. } | Uplink::Ipvlan { .. } => {
+                self.route.create_sublink(&SubLinkSpec {
+                    uplink: &interface.uplink,
+                    parent: on,
+                    name: &interface.name,
+                    mac: interface.mac,
+                    namespace,
+                })
+            }
+        };
+        Ok(made?)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod connect;
 mod default_bridge;
+mod ground;
 pub mod networks;
 mod over;
 mod rename;
@@ -81,12 +82,13 @@ impl ControlError {
                 LeaseError::NoInterfaceName | LeaseError::Address(IpamError::Exhausted { .. }) => {
                     FailureKind::Exhausted
                 }
-                LeaseError::Address(IpamError::InUse { .. }) | LeaseError::NotAttached(_) => {
-                    FailureKind::Conflict
-                }
-                LeaseError::Joined { .. } => FailureKind::Forbidden,
+                LeaseError::NotAttached(_) => FailureKind::Conflict,
+                LeaseError::Address(IpamError::InUse { .. })
+                | LeaseError::Joined { .. }
+                | LeaseError::Template => FailureKind::Forbidden,
                 LeaseError::Address(IpamError::Outside { .. } | IpamError::NoSubnet { .. })
                 | LeaseError::NotJoinable(_)
+                | LeaseError::InterfaceName(..)
                 | LeaseError::Twice(_)
                 | LeaseError::TooMany
                 | LeaseError::Mac(_) => FailureKind::Invalid,
@@ -120,6 +122,7 @@ pub struct Controller {
     pub(crate) store: Store,
     pub(crate) steps: Steps,
     pub(crate) table: String,
+    pub(crate) prefix: String,
     pub(crate) forwarding: Forwarding,
     pub(crate) config: NetworkSection,
     pub(crate) names: Names,
@@ -148,6 +151,7 @@ impl Controller {
             store: Store::open(instance.clone())?,
             steps,
             table: instance.firewall_table(),
+            prefix: instance.interface_prefix(),
             forwarding: Forwarding::new(&instance.netd()),
             config,
             names,
@@ -167,7 +171,7 @@ impl Controller {
 
     pub(crate) fn host(&self) -> Result<Host<'_>, NetlinkError> {
         let acting = self.acting.read().unwrap_or_else(PoisonError::into_inner);
-        let host = Host::open(&self.table, &self.steps, &self.forwarding)?;
+        let host = Host::open((&self.table, &self.prefix), &self.steps, &self.forwarding)?;
         Ok(host.holding(acting))
     }
 
@@ -256,9 +260,12 @@ impl Controller {
     /// Ports are published on a network that reaches the outside; without one
     /// they are not, as in Docker.
     fn reserve_ports(&self, request: &Attach) -> Result<Vec<Reservation>, ControlError> {
-        let networks = request.endpoints.iter().map(|it| &it.network);
-        let reach = self.state().reach(networks);
-        if !reach.any() {
+        let reach = {
+            let state = self.state();
+            let endpoints = state.in_order(&request.endpoints);
+            state.reach(endpoints.into_iter().map(|it| &it.network))
+        };
+        if !reach.families.any() {
             return Ok(Vec::new());
         }
         Ok(self.reserve(&request.ports, reach)?)
@@ -316,7 +323,8 @@ impl Controller {
         host: &mut Host<'_>,
         network: &NetworkConfig,
     ) -> Result<(), ControlError> {
-        let Some(interface) = &network.interface else {
+        let parent = network.parent.as_ref().map(|parent| &parent.interface);
+        let Some(interface) = network.interface.as_ref().or(parent) else {
             return Ok(());
         };
         let there = host.route().link(interface)?.is_some();
@@ -410,7 +418,8 @@ impl Controller {
     /// after a crash, by the comparison of elements that follows.
     pub(crate) fn dismantle(&self, lease: &Lease) -> Result<(), ControlError> {
         let run = &lease.request.run;
-        let errors = self.host()?.dismantle(&plan_dismantle(lease));
+        let networks = self.state().networks.clone();
+        let errors = self.host()?.dismantle(&plan_dismantle(lease, &networks));
         if !errors.is_empty() {
             let errors = errors.join("; ");
             return Err(ControlError::Release {

@@ -14,12 +14,14 @@ use events::{AppendError, Draft, Log, OpenError, ReadError, Server, ServerConfig
 use netd_api::{RECONCILED, SOURCE};
 
 use crate::config::NetworkSection;
+use crate::controller::networks::NetworkError;
 use crate::controller::{ControlError, Controller};
 use crate::dns::Names;
 use crate::firewall::base::LoadError;
 use crate::firewall::{self, foreign};
 use crate::namespace;
 use crate::netlink::NetlinkError;
+use crate::plan::network::plan_remove;
 use crate::service::NetworkService;
 use crate::store::StoreError;
 use base::Steps;
@@ -123,16 +125,12 @@ impl Controller {
     /// Takes bridges, rules and the mount of the namespaces away.
     fn dissolve(&self) -> Result<(), ControlError> {
         let mut host = self.host()?;
-        let bridges: Vec<_> = {
-            let state = self.state();
-            state
-                .networks
-                .values()
-                .filter_map(|network| network.interface.clone())
-                .collect()
-        };
-        for bridge in bridges {
-            host.route().delete_link(&bridge)?;
+        let networks: Vec<_> = self.state().networks.values().cloned().collect();
+        for network in &networks {
+            let errors = host.dismantle(&plan_remove(network));
+            if !errors.is_empty() {
+                return Err(NetworkError::Left(errors.join("; ")).into());
+            }
         }
         let others = host.route().links()?.iter().any(|link| link.is_bridge);
         let forwarding = if others {

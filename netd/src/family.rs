@@ -21,6 +21,14 @@ impl Family {
         }
     }
 
+    /// Returns that of two which is for the family.
+    pub fn choose<T>(self, [ipv4, ipv6]: [T; 2]) -> T {
+        match self {
+            Self::V4 => ipv4,
+            Self::V6 => ipv6,
+        }
+    }
+
     /// Returns the address with this number; none where the family has no such.
     pub fn address(self, number: u128) -> Option<IpAddr> {
         match self {

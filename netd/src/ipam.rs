@@ -17,7 +17,7 @@ pub enum IpamError {
         network: String,
         family: &'static str,
     },
-    #[error("address {address} is already in use on network {network}")]
+    #[error("Address already in use: {address} on network {network}")]
     InUse { network: String, address: IpAddr },
     #[error("address {address} does not belong to network {network} ({subnet})")]
     Outside {
@@ -46,7 +46,7 @@ pub fn choose(
     let free = |address: &IpAddr| is_host(pool, *address) && !used.contains(address);
     let exhausted = || IpamError::Exhausted {
         network: network.to_owned(),
-        family: match Family::of(pool.gateway) {
+        family: match Family::of(pool.subnet.network()) {
             Family::V4 => "IPv4",
             Family::V6 => "IPv6",
         },
@@ -61,18 +61,18 @@ fn choose_fixed(
     address: IpAddr,
 ) -> Result<IpAddr, IpamError> {
     let network = network.to_owned();
-    if used.contains(&address) || address == pool.gateway {
-        return Err(IpamError::InUse { network, address });
-    }
-    if !is_host(pool, address) {
-        let subnet = pool.subnet;
+    let subnet = pool.subnet;
+    if !subnet.contains(&address) {
         return Err(IpamError::Outside {
             network,
             address,
             subnet,
         });
     }
-    Ok(address)
+    match used.contains(&address) || !is_host(pool, address) {
+        true => Err(IpamError::InUse { network, address }),
+        false => Ok(address),
+    }
 }
 
 /// The gateway is nobody's, nor is the network's own address, which in IPv6 is
@@ -82,7 +82,7 @@ fn is_host(pool: &Pool, address: IpAddr) -> bool {
     let has_edges = subnet.max_prefix_len() - subnet.prefix_len() > 1;
     let is_edge =
         address == subnet.network() || (address.is_ipv4() && address == subnet.broadcast());
-    subnet.contains(&address) && !(has_edges && is_edge) && address != pool.gateway
+    subnet.contains(&address) && !(has_edges && is_edge) && Some(address) != pool.gateway
 }
 
 fn every_address(range: IpNet) -> impl Iterator<Item = IpAddr> {
@@ -100,9 +100,10 @@ mod tests {
         let family = Family::of(subnet.network());
         Pool {
             subnet,
-            gateway: family.address(number(subnet.network()) + 1).unwrap(),
+            gateway: family.address(number(subnet.network()) + 1),
             range: range.map(|range| range.parse().unwrap()),
             aux: Default::default(),
+            chosen: Default::default(),
         }
     }
 
@@ -142,14 +143,22 @@ mod tests {
     fn a_wanted_address_is_given_or_refused_with_its_reason() {
         let whole = pool("10.1.0.0/24", None);
         assert_eq!(check(&whole, &[], Some("10.1.0.77")).unwrap(), "10.1.0.77");
-        for taken in ["10.1.0.1", "10.1.0.9"] {
+        for taken in ["10.1.0.0", "10.1.0.1", "10.1.0.9", "10.1.0.255"] {
             let error = check(&whole, &["10.1.0.9"], Some(taken)).unwrap_err();
             assert!(matches!(error, IpamError::InUse { .. }), "{error}");
         }
-        for outside in ["10.1.0.0", "10.1.0.255", "10.2.0.5"] {
-            let error = check(&whole, &[], Some(outside)).unwrap_err();
-            assert!(matches!(error, IpamError::Outside { .. }), "{error}");
-        }
+        let error = check(&whole, &[], Some("10.2.0.5")).unwrap_err();
+        assert!(matches!(error, IpamError::Outside { .. }), "{error}");
+    }
+
+    #[test]
+    fn without_a_gateway_its_address_is_a_containers() {
+        let alone = Pool {
+            gateway: None,
+            ..pool("10.1.0.0/24", None)
+        };
+        assert_eq!(check(&alone, &[], None).unwrap(), "10.1.0.1");
+        assert_eq!(check(&alone, &[], Some("10.1.0.1")).unwrap(), "10.1.0.1");
     }
 
     #[test]
@@ -159,7 +168,7 @@ mod tests {
         assert_eq!(check(&whole, &["fd00:1::2"], None).unwrap(), "fd00:1::3");
         let last = "fd00:1::ffff:ffff:ffff:ffff";
         assert_eq!(check(&whole, &[], Some(last)).unwrap(), last);
-        for outside in ["fd00:1::", "fd00:2::5", "10.0.0.1"] {
+        for outside in ["fd00:2::5", "10.0.0.1"] {
             let error = check(&whole, &[], Some(outside)).unwrap_err();
             assert!(matches!(error, IpamError::Outside { .. }), "{error}");
         }

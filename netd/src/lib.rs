@@ -21,6 +21,7 @@ pub mod ipam;
 pub mod mac;
 pub mod namespace;
 pub mod netlink;
+pub mod options;
 pub mod plan;
 pub mod pools;
 pub mod ports;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use base::{Digest, NetworkId};
 use ipnet::{IpNet, Ipv6Net};
 use netd_api::config::{AddressPool, longest_prefix};
-use netd_api::{Pool, PoolRequest};
+use netd_api::{Chosen, Pool, PoolRequest};
 
 use crate::family::{Family, number};
 
@@ -78,7 +78,8 @@ pub fn choose<'a>(
     taken: &[IpNet],
 ) -> Result<Pool, PoolError> {
     let mut free = pools.into_iter().filter_map(|pool| first_free(pool, taken));
-    Ok(with_first_gateway(free.next().ok_or(PoolError::Exhausted)?))
+    let free = free.next().ok_or(PoolError::Exhausted)?;
+    Ok(with_first_gateway(free, Chosen::Nothing))
 }
 
 /// Goes from what is taken to what follows it: a block may have more subnets
@@ -128,11 +129,19 @@ pub fn check(
     if let Some(taken) = overlap(&subnet, taken) {
         return Err(PoolError::Overlap { subnet, taken });
     }
-    let mut pool = with_first_gateway(subnet);
-    if let Some(gateway) = wanted.gateway {
-        pool.gateway = gateway;
+    let mut pool = with_first_gateway(subnet, Chosen::Subnet);
+    if wanted.gateway.is_some() {
+        pool.gateway = wanted.gateway;
+        pool.chosen = Chosen::All;
     }
     pool.range = wanted.range.map(|range| range.trunc());
+    if let Some(range) = pool
+        .range
+        .filter(|range| range.network() != first && subnet.contains(range))
+    {
+        // As in Docker, it is the first address of those there are.
+        pool.gateway = wanted.gateway.or(Some(range.network()));
+    }
     pool.aux.clone_from(&wanted.aux);
     inside(&pool)?;
     Ok(Some(pool))
@@ -161,10 +170,9 @@ fn inside(pool: &Pool) -> Result<(), PoolError> {
             subnet,
         })
     };
-    let gateway = pool.gateway;
-    let is_edge =
-        gateway == subnet.network() || (gateway.is_ipv4() && gateway == subnet.broadcast());
-    if !subnet.contains(&gateway) || is_edge {
+    let is_edge = |ip: IpAddr| ip == subnet.network() || (ip.is_ipv4() && ip == subnet.broadcast());
+    let is_outside = |ip: &IpAddr| !subnet.contains(ip) || is_edge(*ip);
+    if let Some(gateway) = pool.gateway.filter(is_outside) {
         return outside("gateway", gateway.to_string());
     }
     if let Some(range) = pool.range.filter(|range| !subnet.contains(range)) {
@@ -187,14 +195,15 @@ fn overlap(subnet: &IpNet, taken: &[IpNet]) -> Option<IpNet> {
     taken.iter().copied().find(meets)
 }
 
-fn with_first_gateway(subnet: IpNet) -> Pool {
+/// Returns a subnet with its first address as the gateway.
+pub fn with_first_gateway(subnet: IpNet, chosen: Chosen) -> Pool {
     let first = subnet.network();
-    let gateway = Family::of(first).address(number(first) + 1);
     Pool {
         subnet,
-        gateway: gateway.expect("a subnet has room for two addresses"),
+        gateway: Family::of(first).address(number(first) + 1),
         range: None,
         aux: Default::default(),
+        chosen,
     }
 }
 
@@ -210,7 +219,10 @@ mod tests {
 
     fn first(taken: &[&str]) -> String {
         let pool = choose(&default_pools(), &nets(taken)).unwrap();
-        assert_eq!(number(pool.gateway), number(pool.subnet.network()) + 1);
+        assert_eq!(
+            number(pool.gateway.unwrap()),
+            number(pool.subnet.network()) + 1
+        );
         pool.subnet.to_string()
     }
 
@@ -255,7 +267,8 @@ mod tests {
     #[test]
     fn a_subnet_of_the_users_is_checked() {
         let pool = wanted("10.5.0.0/24", Some("10.5.0.128/25"), Some("10.5.0.254")).unwrap();
-        assert_eq!(pool.gateway.to_string(), "10.5.0.254");
+        assert_eq!(pool.gateway.unwrap().to_string(), "10.5.0.254");
+        assert_eq!(pool.chosen, Chosen::All);
         assert_eq!(
             wanted("10.5.0.7/24", None, None)
                 .unwrap()
@@ -263,6 +276,9 @@ mod tests {
                 .to_string(),
             "10.5.0.0/24"
         );
+        let of_range = wanted("10.5.0.0/24", Some("10.5.0.128/25"), None);
+        let of_range = of_range.unwrap().gateway.unwrap();
+        assert_eq!(of_range.to_string(), "10.5.0.128");
         let overlaps = wanted("10.9.3.0/24", None, None);
         assert!(matches!(overlaps, Err(PoolError::Overlap { .. })));
         let tiny = wanted("10.5.0.0/31", None, None);
@@ -288,11 +304,12 @@ mod tests {
     #[test]
     fn an_ipv6_subnet_of_the_users_is_checked() {
         let pool = wanted("fd00:5::/64", Some("fd00:5::8000:0/112"), None).unwrap();
-        assert_eq!(pool.gateway.to_string(), "fd00:5::1");
+        assert_eq!(pool.gateway.unwrap().to_string(), "fd00:5::8000:0");
+        assert_eq!(pool.chosen, Chosen::Subnet);
         let last = Some("fd00:5::ffff:ffff:ffff:ffff");
         assert_eq!(
             wanted("fd00:5::/64", None, last).unwrap().gateway,
-            pool.subnet.broadcast(),
+            Some(pool.subnet.broadcast()),
             "IPv6 has no broadcast"
         );
         let overlaps = wanted("fd00:9:0:7::/64", None, None);

@@ -15,6 +15,7 @@ use netd_api::{HostPorts, PortRequest, Protocol, PublishedPort};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::family::{Families, Family};
+use crate::state::change::Reach;
 use crate::{sys, sysctl};
 
 /// How often a free port is looked for that is free in both families.
@@ -53,21 +54,21 @@ pub enum PortError {
 #[derive(Debug)]
 pub struct Reservation {
     pub port: PublishedPort,
-    _socket: OwnedFd,
+    /// None where packets are not translated: nothing of the host is taken.
+    _socket: Option<OwnedFd>,
 }
 
-/// Reserves a host port for every request, in each of the families if it names no
-/// host address; either all or none.
+/// Reserves a host port for every request, in each of the families if neither it
+/// nor the network names a host address; either all or none.
 ///
 /// # Errors
 /// The first port that cannot be had.
-pub fn reserve(
-    requests: &[PortRequest],
-    families: Families,
-) -> Result<Vec<Reservation>, PortError> {
+pub fn reserve(requests: &[PortRequest], reach: Reach) -> Result<Vec<Reservation>, PortError> {
     let mut all = Vec::with_capacity(requests.len());
     for request in requests {
-        all.extend(reserve_one(request, families)?);
+        let mut request = request.clone();
+        request.host_ip = request.host_ip.or(reach.binding);
+        all.extend(reserve_one(&request, reach)?);
     }
     Ok(all)
 }
@@ -112,15 +113,45 @@ pub fn late(
 /// # Errors
 /// When somebody else took it meanwhile.
 pub fn reserve_again(port: &PublishedPort) -> Result<Reservation, PortError> {
+    if port.host_port == 0 {
+        return Ok(untranslated(port.clone()));
+    }
     let address = SocketAddr::new(port.host_ip, port.host_port);
     bind(port.protocol, port.container_port, address)
 }
 
-fn reserve_one(request: &PortRequest, families: Families) -> Result<Vec<Reservation>, PortError> {
-    let hosts = hosts(request, families)?;
+fn reserve_one(request: &PortRequest, reach: Reach) -> Result<Vec<Reservation>, PortError> {
+    let hosts = hosts(request, reach.families)?;
     if request.container_port == 0 {
         return Err(PortError::Invalid("the container's port may not be 0"));
     }
+    let (routed, hosts): (Vec<_>, Vec<_>) = hosts
+        .into_iter()
+        .partition(|host| reach.routed.has(Family::of(*host)));
+    let routed = routed.into_iter().map(|host| {
+        untranslated(PublishedPort {
+            protocol: request.protocol,
+            container_port: request.container_port,
+            host_ip: host,
+            host_port: 0,
+        })
+    });
+    let mut all = Vec::new();
+    if !hosts.is_empty() {
+        all.extend(reserve_on(request, hosts)?);
+    }
+    all.extend(routed);
+    Ok(all)
+}
+
+fn untranslated(port: PublishedPort) -> Reservation {
+    Reservation {
+        port,
+        _socket: None,
+    }
+}
+
+fn reserve_on(request: &PortRequest, hosts: Vec<IpAddr>) -> Result<Vec<Reservation>, PortError> {
     let Some(range) = request.host_ports else {
         return reserve_free(request, &hosts);
     };
@@ -208,7 +239,7 @@ fn bind(
     };
     Ok(Reservation {
         port,
-        _socket: socket,
+        _socket: Some(socket),
     })
 }
 
@@ -246,13 +277,24 @@ mod tests {
     use netd_api::HostPorts;
     use std::net::{TcpListener, UdpSocket};
 
-    const IPV4: Families = Families {
-        ipv4: true,
+    const NONE: Families = Families {
+        ipv4: false,
         ipv6: false,
     };
-    const BOTH: Families = Families {
-        ipv4: true,
-        ipv6: true,
+    const IPV4: Reach = Reach {
+        families: Families {
+            ipv4: true,
+            ipv6: false,
+        },
+        routed: NONE,
+        binding: None,
+    };
+    const BOTH: Reach = Reach {
+        families: Families {
+            ipv4: true,
+            ipv6: true,
+        },
+        ..IPV4
     };
 
     fn request(protocol: Protocol, ports: Option<(u16, u16)>) -> PortRequest {
@@ -319,6 +361,30 @@ mod tests {
     }
 
     #[test]
+    fn a_network_says_where_its_ports_are_and_whether_there_is_translation() {
+        let any = PortRequest {
+            host_ip: None,
+            ..request(Protocol::Tcp, None)
+        };
+        let shown = |reach| -> Vec<String> {
+            let held = reserve(std::slice::from_ref(&any), reach).unwrap();
+            let ports = held.iter().map(|it| &it.port);
+            let shown = ports.map(|port| format!("{} {}", port.host_ip, port.host_port > 0));
+            shown.collect()
+        };
+        let bound = Reach {
+            binding: Some("127.0.0.1".parse().unwrap()),
+            ..BOTH
+        };
+        assert_eq!(shown(bound), ["127.0.0.1 true"]);
+        let routed = Reach {
+            routed: IPV4.families,
+            ..BOTH
+        };
+        assert_eq!(shown(routed), [":: true", "0.0.0.0 false"]);
+    }
+
+    #[test]
     fn without_a_host_address_both_families_have_one_number() {
         let any = |ports| PortRequest {
             host_ip: None,
@@ -354,14 +420,14 @@ mod tests {
             request(Protocol::Tcp, Some((81, 81))),
             any(Some((90, 95))),
         ];
-        let ipv6 = BOTH.without(IPV4);
+        let ipv6 = BOTH.families.without(IPV4.families);
         let late = |families| -> Vec<_> {
             let all = super::late(&requests, &[published(5000), published(92)], families);
             let numbers = all.into_iter().map(|it| it.host_ports.unwrap());
             numbers.map(|range| (range.first, range.last)).collect()
         };
         assert_eq!(late(ipv6), [(5000, 5000), (92, 92)]);
-        assert_eq!(late(IPV4), [(5000, 5000), (81, 81), (92, 92)]);
+        assert_eq!(late(IPV4.families), [(5000, 5000), (81, 81), (92, 92)]);
         assert_eq!(late(Families::default()), []);
     }
 }

@@ -97,7 +97,8 @@ impl Controller {
         let mut host = self.host()?;
         let networks: Vec<_> = self.state().networks.values().cloned().collect();
         for network in networks {
-            let Some(interface) = network.interface.clone() else {
+            let parent = network.parent.as_ref().map(|parent| &parent.interface);
+            let Some(interface) = network.interface.as_ref().or(parent).cloned() else {
                 continue;
             };
             let used = self.state().members(&network.id).next().is_some();

@@ -3,6 +3,7 @@
 
 pub mod change;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -14,6 +15,7 @@ use netd_api::{NetworkConfig, NetworkDriver, Pool};
 use crate::family::in_subnet;
 use crate::ipam::{self, IpamError};
 use crate::mac::{Mac, MacError};
+use crate::options::{BridgeOptions, is_interface_name};
 use crate::plan::attach::Networks;
 use crate::resolver::{self, Lookup};
 
@@ -59,6 +61,10 @@ pub enum LeaseError {
     Joined { container: String, network: String },
     #[error("no interface name is free")]
     NoInterfaceName,
+    #[error("interface name {0:?} of network {1} is not one an interface may have")]
+    InterfaceName(String, String),
+    #[error("cannot create endpoint on configuration-only network")]
+    Template,
     #[error(transparent)]
     Address(#[from] IpamError),
     #[error(transparent)]
@@ -96,6 +102,23 @@ impl State {
             let mut endpoints = run.lease.attached.endpoints.iter();
             endpoints.any(|endpoint| endpoint.network == *network)
         })
+    }
+
+    /// Returns endpoints as they are preferred: the first that has a gateway of a
+    /// family carries its default route.
+    pub fn in_order<'a>(&self, endpoints: &'a [EndpointRequest]) -> Vec<&'a EndpointRequest> {
+        let mut all: Vec<&EndpointRequest> = endpoints.iter().collect();
+        all.sort_by_key(|endpoint| {
+            let network = self.networks.get(&endpoint.network);
+            let gateways = network.map_or(0, gateways);
+            let name = network.map(|network| network.name.as_str());
+            (
+                Reverse(endpoint.gateway_priority),
+                Reverse(gateways),
+                name.unwrap_or_default().to_owned(),
+            )
+        });
+        all
     }
 
     /// Returns an interface name nobody has. Names are not used again soon, so
@@ -164,13 +187,13 @@ impl State {
         let mut endpoints = Vec::new();
         let mut interfaces = Vec::new();
         self.check_endpoints(&request.endpoints)?;
-        for wanted in &request.endpoints {
+        for wanted in self.in_order(&request.endpoints) {
             let network = self.networks[&wanted.network].clone();
-            if network.driver != NetworkDriver::Bridge {
+            if !network.driver.has_interfaces() {
                 continue; // `none`: loopback only
             }
-            let number = endpoints.len();
-            endpoints.push(self.endpoint(request, wanted, &network, number)?);
+            let name = interface_name(&network, &endpoints)?;
+            endpoints.push(self.endpoint(request, wanted, &network, name)?);
             interfaces.push(self.next_interface()?);
         }
         let resolver = resolver::resolver(Self::lookup(&endpoints), &request.dns, host_dns);
@@ -221,8 +244,11 @@ impl State {
                 .get(id)
                 .ok_or_else(|| LeaseError::NoNetwork(id.clone()))?;
             let alone = endpoints.len() == 1;
+            if network.template.is_some() {
+                return Err(LeaseError::Template);
+            }
             match network.driver {
-                NetworkDriver::Bridge => {}
+                NetworkDriver::Bridge | NetworkDriver::Macvlan | NetworkDriver::Ipvlan => {}
                 NetworkDriver::Null if alone => {}
                 NetworkDriver::Null | NetworkDriver::Host => {
                     return Err(LeaseError::NotJoinable(network.name.clone()));
@@ -240,7 +266,7 @@ impl State {
         request: &Attach,
         wanted: &EndpointRequest,
         network: &NetworkConfig,
-        number: usize,
+        interface: String,
     ) -> Result<Endpoint, LeaseError> {
         let used = self.used_addresses(network);
         let choose = |pool: Option<&Pool>, wanted: Option<IpAddr>| {
@@ -250,21 +276,16 @@ impl State {
         let ipv4 = choose(network.ipv4.as_ref(), wanted.ipv4.map(IpAddr::V4))?;
         let ipv6 = choose(network.ipv6.as_ref(), wanted.ipv6.map(IpAddr::V6))?;
         let first = ipv4.or(ipv6).map(|(address, _)| address.addr());
-        let mac = match &wanted.mac {
-            Some(text) => text.parse()?,
-            None => {
-                let missing = || LeaseError::NoNetwork(network.id.clone());
-                Mac::from(first.ok_or_else(missing)?)
-            }
-        };
-        let gateway = |chosen: Option<(IpNet, IpAddr)>| {
-            let chosen = chosen.filter(|_| !network.internal);
-            chosen.map(|(_, gateway)| gateway)
+        let mac = mac(wanted, first)?;
+        let gateway = |chosen: Option<(IpNet, Option<IpAddr>)>| {
+            let chosen = chosen.filter(|_| leads_out(network));
+            chosen.and_then(|(_, gateway)| gateway)
         };
         Ok(Endpoint {
             network: network.id.clone(),
             network_name: network.name.clone(),
-            interface: format!("eth{number}"),
+            driver: network.driver,
+            interface,
             ipv4: ipv4.and_then(|(net, _)| as_ipv4(net)),
             gateway: match gateway(ipv4) {
                 Some(IpAddr::V4(gateway)) => Some(gateway),
@@ -276,8 +297,12 @@ impl State {
                 Some(IpAddr::V4(_)) | None => None,
             },
             link_local: wanted.link_local.clone(),
-            mac: mac.to_string(),
+            // On ipvlan it has its parent's.
+            mac: mac
+                .filter(|_| network.driver != NetworkDriver::Ipvlan)
+                .map_or_else(String::new, |mac| mac.to_string()),
             dns_names: dns_names(request, wanted, &network.name),
+            gateway_priority: wanted.gateway_priority,
         })
     }
 
@@ -288,6 +313,46 @@ impl State {
             some if some.iter().any(is_users) => Lookup::Network,
             _ => Lookup::Host,
         }
+    }
+}
+
+/// That of the request, or one that goes with the first address.
+fn mac(wanted: &EndpointRequest, first: Option<IpAddr>) -> Result<Option<Mac>, MacError> {
+    match &wanted.mac {
+        Some(text) => text.parse().map(Some),
+        None => Ok(first.map(Mac::from)),
+    }
+}
+
+/// Returns whether a router can be reached on a network.
+fn leads_out(network: &NetworkConfig) -> bool {
+    !network.internal && !network.is_without_router()
+}
+
+fn gateways(network: &NetworkConfig) -> usize {
+    let pools = network.pools().filter(|pool| pool.gateway.is_some());
+    if leads_out(network) { pools.count() } else { 0 }
+}
+
+/// How an endpoint is preferred, as [`State::in_order`] has it.
+fn rank(endpoint: &Endpoint) -> impl Ord + '_ {
+    (
+        Reverse(endpoint.gateway_priority),
+        Reverse(endpoint.gateways().count()),
+        endpoint.network_name.as_str(),
+    )
+}
+
+/// Returns the name of a run's next interface on a network, with the lowest
+/// number that is free.
+fn interface_name(network: &NetworkConfig, others: &[Endpoint]) -> Result<String, LeaseError> {
+    let prefix = BridgeOptions::of(network).prefix;
+    let is_free = |name: &String| others.iter().all(|other| other.interface != *name);
+    let mut names = (0..=others.len()).map(|number| format!("{prefix}{number}"));
+    let name = names.find(is_free).ok_or(LeaseError::NoInterfaceName)?;
+    match is_interface_name(&name) {
+        true => Ok(name),
+        false => Err(LeaseError::InterfaceName(name, network.name.clone())),
     }
 }
 

@@ -77,6 +77,10 @@ mod tests {
             internal: false,
             labels: Default::default(),
             options: Default::default(),
+            attachable: false,
+            template: None,
+            config_from: None,
+            ipam_options: Default::default(),
         };
         let request = bus.requester.send(ID, &body, LIMIT, |_| {}).unwrap();
         bus.requester.cancel(&request).unwrap();

@@ -123,7 +123,8 @@ pub async fn disconnect(
         let changed = call(engine, container, &body).await?;
         follow(container, before, changed.attached).await?;
     }
-    forget_locked(container, &[&network.name, network.id.as_str()]).await
+    let what = if live { "network" } else { "the network" };
+    forget_locked(container, &[&network.name, network.id.as_str()], what).await
 }
 
 /// Takes a network that is not there any more out of what a container joins.
@@ -132,10 +133,10 @@ pub async fn disconnect(
 /// When the container does not name it.
 pub async fn forget(container: &Arc<Container>, name: &str) -> Result<()> {
     let _operation = container.operation.lock().await;
-    forget_locked(container, &[name]).await
+    forget_locked(container, &[name], "the network").await
 }
 
-async fn forget_locked(container: &Arc<Container>, names: &[&str]) -> Result<()> {
+async fn forget_locked(container: &Arc<Container>, names: &[&str], what: &str) -> Result<()> {
     let is_meant = |name: &str| names.contains(&name);
     let mut endpoints = match &container.config().network {
         NetworkMode::Networks(endpoints) => endpoints.clone(),
@@ -146,7 +147,7 @@ async fn forget_locked(container: &Arc<Container>, names: &[&str]) -> Result<()>
     if endpoints.len() == before {
         let (id, name) = (&container.id, names.first().copied().unwrap_or_default());
         return Err(internal(format_args!(
-            "container {id} is not connected to network {name}"
+            "container {id} is not connected to {what} {name}"
         )));
     }
     let mut requested = Requested::clone(&container.requested());
@@ -158,9 +159,9 @@ async fn forget_locked(container: &Arc<Container>, names: &[&str]) -> Result<()>
 fn check(container: &Container, network: &NetworkConfig) -> Result<()> {
     check_removal(container)?;
     match network.driver {
-        NetworkDriver::Bridge => Ok(()),
+        NetworkDriver::Bridge | NetworkDriver::Macvlan | NetworkDriver::Ipvlan => Ok(()),
         NetworkDriver::Host => Err(invalid(
-            "container cannot be disconnected from host network or connected to host network",
+            "cannot connect container to host network - container must be created in host network mode",
         )),
         NetworkDriver::Null => Err(foreign_mode(&NetworkMode::None)),
     }

@@ -5,13 +5,17 @@ use std::time::{Duration, Instant};
 
 use base::Instance;
 use engine_model::container::{DnsConfig, NetworkEndpoint, PortConfig};
-use netd_api::{Dns, EndpointRequest, HostPorts, NetworkConfig, PREDEFINED, PortRequest, Protocol};
+use netd_api::{
+    Chosen, Dns, EndpointRequest, HostPorts, NetworkConfig, PREDEFINED, PortRequest, Protocol,
+};
 
 use crate::error::{OrFail as _, Result, invalid, listed, not_found};
 
 /// How long netd may take to make the networks of a new installation.
 const PREDEFINED_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
+/// The network that containers are on unless they say otherwise.
+const DEFAULT: &str = "bridge";
 
 /// Waits until the networks that every installation has are there: netd makes
 /// them when it first starts, and clients come at once. Returns whether they are.
@@ -66,16 +70,35 @@ pub fn resolve(instance: &Instance, endpoints: &[NetworkEndpoint]) -> Result<Vec
     endpoints.iter().map(resolve).collect()
 }
 
-/// Checks that the addresses an endpoint names are of the network.
+/// Checks that a network lets users choose the addresses that an endpoint names.
 ///
 /// # Errors
 /// Invalid, with Docker's sentences.
 pub fn check_addresses(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> Result<()> {
-    let ipv6 = endpoint.ipv6.map(IpAddr::V6);
-    let named = endpoint.ipv4.map(IpAddr::V4).into_iter().chain(ipv6);
-    let is_outside = |ip: &IpAddr| !network.pools().any(|pool| pool.subnet.contains(ip));
-    let sentence = |ip| format!("no configured subnet or ip-range contain the IP address {ip}");
-    let wrong: Vec<String> = named.filter(is_outside).map(sentence).collect();
+    let asked = [
+        (endpoint.ipv4.map(IpAddr::V4), &network.ipv4),
+        (endpoint.ipv6.map(IpAddr::V6), &network.ipv6),
+    ];
+    let asked = asked.into_iter().filter_map(|(ip, pool)| Some((ip?, pool)));
+    let is_free = asked.clone().next().is_none();
+    let mut wrong = Vec::new();
+    if !is_free && network.name == DEFAULT {
+        wrong.push(
+            "user specified IP address is supported on user defined networks only".to_owned(),
+        );
+    }
+    wrong.extend(asked.filter_map(|(ip, pool)| {
+        let own = pool.as_ref().filter(|pool| pool.chosen != Chosen::Nothing);
+        let Some(own) = own.filter(|_| network.name != DEFAULT) else {
+            return Some(
+                "user specified IP address is supported only when connecting to networks with \
+                 user configured subnets"
+                    .to_owned(),
+            );
+        };
+        let sentence = || format!("no configured subnet or ip-range contain the IP address {ip}");
+        (!own.subnet.contains(&ip)).then(sentence)
+    }));
     match wrong.is_empty() {
         true => Ok(()),
         false => Err(invalid(format!(
@@ -95,6 +118,7 @@ pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointR
         link_local: endpoint.link_local.clone(),
         mac: endpoint.mac.clone(),
         links: endpoint.links.clone(),
+        gateway_priority: endpoint.gateway_priority,
     }
 }
 
@@ -157,6 +181,12 @@ mod tests {
             labels: Default::default(),
             options: Default::default(),
             interface: None,
+            adopted: false,
+            parent: None,
+            attachable: false,
+            template: None,
+            config_from: None,
+            ipam_options: Default::default(),
         };
         let path = instance.networks().join(format!("{}.json", network.id));
         let text = serde_json::to_vec(&network).unwrap();

@@ -8,6 +8,8 @@ use events::RequestBody;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkDriver;
+
 /// Asks for a network namespace for `run` with loopback up, one interface per
 /// endpoint (none: loopback only) and the ports published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +18,6 @@ pub struct Attach {
     /// The container's name, which user networks resolve.
     pub container_name: String,
     pub hostname: String,
-    /// The first one carries the default route.
     pub endpoints: Vec<EndpointRequest>,
     pub ports: Vec<PortRequest>,
     pub dns: Dns,
@@ -48,6 +49,13 @@ pub struct EndpointRequest {
     /// Names of containers on that network, each with what only this run calls it.
     #[serde(default)]
     pub links: Vec<(String, String)>,
+    /// Where the default route leads is decided by this first, the highest wins.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gateway_priority: i64,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// The transport of a published port.
@@ -95,6 +103,7 @@ pub struct Dns {
 pub struct Attached {
     /// `<run>/netns/<id>.<run>`, to be joined by the runtime.
     pub namespace: PathBuf,
+    /// Of each family, the first that has a gateway carries the default route.
     pub endpoints: Vec<Endpoint>,
     pub ports: Vec<PublishedPort>,
     /// What the container's resolv.conf shall hold.
@@ -114,6 +123,8 @@ impl Attached {
 pub struct Endpoint {
     pub network: NetworkId,
     pub network_name: String,
+    #[serde(default)]
+    pub driver: NetworkDriver,
     /// The name inside the namespace, `eth0`.
     pub interface: String,
     /// Absent on a network without IPv4.
@@ -131,6 +142,8 @@ pub struct Endpoint {
     pub mac: String,
     /// All names the network's DNS resolves to this endpoint.
     pub dns_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gateway_priority: i64,
 }
 
 impl Endpoint {

@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 /// A smaller subnet has no room for a gateway and a container, by family.
@@ -28,7 +28,15 @@ pub enum NetworkSectionError {
     #[error("address-pools in table network has no IPv4 pool: no network could get a subnet")]
     NoPool,
     #[error("default-bridge {0} in table network is no host's address of a subnet")]
-    Bridge(Ipv4Net),
+    Bridge(IpNet),
+    #[error("{key} {range} in table network is not part of the default bridge's subnet {subnet}")]
+    Range {
+        key: &'static str,
+        range: IpNet,
+        subnet: IpNet,
+    },
+    #[error("{0} in table network leaves no room for a gateway and a container")]
+    SmallRange(IpNet),
     #[error(
         "address pool {base} in table network cannot be cut into subnets of prefix length {size}"
     )]
@@ -46,6 +54,14 @@ pub struct NetworkSection {
     /// The default network's gateway, with the prefix length of its subnet; the first
     /// free subnet of the pools if absent.
     pub default_bridge: Option<Ipv4Net>,
+    /// Where the default network's containers get addresses from; alone, it is the
+    /// network's subnet.
+    pub default_bridge_range: Option<Ipv4Net>,
+    /// The default network has IPv6.
+    pub default_bridge_ipv6: bool,
+    /// The same as `default_bridge` and its range, of IPv6.
+    pub default_bridge6: Option<Ipv6Net>,
+    pub default_bridge6_range: Option<Ipv6Net>,
 }
 
 /// A block that is cut into subnets.
@@ -62,8 +78,20 @@ impl Default for NetworkSection {
         Self {
             address_pools: default_pools(),
             default_bridge: None,
+            default_bridge_range: None,
+            default_bridge_ipv6: false,
+            default_bridge6: None,
+            default_bridge6_range: None,
         }
     }
+}
+
+/// What is said of the default network's addresses of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultBridge {
+    /// The gateway, with the prefix length of the subnet.
+    pub gateway: Option<IpNet>,
+    pub range: Option<IpNet>,
 }
 
 impl NetworkSection {
@@ -76,13 +104,8 @@ impl NetworkSection {
         if !self.address_pools.iter().any(is_ipv4) {
             return Err(NetworkSectionError::NoPool);
         }
-        if let Some(bridge) = self.default_bridge {
-            let (address, subnet) = (bridge.addr(), bridge.trunc());
-            let is_hosts = address != subnet.network() && address != subnet.broadcast();
-            if bridge.prefix_len() > LONGEST_PREFIX || !is_hosts {
-                return Err(NetworkSectionError::Bridge(bridge));
-            }
-        }
+        self.ipv4().check("default-bridge-range")?;
+        self.ipv6().check("default-bridge6-range")?;
         let bad = |pool: &&AddressPool| {
             pool.size < pool.base.prefix_len() || pool.size > longest_prefix(&pool.base)
         };
@@ -91,6 +114,47 @@ impl NetworkSection {
                 base: pool.base,
                 size: pool.size,
             }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl NetworkSection {
+    /// Returns what is said of the default network's IPv4.
+    pub fn ipv4(&self) -> DefaultBridge {
+        DefaultBridge {
+            gateway: self.default_bridge.map(IpNet::V4),
+            range: self.default_bridge_range.map(IpNet::V4),
+        }
+    }
+
+    /// Returns what is said of the default network's IPv6.
+    pub fn ipv6(&self) -> DefaultBridge {
+        DefaultBridge {
+            gateway: self.default_bridge6.map(IpNet::V6),
+            range: self.default_bridge6_range.map(IpNet::V6),
+        }
+    }
+}
+
+impl DefaultBridge {
+    fn check(&self, key: &'static str) -> Result<(), NetworkSectionError> {
+        let Some(bridge) = self.gateway else {
+            return match self.range {
+                Some(range) if range.prefix_len() > longest_prefix(&range) => {
+                    Err(NetworkSectionError::SmallRange(range))
+                }
+                _ => Ok(()),
+            };
+        };
+        let (address, subnet) = (bridge.addr(), bridge.trunc());
+        let is_last = address.is_ipv4() && address == subnet.broadcast();
+        let is_hosts = address != subnet.network() && !is_last;
+        if bridge.prefix_len() > longest_prefix(&bridge) || !is_hosts {
+            return Err(NetworkSectionError::Bridge(bridge));
+        }
+        match self.range.filter(|range| !subnet.contains(range)) {
+            Some(range) => Err(NetworkSectionError::Range { key, range, subnet }),
             None => Ok(()),
         }
     }
@@ -142,6 +206,23 @@ mod tests {
         for wrong in ["10.9.0.0/24", "10.9.0.255/24", "10.9.0.1/31", "10.9.0.1/32"] {
             assert!(!check(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_default_bridges_ranges_are_of_its_subnets() {
+        let check = |bridge: Option<&str>, range: &str| {
+            let section = NetworkSection {
+                default_bridge6: bridge.map(|bridge| bridge.parse().unwrap()),
+                default_bridge6_range: Some(range.parse().unwrap()),
+                ..NetworkSection::default()
+            };
+            section.check().is_ok()
+        };
+        assert!(check(Some("fd00:1::5/64"), "fd00:1::8000:0/112"));
+        assert!(check(None, "fd00:1::/64"));
+        assert!(!check(Some("fd00:1::5/64"), "fd00:2::/112"));
+        assert!(!check(Some("fd00:1::/64"), "fd00:1::/112"));
+        assert!(!check(None, "fd00:1::/127"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use events::RequestBody;
 use serde::{Deserialize, Serialize};
 
 use crate::attach::{Attached, EndpointRequest};
+use crate::network::NetworkDriver;
 
 /// Gives an attached run one more interface. One that is on the network already,
 /// or a run that is not attached: conflict.
@@ -28,6 +29,8 @@ pub struct NetworksChanged {
     /// The network that was joined or left.
     pub network: NetworkId,
     pub network_name: String,
+    #[serde(default)]
+    pub driver: NetworkDriver,
     /// What the run has now.
     pub attached: Attached,
 }

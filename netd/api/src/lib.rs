@@ -18,8 +18,8 @@ pub use attach::{
 };
 pub use connect::{Connect, Disconnect, NetworksChanged};
 pub use network::{
-    CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Pool, PoolRequest,
-    Reconciled, RemoveNetwork,
+    Chosen, CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Parent,
+    ParentOrigin, Pool, PoolRequest, Reconciled, RemoveNetwork, Template,
 };
 
 pub use renamed::{CONTAINER_RENAMED, Renamed};

@@ -8,16 +8,34 @@ use events::RequestBody;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+/// Docker's option for the mode of an ipvlan network.
+pub const IPVLAN_MODE: &str = "ipvlan_mode";
+
 /// How a network is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkDriver {
     /// A Linux bridge with addresses of its own and masquerade.
+    #[default]
     Bridge,
     /// The host's own namespace; joined by nobody through netd.
     Host,
     /// Loopback only. Docker calls the driver `null`, the network `none`.
     Null,
+    /// Interfaces with addresses of their own on an interface of the host.
+    Macvlan,
+    /// Interfaces that share the address of an interface of the host.
+    Ipvlan,
+}
+
+impl NetworkDriver {
+    /// Returns whether a run gets an interface on such a network.
+    pub fn has_interfaces(self) -> bool {
+        match self {
+            Self::Bridge | Self::Macvlan | Self::Ipvlan => true,
+            Self::Host | Self::Null => false,
+        }
+    }
 }
 
 /// The networks every installation has, in the order they are made.
@@ -50,12 +68,62 @@ pub struct NetworkConfig {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub options: BTreeMap<String, String>,
-    /// The bridge's interface, `e<6 hex>-<n>`.
+    /// The bridge's interface, `e<6 hex>-<n>` or what the user calls it.
     #[serde(default)]
     pub interface: Option<String>,
+    /// The bridge was there before and stays when the network goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// What the interfaces of a macvlan or ipvlan network are on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attachable: bool,
+    /// It is there for others to take their configuration from, and for nothing
+    /// else: its subnets are in `unused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+    /// The name of the network whose configuration it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_from: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ipam_options: BTreeMap<String, String>,
+}
+
+/// The families of a network that is made after a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    pub ipv4: bool,
+    pub ipv6: bool,
+}
+
+/// An interface of the host that others are on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    pub interface: String,
+    pub origin: ParentOrigin,
+}
+
+/// Where a parent comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParentOrigin {
+    /// It was there and stays.
+    Host,
+    /// A virtual LAN on an interface of the host, made for the network.
+    Vlan { on: String, id: u16 },
+    /// Nothing is behind it: the network's containers reach each other only.
+    Dummy,
 }
 
 impl NetworkConfig {
+    /// Returns whether packets leave by the interface and not by a router.
+    pub fn is_without_router(&self) -> bool {
+        let mode = self.options.get(IPVLAN_MODE);
+        let is_routed = mode.is_some_and(|mode| mode == "l3" || mode == "l3s");
+        self.driver == NetworkDriver::Ipvlan && is_routed
+    }
+
     /// Returns the network's addresses, IPv4 first.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
         self.ipv4.iter().chain(&self.ipv6)
@@ -66,13 +134,27 @@ impl NetworkConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
     pub subnet: IpNet,
-    pub gateway: IpAddr,
+    /// Absent: there is no router on the network.
+    pub gateway: Option<IpAddr>,
     /// Where addresses are taken from, the whole subnet if absent.
     #[serde(default)]
     pub range: Option<IpNet>,
     /// Addresses no container gets, by the names the user gave them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aux: BTreeMap<String, IpAddr>,
+    #[serde(default)]
+    pub chosen: Chosen,
+}
+
+/// What of a pool the user chose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Chosen {
+    /// Subnet and gateway.
+    #[default]
+    All,
+    Subnet,
+    Nothing,
 }
 
 /// What a user asked of a network's addresses of one family.
@@ -113,6 +195,14 @@ pub struct CreateNetwork {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    #[serde(default)]
+    pub attachable: bool,
+    #[serde(default)]
+    pub template: Option<Template>,
+    #[serde(default)]
+    pub config_from: Option<String>,
+    #[serde(default)]
+    pub ipam_options: BTreeMap<String, String>,
 }
 
 impl RequestBody for CreateNetwork {
@@ -132,6 +222,8 @@ pub struct RemoveNetwork {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRemoved {
     pub name: String,
+    #[serde(default)]
+    pub driver: NetworkDriver,
 }
 
 impl RequestBody for RemoveNetwork {
@@ -171,7 +263,9 @@ mod tests {
         );
         let network: NetworkConfig = serde_json::from_str(&file).unwrap();
         assert_eq!(network.ipv6, None);
-        assert_eq!(network.ipv4.unwrap().gateway.to_string(), "10.1.0.1");
+        let pool = network.ipv4.unwrap();
+        assert_eq!(pool.gateway.unwrap().to_string(), "10.1.0.1");
+        assert_eq!(pool.chosen, Chosen::All);
         let request = format!(
             r#"{{"id":"{id}","name":"n","driver":"bridge","subnet":"10.1.0.0/24","range":null,"gateway":null}}"#
         );

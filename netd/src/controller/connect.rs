@@ -3,10 +3,13 @@
 //! before one goes: what a killed daemon leaves belongs to no lease, and the next
 //! start takes it away and performs the request again.
 
+use std::net::IpAddr;
+
 use base::RunId;
 use netd_api::{Connect, Disconnect, NetworksChanged};
 
 use super::{ControlError, Controller};
+use crate::family::Family;
 use crate::plan::attach::{Networks, plan_change};
 use crate::ports::{self, Reservation};
 use crate::state::change::Change;
@@ -112,21 +115,24 @@ impl Controller {
     /// Ports that could not be published before, because no network of the run
     /// led out in their family, are published on the first that does.
     fn reserve_late_ports(&self, request: &Connect) -> Result<Vec<Reservation>, ControlError> {
-        let (wanted, families) = {
+        let (wanted, reach) = {
             let state = self.state();
             let Some(known) = state.runs.get(&request.run) else {
                 return Ok(Vec::new());
             };
             let lease = &known.lease;
             let networks = lease.attached.endpoints.iter().map(|it| &it.network);
-            let new = state.reach([&request.endpoint.network]);
-            let families = new.without(state.reach(networks));
-            (
-                ports::late(&lease.request.ports, &lease.attached.ports, families),
-                families,
-            )
+            let mut reach = state.reach([&request.endpoint.network]);
+            reach.families = reach.families.without(state.reach(networks).families);
+            let (asked, published) = (&lease.request.ports, &lease.attached.ports);
+            let mut wanted = ports::late(asked, published, reach.families);
+            let elsewhere = |ip: IpAddr| !reach.families.has(Family::of(ip));
+            if reach.binding.is_some_and(elsewhere) {
+                wanted.retain(|port| port.host_ip.is_some());
+            }
+            (wanted, reach)
         };
-        Ok(self.reserve(&wanted, families)?)
+        Ok(self.reserve(&wanted, reach)?)
     }
 
     fn build(&self, change: &Change, networks: &Networks) -> Result<(), ControlError> {
@@ -172,6 +178,7 @@ impl Controller {
         Ok(NetworksChanged {
             network: network.clone(),
             network_name: named.name.clone(),
+            driver: named.driver,
             attached: change.new.attached.clone(),
         })
     }

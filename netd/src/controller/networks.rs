@@ -7,25 +7,19 @@ use netd_api::{
     CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Pool, PoolRequest,
 };
 
+use super::ground::{HostFacts, ground, leave_out_gateways};
 use super::{ControlError, Controller};
 use crate::family::Family;
-use crate::plan::network::{MASQUERADE_OPTION, MTU_OPTION, plan_create, plan_remove};
+use crate::options::{BridgeOptions, Frame, OptionError};
+use crate::plan::Operation;
+use crate::plan::network::{plan_create, plan_remove};
+use crate::plan::parent::{self, ParentError};
 use crate::pools::{self, PoolError};
 use crate::state::{DEFAULT_NETWORK, Phase, State};
 use crate::sysctl;
 
-/// What an option of Docker's bridge driver begins with: one we do not know
-/// would be a promise not kept.
-const DRIVER_OPTIONS: &str = "com.docker.network.";
-/// The options that are honoured.
-const KNOWN_OPTIONS: [&str; 2] = [MTU_OPTION, MASQUERADE_OPTION];
 /// No network's name is longer.
 const NAME_LIMIT_BYTES: usize = 255;
-/// The smallest MTU IPv4 knows and the largest an interface may have.
-const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
-/// The smallest MTU IPv6 knows; with less an interface has none.
-const IPV6_MTU: u32 = 1280;
-
 /// Why a network cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -35,10 +29,34 @@ pub enum NetworkError {
     Exists(String),
     #[error("only one instance of {0:?} network is allowed")]
     Single(String),
-    #[error("unsupported network option {0}")]
-    Option(String),
-    #[error("invalid value {value:?} of network option {name}")]
-    Value { name: String, value: String },
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    #[error(transparent)]
+    Parent(#[from] ParentError),
+    #[error(
+        "cannot create network {new} ({bridge}): conflicts with network {old} ({bridge}): networks have same bridge name"
+    )]
+    SameBridge {
+        new: NetworkId,
+        old: NetworkId,
+        bridge: String,
+    },
+    #[error("existing interface {0} is not a bridge")]
+    NotBridge(String),
+    #[error(
+        "cannot use mode passthru, {driver} network {other} is already using parent interface {parent}"
+    )]
+    ParentInUse {
+        driver: &'static str,
+        other: NetworkId,
+        parent: String,
+    },
+    #[error("cannot take away what a network stands on: {0}")]
+    Left(String),
+    #[error("configuration network {0:?} does not exist")]
+    NoTemplate(String),
+    #[error("error while removing network: configuration network {0:?} is in use")]
+    TemplateInUse(String),
     #[error("IPv4 or IPv6 must be enabled")]
     NoFamily,
     #[error("the kernel has no IPv6, which network {0} is to have")]
@@ -56,15 +74,23 @@ pub enum NetworkError {
 impl NetworkError {
     pub(super) fn kind(&self) -> FailureKind {
         match self {
-            Self::Name(_) | Self::Value { .. } | Self::NoFamily => FailureKind::Invalid,
-            Self::Option(_) | Self::NoIpv6(_) => FailureKind::Unsupported,
-            Self::Exists(_) | Self::Single(_) | Self::Predefined(_) | Self::InUse { .. } => {
-                FailureKind::Conflict
+            Self::Option(OptionError::Unsupported(_)) | Self::NoIpv6(_) => FailureKind::Unsupported,
+            Self::Name(_) | Self::Option(_) | Self::Parent(_) | Self::NoFamily => {
+                FailureKind::Invalid
             }
-            Self::NotFound(_) => FailureKind::NotFound,
+            Self::NotBridge(_) => FailureKind::Invalid,
+            Self::Exists(_) => FailureKind::Conflict,
+            Self::Single(_)
+            | Self::Predefined(_)
+            | Self::InUse { .. }
+            | Self::SameBridge { .. }
+            | Self::ParentInUse { .. }
+            | Self::TemplateInUse(_) => FailureKind::Forbidden,
+            Self::NotFound(_) | Self::NoTemplate(_) => FailureKind::NotFound,
+            Self::Left(_) => FailureKind::Internal,
             Self::Pool(error) => match error {
                 PoolError::Exhausted => FailureKind::Exhausted,
-                PoolError::Overlap { .. } => FailureKind::Conflict,
+                PoolError::Overlap { .. } => FailureKind::Forbidden,
                 PoolError::TooSmall(_)
                 | PoolError::NotUnicast(_)
                 | PoolError::Outside { .. }
@@ -122,6 +148,10 @@ impl Controller {
                 internal: false,
                 labels: Default::default(),
                 options: Default::default(),
+                attachable: false,
+                template: None,
+                config_from: None,
+                ipam_options: Default::default(),
             })?;
             self.store.write_network(&network)?;
         }
@@ -130,24 +160,28 @@ impl Controller {
 
     /// Takes note of a network with a subnet and an interface name of its own.
     fn register_network(&self, request: &CreateNetwork) -> Result<NetworkConfig, ControlError> {
-        let host = self.host_subnets()?;
+        let host = self.host_facts()?;
         let mut state = self.state();
         if state.network_named(&request.name).is_some() {
             return Err(NetworkError::Exists(request.name.clone()).into());
         }
-        let bridge = request.driver == NetworkDriver::Bridge;
+        check_template(&state, request)?;
+        let has_pools = request.driver.has_interfaces();
         let own = state.networks.values().flat_map(NetworkConfig::pools);
-        let own = own.map(|pool| pool.subnet);
-        let taken: Vec<IpNet> = host.into_iter().chain(own).collect();
+        let mut taken: Vec<IpNet> = own.map(|pool| pool.subnet).collect();
+        if request.driver == NetworkDriver::Bridge {
+            // On a parent, containers are to be in the host's own subnets.
+            taken.extend(&host.subnets);
+        }
         let pool = |wanted: &PoolRequest, family| {
             let chosen = self.pool(&state, wanted, family, &taken);
             chosen.map_err(NetworkError::from)
         };
-        let wants_ipv4 = bridge && !request.without_ipv4;
+        let wants_ipv4 = has_pools && !request.without_ipv4;
         let ipv4 = wants_ipv4.then(|| pool(&request.ipv4, Family::V4));
-        let ipv6 = request.ipv6.as_ref().filter(|_| bridge);
+        let ipv6 = request.ipv6.as_ref().filter(|_| has_pools);
         let ipv6 = ipv6.map(|wanted| pool(wanted, Family::V6));
-        let network = NetworkConfig {
+        let mut network = NetworkConfig {
             id: request.id.clone(),
             name: request.name.clone(),
             driver: request.driver,
@@ -158,15 +192,23 @@ impl Controller {
             internal: request.internal,
             labels: request.labels.clone(),
             options: request.options.clone(),
-            interface: bridge.then(|| state.next_interface()).transpose()?,
+            interface: None,
+            adopted: false,
+            parent: None,
+            attachable: request.attachable,
+            template: request.template,
+            config_from: request.config_from.clone(),
+            ipam_options: request.ipam_options.clone(),
         };
+        ground(&mut state, &mut network, &host)?;
+        leave_out_gateways(&mut network);
         state.networks.insert(network.id.clone(), network.clone());
         Ok(network)
     }
 
     /// Returns a network's addresses of a family, those the user asked for or some
     /// that nobody has.
-    fn pool(
+    pub(super) fn pool(
         &self,
         state: &State,
         wanted: &PoolRequest,
@@ -186,13 +228,13 @@ impl Controller {
         pools::choose(configured, taken)
     }
 
-    /// Returns what the host's routes, addresses and name servers use.
-    fn host_subnets(&self) -> Result<Vec<IpNet>, ControlError> {
+    /// Returns the host's interfaces, and what its routes, addresses and name
+    /// servers use.
+    pub(super) fn host_facts(&self) -> Result<HostFacts, ControlError> {
         let mut host = self.host()?;
         let links = host.route().links()?;
-        let prefix = self.instance.interface_prefix();
         let is_ours = |index: u32| {
-            let mut ours = links.iter().filter(|link| link.name.starts_with(&prefix));
+            let mut ours = links.iter().filter(|link| link.is_of(&self.prefix));
             ours.any(|link| link.index == index)
         };
         let routes = host.route().routes()?;
@@ -201,10 +243,10 @@ impl Controller {
             .filter(|(index, _)| !index.is_some_and(is_ours));
         let addresses = host.route().addresses()?;
         let addresses = addresses.into_iter().filter(|(index, _)| !is_ours(*index));
-        let mut taken: Vec<IpNet> = routes.map(|(_, net)| net).collect();
-        taken.extend(addresses.map(|(_, net)| net.trunc()));
-        taken.extend(self.host_dns().servers.into_iter().map(IpNet::from));
-        Ok(taken)
+        let mut subnets: Vec<IpNet> = routes.map(|(_, net)| net).collect();
+        subnets.extend(addresses.map(|(_, net)| net.trunc()));
+        subnets.extend(self.host_dns().servers.into_iter().map(IpNet::from));
+        Ok(HostFacts { links, subnets })
     }
 
     fn build_network(&self, network: &NetworkConfig) -> Result<(), ControlError> {
@@ -212,7 +254,8 @@ impl Controller {
         self.store.write_network(network)?;
         let mut host = self.host()?;
         host.apply(&plan_create(network))?;
-        if let Some(interface) = &network.interface {
+        let parent = network.parent.as_ref().map(|parent| &parent.interface);
+        if let Some(interface) = network.interface.as_ref().or(parent) {
             self.state().ready.insert(interface.clone());
         }
         self.steps.reached("network created");
@@ -225,10 +268,21 @@ impl Controller {
         let error = removed.err().map(|error| base::failure::chain(&error));
         let host = self
             .host()
-            .map(|mut host| host.dismantle(&plan_remove(network)));
+            .map(|mut host| host.dismantle(&self.plan_remove(network)));
         let errors = host.unwrap_or_else(|error| vec![base::failure::chain(&error)]);
         for error in error.into_iter().chain(errors) {
             tracing::error!(network = network.name, %error, "left behind");
+        }
+    }
+
+    /// A parent that others are on as well stays.
+    fn plan_remove(&self, network: &NetworkConfig) -> Vec<Operation> {
+        let state = self.state();
+        let mut others = state.networks.values().filter(|it| it.id != network.id);
+        let is_shared = network.parent.is_some() && others.any(|it| it.parent == network.parent);
+        match is_shared {
+            true => Vec::new(),
+            false => plan_remove(network),
         }
     }
 
@@ -250,6 +304,7 @@ impl Controller {
         };
         let removed = NetworkRemoved {
             name: network.name.clone(),
+            driver: network.driver,
         };
         self.forget_network(&network)?;
         self.steps.reached("note removal");
@@ -260,7 +315,7 @@ impl Controller {
             return Err(error.into());
         }
         let mut host = self.host()?;
-        for error in host.dismantle(&plan_remove(&network)) {
+        for error in host.dismantle(&self.plan_remove(&network)) {
             // The next start finds the rest: it belongs to no network.
             tracing::error!(network = network.name, %error, "left behind");
         }
@@ -294,6 +349,12 @@ impl Controller {
             .ok_or_else(|| NetworkError::NotFound(id.clone()))?;
         if PREDEFINED.iter().any(|(name, _)| *name == network.name) {
             return Err(NetworkError::Predefined(network.name.clone()).into());
+        }
+        let mut others = state.networks.values();
+        if network.template.is_some()
+            && others.any(|it| it.config_from.as_ref() == Some(&network.name))
+        {
+            return Err(NetworkError::TemplateInUse(network.name.clone()).into());
         }
         let live = state
             .members(id)
@@ -330,11 +391,6 @@ fn check(request: &CreateNetwork) -> Result<(), NetworkError> {
     if !is_network_name(&request.name) {
         return Err(NetworkError::Name(request.name.clone()));
     }
-    match request.driver {
-        NetworkDriver::Bridge => {}
-        NetworkDriver::Host => return Err(NetworkError::Single("host".to_owned())),
-        NetworkDriver::Null => return Err(NetworkError::Single("null".to_owned())),
-    }
     if request.without_ipv4 && request.ipv6.is_none() {
         return Err(NetworkError::NoFamily);
     }
@@ -342,22 +398,30 @@ fn check(request: &CreateNetwork) -> Result<(), NetworkError> {
     if request.ipv6.is_some() && !sysctl::is_ipv6_there() {
         return Err(NetworkError::NoIpv6(request.name.clone()));
     }
-    for (name, value) in &request.options {
-        let valid = match name.as_str() {
-            MTU_OPTION => value.parse().is_ok_and(|mtu: u32| {
-                let smallest = request.ipv6.as_ref().map_or(0, |_| IPV6_MTU);
-                MTU_RANGE.contains(&mtu) && mtu >= smallest
-            }),
-            MASQUERADE_OPTION => matches!(value.as_str(), "true" | "false"),
-            _ => true,
-        };
-        if !valid {
-            let (name, value) = (name.clone(), value.clone());
-            return Err(NetworkError::Value { name, value });
+    match request.driver {
+        NetworkDriver::Bridge => {
+            let frame = Frame {
+                ipv6: request.ipv6.is_some(),
+                internal: request.internal,
+            };
+            BridgeOptions::parse(&request.options, frame)?;
         }
-        if name.starts_with(DRIVER_OPTIONS) && !KNOWN_OPTIONS.contains(&name.as_str()) {
-            return Err(NetworkError::Option(name.clone()));
-        }
+        NetworkDriver::Macvlan => drop(parent::macvlan_mode(&request.options)?),
+        NetworkDriver::Ipvlan => drop(parent::ipvlan_mode(&request.options)?),
+        NetworkDriver::Null if request.template.is_some() => {}
+        NetworkDriver::Host => return Err(NetworkError::Single("host".to_owned())),
+        NetworkDriver::Null => return Err(NetworkError::Single("null".to_owned())),
     }
     Ok(())
+}
+
+fn check_template(state: &State, request: &CreateNetwork) -> Result<(), NetworkError> {
+    let Some(name) = &request.config_from else {
+        return Ok(());
+    };
+    let found = state.network_named(name);
+    match found.is_some_and(|network| network.template.is_some()) {
+        true => Ok(()),
+        false => Err(NetworkError::NoTemplate(name.clone())),
+    }
 }

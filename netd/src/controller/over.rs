@@ -10,21 +10,21 @@ use engine_shim_api::EXIT_FILE;
 use netd_api::{Endpoint, EndpointRequest, PortRequest, PublishedPort};
 
 use super::Controller;
-use crate::family::Families;
 use crate::ports::{self, PortError, Reservation};
 use crate::state::State;
+use crate::state::change::Reach;
 
 impl Controller {
     /// Reserves ports of some families, waiting for those of runs that are over.
     pub(super) fn reserve(
         &self,
         requests: &[PortRequest],
-        families: Families,
+        reach: Reach,
     ) -> Result<Vec<Reservation>, PortError> {
-        match ports::reserve(requests, families) {
+        match ports::reserve(requests, reach) {
             Err(PortError::Allocated { .. } | PortError::AllAllocated { .. }) => {
                 self.wait_for_those_over(|_| self.holders_of_ports(requests));
-                ports::reserve(requests, families)
+                ports::reserve(requests, reach)
             }
             result => result,
         }

@@ -63,7 +63,7 @@ impl Controller {
         let _acting = self.acting.write().unwrap_or_else(PoisonError::into_inner);
         let others = foreign::script(&self.table, &self.instance.interface_prefix())?;
         firewall::base::load(&self.table, &others)?;
-        let mut host = Host::open(&self.table, &self.steps, &self.forwarding)?;
+        let mut host = Host::open((&self.table, &self.prefix), &self.steps, &self.forwarding)?;
         for family in [Family::V4, Family::V6] {
             if self.forwarding.is_ours(family) {
                 host.firewall()?.add(&[Element::Guarded(family)])?;

@@ -133,12 +133,12 @@ pub fn table(state: &State, host: &netd_api::Dns) -> Table {
     let askers = state.runs.values().filter(attached).map(|run| &run.lease);
     let askers = askers.filter(|lease| is_asked_by(lease)).map(|lease| {
         let endpoints = &lease.attached.endpoints;
-        let reach = state.reach(endpoints.iter().map(|it| &it.network));
+        let networks = endpoints.iter().map(|it| &it.network);
         let links = lease.request.endpoints.iter().flat_map(|it| &it.links);
         Asker {
             run: lease.request.run.to_string(),
             namespace: lease.attached.namespace.clone(),
-            forwards: reach.any(),
+            forwards: state.leads_out(networks),
             servers: lease.request.dns.servers.clone(),
             links: links.cloned().collect(),
         }

@@ -40,7 +40,8 @@ pub enum LoadError {
 ///   addresses; IPv6 finds their neighbours by multicast.
 /// - `forward`: bridges reach the outside; only answers and published ports
 ///   reach a bridge; networks do not reach each other; an internal network
-///   reaches nothing. `foreign` is the forwarding guard, on while set
+///   reaches nothing. What is routed and not translated has its open ports.
+///   `foreign` is the forwarding guard, on while set
 ///   `guarded` holds the protocol.
 pub fn rules(table: &str) -> String {
     let mut text = String::new();
@@ -79,9 +80,20 @@ pub fn rules(table: &str) -> String {
     text
 }
 
-const SETS: [(&str, &str, &str); 12] = [
+const SETS: [(&str, &str, &str); 19] = [
     ("set", "bridges", "type ifname;"),
     ("set", "outbound", "type ifname;"),
+    ("set", "outbound6", "type ifname;"),
+    ("set", "routed", "type ifname;"),
+    ("set", "routed6", "type ifname;"),
+    ("set", "unprotected", "type ifname;"),
+    ("set", "unprotected6", "type ifname;"),
+    ("set", "open", "type inet_proto . ipv4_addr . inet_service;"),
+    (
+        "set",
+        "open6",
+        "type inet_proto . ipv6_addr . inet_service;",
+    ),
     ("set", "internal", "type ifname;"),
     ("set", "within", "type ifname . ifname;"),
     ("set", "hairpin", "type ifname . ipv4_addr; flags interval;"),
@@ -149,7 +161,7 @@ const CHAINS: [(&str, &str); 11] = [
     ("foreign", ""),
 ];
 
-const RULES: [(&str, &str); 31] = [
+const RULES: [(&str, &str); 38] = [
     ("guard", "iifname @bridges ip daddr 127.0.0.0/8 drop"),
     ("guard", "iifname @bridges ip saddr 127.0.0.0/8 drop"),
     ("guard", "iifname @bridges ip6 daddr ::1 drop"),
@@ -191,7 +203,11 @@ const RULES: [(&str, &str); 31] = [
     ),
     (
         "postrouting",
-        "iifname @outbound oifname != @bridges masquerade",
+        "meta nfproto ipv4 iifname @outbound oifname != @bridges masquerade",
+    ),
+    (
+        "postrouting",
+        "meta nfproto ipv6 iifname @outbound6 oifname != @bridges masquerade",
     ),
     (
         "postrouting",
@@ -222,6 +238,27 @@ const RULES: [(&str, &str); 31] = [
     ("forward", "goto foreign"),
     ("to_container", "ct state established,related accept"),
     ("to_container", "ct status dnat accept"),
+    ("to_container", "oifname @routed meta l4proto icmp accept"),
+    (
+        "to_container",
+        "oifname @routed6 meta l4proto ipv6-icmp accept",
+    ),
+    (
+        "to_container",
+        "meta l4proto . ip daddr . th dport @open accept",
+    ),
+    (
+        "to_container",
+        "meta l4proto . ip6 daddr . th dport @open6 accept",
+    ),
+    (
+        "to_container",
+        "meta nfproto ipv4 iifname != @bridges oifname @unprotected accept",
+    ),
+    (
+        "to_container",
+        "meta nfproto ipv6 iifname != @bridges oifname @unprotected6 accept",
+    ),
     ("to_container", "drop"),
 ];
 

@@ -22,7 +22,12 @@ pub enum Element {
     /// An interface that is one of our bridges.
     Bridge(String),
     /// A bridge whose containers reach the outside, masqueraded.
-    Outbound(String),
+    Outbound { interface: String, family: Family },
+    /// A bridge whose containers are reached at their own addresses, at the ports
+    /// that are open.
+    Routed { interface: String, family: Family },
+    /// The same, at all ports.
+    Unprotected { interface: String, family: Family },
     /// A bridge without a way to the outside.
     Internal(String),
     /// A bridge whose containers reach each other.
@@ -40,6 +45,11 @@ pub enum Element {
         host: SocketAddr,
         container: SocketAddr,
     },
+    /// A port of a container that is reached without translation.
+    Open {
+        protocol: Protocol,
+        container: SocketAddr,
+    },
     /// A port of every host address of the container's family leads to it.
     PublishAny {
         protocol: Protocol,
@@ -49,9 +59,16 @@ pub enum Element {
 }
 
 /// The name of every set and map with elements.
-pub const SETS: [&str; 12] = [
+pub const SETS: [&str; 19] = [
     "bridges",
     "outbound",
+    "outbound6",
+    "routed",
+    "routed6",
+    "unprotected",
+    "unprotected6",
+    "open",
+    "open6",
     "internal",
     "within",
     "hairpin",
@@ -69,7 +86,10 @@ impl Element {
     pub fn set(&self) -> &'static str {
         match self {
             Self::Bridge(_) => "bridges",
-            Self::Outbound(_) => "outbound",
+            Self::Outbound { family, .. } => family.choose(["outbound", "outbound6"]),
+            Self::Routed { family, .. } => family.choose(["routed", "routed6"]),
+            Self::Unprotected { family, .. } => family.choose(["unprotected", "unprotected6"]),
+            Self::Open { container, .. } => of_family(container.ip(), ["open", "open6"]),
             Self::Internal(_) => "internal",
             Self::Within(_) => "within",
             Self::Hairpin { subnet, .. } => of_family(subnet.addr(), ["hairpin", "hairpin6"]),
@@ -101,52 +121,63 @@ impl Element {
 
     /// Returns key and value as the kernel holds them.
     pub fn raw(&self) -> RawElement {
-        let mut key_end = None;
-        let (key, value) = match self {
-            Self::Bridge(name) | Self::Outbound(name) | Self::Internal(name) => {
-                (interface(name).to_vec(), None)
+        RawElement {
+            set: self.set().to_owned(),
+            key: self.key(),
+            key_end: self.key_end(),
+            value: self.value(),
+        }
+    }
+
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Self::Bridge(name) | Self::Internal(name) => interface(name).to_vec(),
+            Self::Outbound {
+                interface: name, ..
             }
-            Self::Within(name) => (interface(name).repeat(2), None),
+            | Self::Routed {
+                interface: name, ..
+            }
+            | Self::Unprotected {
+                interface: name, ..
+            } => interface(name).to_vec(),
+            Self::Within(name) => interface(name).repeat(2),
             Self::Hairpin {
                 interface: name,
                 subnet,
-            } => {
-                let edge = |ip: IpAddr| [&interface(name)[..], &octets(ip)].concat();
-                key_end = Some(edge(subnet.broadcast()));
-                (edge(subnet.network()), None)
-            }
+            } => edge(name, subnet.network()),
             Self::Guarded(family) | Self::Deaf(family) => {
-                let protocol = match family {
-                    Family::V4 => NFPROTO_IPV4,
-                    Family::V6 => NFPROTO_IPV6,
-                };
-                (vec![protocol], None)
+                vec![family.choose([NFPROTO_IPV4, NFPROTO_IPV6])]
             }
-            Self::Publish {
+            Self::Open {
                 protocol,
-                host,
                 container,
-            } => {
-                let address = octets(host.ip());
-                let (protocol, port) = (proto(*protocol), service(host.port()));
-                let parts = [&protocol[..], &address, &port];
-                (parts.concat(), Some(socket(container)))
-            }
+            } => at(*protocol, container),
+            Self::Publish { protocol, host, .. } => at(*protocol, host),
             Self::PublishAny {
                 protocol,
                 host_port,
-                container,
-            } => {
-                let parts = [proto(*protocol), service(*host_port)];
-                (parts.concat(), Some(socket(container)))
-            }
-        };
-        RawElement {
-            set: self.set().to_owned(),
-            key,
-            key_end,
-            value,
+                ..
+            } => [proto(*protocol), service(*host_port)].concat(),
         }
+    }
+
+    fn key_end(&self) -> Option<Vec<u8>> {
+        let Self::Hairpin {
+            interface: name,
+            subnet,
+        } = self
+        else {
+            return None;
+        };
+        Some(edge(name, subnet.broadcast()))
+    }
+
+    fn value(&self) -> Option<Vec<u8>> {
+        let (Self::Publish { container, .. } | Self::PublishAny { container, .. }) = self else {
+            return None;
+        };
+        Some(socket(container))
     }
 }
 
@@ -180,6 +211,15 @@ fn service(port: u16) -> [u8; 4] {
     [high, low, 0, 0]
 }
 
+fn edge(name: &str, address: IpAddr) -> Vec<u8> {
+    [&interface(name)[..], &octets(address)].concat()
+}
+
+fn at(protocol: Protocol, address: &SocketAddr) -> Vec<u8> {
+    let (protocol, port) = (proto(protocol), service(address.port()));
+    [&protocol[..], &octets(address.ip()), &port].concat()
+}
+
 fn socket(address: &SocketAddr) -> Vec<u8> {
     [&octets(address.ip())[..], &service(address.port())].concat()
 }
@@ -191,9 +231,6 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn of_family<T>(address: IpAddr, [ipv4, ipv6]: [T; 2]) -> T {
-    match Family::of(address) {
-        Family::V4 => ipv4,
-        Family::V6 => ipv6,
-    }
+fn of_family<T>(address: IpAddr, both: [T; 2]) -> T {
+    Family::of(address).choose(both)
 }

@@ -4,6 +4,7 @@
 //! and routes. nf_tables' messages are in [`crate::firewall`].
 
 pub mod route;
+pub mod sublink;
 
 use std::io;
 

@@ -25,13 +25,14 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::{NetlinkContext as _, NetlinkError};
 use crate::mac::Mac;
+use crate::plan::Way;
 
 /// The table of addresses that are the host's own.
 const RT_TABLE_LOCAL: u8 = 255;
 const IPV6_BITS: u8 = 128;
 /// Less preferred than the kernel's own route.
 const LOOPBACK_METRIC: u32 = 4096;
-const MAKE: u16 = NLM_F_CREATE | NLM_F_EXCL;
+pub(super) const MAKE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
 /// An interface as the kernel reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,17 @@ pub struct Link {
     /// The bridge it is a port of.
     pub controller: Option<u32>,
     pub is_bridge: bool,
+    /// What somebody noted about it.
+    pub alias: Option<String>,
+}
+
+impl Link {
+    /// Returns whether it is one of the installation whose interfaces begin with
+    /// `prefix`.
+    pub fn is_of(&self, prefix: &str) -> bool {
+        let is_marked = || self.alias.as_deref() == Some(&*super::sublink::alias(prefix));
+        self.name.starts_with(prefix) || is_marked()
+    }
 }
 
 /// A pair of virtual interfaces to make: one on a bridge, one in a namespace.
@@ -172,23 +184,25 @@ impl RouteSocket {
     }
 
     /// Lets the bridge send a frame back to the port `name` it came from, as a
-    /// container needs that asks for a port published by itself.
+    /// container needs that asks for a port published by itself; an isolated port
+    /// gets none from others that are.
     ///
     /// # Errors
     /// When the kernel refuses it.
-    pub fn reflect(&mut self, name: &str) -> Result<(), NetlinkError> {
+    pub fn set_up_port(&mut self, name: &str, isolated: bool) -> Result<(), NetlinkError> {
         let mut message = LinkMessage::default();
         message.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::PortKind(InfoPortKind::Bridge),
-                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
-                    true,
-                )])),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![
+                    InfoBridgePort::HairpinMode(true),
+                    InfoBridgePort::Isolated(isolated),
+                ])),
             ]),
         ];
         self.request(RouteNetlinkMessage::NewLink(message), 0)
-            .doing(|| format!("let bridge port {name} reflect"))
+            .doing(|| format!("set up bridge port {name}"))
     }
 
     /// Makes the link `name` a port of the bridge `bridge`.
@@ -277,27 +291,32 @@ impl RouteSocket {
         Ok(answer.into_iter().filter_map(as_route).collect())
     }
 
-    /// Sets the default route of the gateway's family.
+    /// Sets the default route of a family.
     ///
     /// # Errors
     /// When the kernel refuses it.
-    pub fn set_default_route(&mut self, gateway: IpAddr) -> Result<(), NetlinkError> {
+    pub fn set_default_route(&mut self, way: &Way) -> Result<(), NetlinkError> {
         let mut message = RouteMessage::default();
-        message.header.address_family = family_of(gateway);
+        message.header.address_family = way
+            .family()
+            .choose([AddressFamily::Inet, AddressFamily::Inet6]);
         message.header.table = RouteHeader::RT_TABLE_MAIN;
         message.header.protocol = RouteProtocol::Boot;
         message.header.scope = RouteScope::Universe;
         message.header.kind = RouteType::Unicast;
-        let through = match gateway {
-            IpAddr::V4(ip) => RouteAddress::Inet(ip),
-            IpAddr::V6(ip) => RouteAddress::Inet6(ip),
-        };
-        message.attributes = vec![RouteAttribute::Gateway(through)];
+        message.attributes = vec![match way {
+            Way::Router(IpAddr::V4(ip)) => RouteAttribute::Gateway(RouteAddress::Inet(*ip)),
+            Way::Router(IpAddr::V6(ip)) => RouteAttribute::Gateway(RouteAddress::Inet6(*ip)),
+            Way::Interface { name, .. } => {
+                message.header.scope = RouteScope::Link;
+                RouteAttribute::Oif(self.index(name)?)
+            }
+        }];
         self.request(
             RouteNetlinkMessage::NewRoute(message),
             NLM_F_CREATE | NLM_F_REPLACE,
         )
-        .doing(|| format!("set the default route through {gateway}"))
+        .doing(|| format!("set the default route through {way}"))
     }
 
     /// Lets IPv6 loopback be reached through the link `index` as well, which the
@@ -327,7 +346,7 @@ impl RouteSocket {
             .doing(|| format!("lead loopback through interface number {index}"))
     }
 
-    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    pub(super) fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         let sequence = self.0.next_sequence();
         let bytes = encode(message, sequence, NLM_F_REQUEST | NLM_F_ACK | flags);
         match self.0.transact(&bytes, &[sequence])?.first() {
@@ -365,7 +384,7 @@ fn encode(message: RouteNetlinkMessage, sequence: u32, flags: u16) -> Vec<u8> {
     bytes
 }
 
-fn tolerate(result: io::Result<()>, errno: i32) -> io::Result<()> {
+pub(super) fn tolerate(result: io::Result<()>, errno: i32) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(errno) => Ok(()),
         other => other,
@@ -381,11 +400,13 @@ fn as_link(message: RouteNetlinkMessage) -> Option<Link> {
         name: String::new(),
         controller: None,
         is_bridge: false,
+        alias: None,
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::LinkInfo(infos) => {
                 link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
             }
@@ -395,7 +416,7 @@ fn as_link(message: RouteNetlinkMessage) -> Option<Link> {
     (!link.name.is_empty()).then_some(link)
 }
 
-fn family_of(address: IpAddr) -> AddressFamily {
+pub(super) fn family_of(address: IpAddr) -> AddressFamily {
     match address {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,

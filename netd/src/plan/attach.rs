@@ -7,10 +7,11 @@ use base::NetworkId;
 use ipnet::IpNet;
 use netd_api::{Endpoint, Lease, NetworkConfig, PublishedPort};
 
-use super::{Interface, Operation, network};
+use super::{Interface, Operation, Way, network};
 use crate::family::Family;
 use crate::firewall::Element;
 use crate::mac::Mac;
+use crate::options::{BridgeOptions, GatewayMode};
 
 /// The prefix lengths of addresses of the link.
 const LINK_BITS: u8 = 16;
@@ -48,18 +49,17 @@ pub fn plan_change(old: &Lease, new: &Lease, networks: &Networks) -> Vec<Operati
     if !stale.is_empty() {
         plan.push(Operation::RemoveElements(stale));
     }
-    let left = |name: &&String| !new.interfaces.contains(name);
-    let links = old.interfaces.iter().filter(left).cloned();
-    plan.extend(links.map(Operation::RemoveLink));
+    let left = interfaces(old, networks).filter(|it| !new.interfaces.contains(&it.host_name));
+    plan.extend(left.map(|it| it.removal()));
     for interface in interfaces(new, networks) {
         if !old.interfaces.contains(&interface.host_name) {
             plan.push(Operation::CreateInterface(Box::new(interface)));
             continue;
         }
-        for gateway in interface.default_routes {
-            if routed(old, Family::of(gateway)) != Some(gateway) {
+        for way in interface.default_routes {
+            if routed(old, networks, way.family()).is_none_or(|(_, was)| was != way) {
                 let namespace = new.attached.namespace.clone();
-                plan.push(Operation::SetDefaultRoute { namespace, gateway });
+                plan.push(Operation::SetDefaultRoute { namespace, way });
             }
         }
     }
@@ -69,10 +69,29 @@ pub fn plan_change(old: &Lease, new: &Lease, networks: &Networks) -> Vec<Operati
     plan
 }
 
-/// Returns the gateway of a run's default route of a family.
-fn routed(lease: &Lease, family: Family) -> Option<IpAddr> {
-    let mut gateways = lease.attached.endpoints.iter().flat_map(Endpoint::gateways);
-    gateways.find(|gateway| Family::of(*gateway) == family)
+/// Returns where a run's default route of a family leads, and by which network.
+fn routed<'a>(
+    lease: &'a Lease,
+    networks: &Networks,
+    family: Family,
+) -> Option<(&'a NetworkId, Way)> {
+    let mut endpoints = lease.attached.endpoints.iter();
+    endpoints.find_map(|endpoint| {
+        let way = way(endpoint, networks.get(&endpoint.network)?, family)?;
+        Some((&endpoint.network, way))
+    })
+}
+
+fn way(endpoint: &Endpoint, network: &NetworkConfig, family: Family) -> Option<Way> {
+    if network.is_without_router() {
+        let is_its = |address: IpAddr| Family::of(address) == family;
+        let has = !network.internal && endpoint.addresses().any(is_its);
+        let name = endpoint.interface.clone();
+        return has.then_some(Way::Interface { name, family });
+    }
+    let mut gateways = endpoint.gateways();
+    let gateway = gateways.find(|gateway| Family::of(*gateway) == family);
+    gateway.map(Way::Router)
 }
 
 /// Returns the quick part of a release: afterwards ports are free.
@@ -84,31 +103,38 @@ pub fn plan_unpublish(lease: &Lease, networks: &Networks) -> Vec<Operation> {
 }
 
 /// Returns the slow part of a release: interfaces and namespace.
-pub fn plan_dismantle(lease: &Lease) -> Vec<Operation> {
-    let links = lease.interfaces.iter().cloned().map(Operation::RemoveLink);
+pub fn plan_dismantle(lease: &Lease, networks: &Networks) -> Vec<Operation> {
+    let known: Vec<Interface> = interfaces(lease, networks).collect();
+    let names = lease.interfaces.iter();
+    // One whose network nobody knows may still be there.
+    let others = names.filter(|name| known.iter().all(|it| it.host_name != **name));
+    let others = others.cloned().map(Operation::RemoveLink);
     let namespace = Operation::ReleaseNamespace(lease.attached.namespace.clone());
+    let links = known.iter().map(Interface::removal).chain(others);
     links.chain([namespace]).collect()
 }
 
 /// Returns the interfaces of a run as they are made.
 pub fn interfaces(lease: &Lease, networks: &Networks) -> impl Iterator<Item = Interface> {
     let endpoints = &lease.attached.endpoints;
-    let routes = [Family::V4, Family::V6].map(|family| routed(lease, family));
+    let routes = [Family::V4, Family::V6].map(|family| routed(lease, networks, family));
     let pairs = endpoints.iter().zip(&lease.interfaces);
     pairs.filter_map(move |(endpoint, host_name)| {
         let config = networks.get(&endpoint.network)?;
         Some(Interface {
             host_name: host_name.clone(),
-            bridge: config.interface.clone()?,
+            uplink: network::uplink(config)?,
             namespace: lease.attached.namespace.clone(),
             name: endpoint.interface.clone(),
             mac: mac(endpoint)?,
             addresses: addresses(endpoint),
-            default_routes: endpoint
-                .gateways()
-                .filter(|gateway| routes.contains(&Some(*gateway)))
+            default_routes: routes
+                .iter()
+                .flatten()
+                .filter(|(network, _)| **network == endpoint.network)
+                .map(|(_, way)| way.clone())
                 .collect(),
-            mtu: network::mtu(config),
+            mtu: BridgeOptions::of(config).mtu,
         })
     })
 }
@@ -135,19 +161,32 @@ fn addresses(endpoint: &Endpoint) -> Vec<IpNet> {
 /// Returns the elements that publish a run's ports, each on the first endpoint
 /// of its family that is reachable from outside.
 pub fn published(lease: &Lease, networks: &Networks) -> Vec<Element> {
-    let outside = |network: &NetworkId| networks.get(network).is_some_and(|n| !n.internal);
-    let endpoints = lease.attached.endpoints.iter();
-    let reachable: Vec<IpAddr> = endpoints
-        .filter(|endpoint| outside(&endpoint.network))
-        .flat_map(Endpoint::addresses)
-        .collect();
+    let mut reachable: Vec<(IpAddr, GatewayMode)> = Vec::new();
+    for endpoint in &lease.attached.endpoints {
+        let network = networks.get(&endpoint.network);
+        let Some(network) = network.filter(|it| !it.internal && it.interface.is_some()) else {
+            continue;
+        };
+        let options = BridgeOptions::of(network);
+        let mode = |ip: IpAddr| (ip, options.mode(Family::of(ip)));
+        reachable.extend(endpoint.addresses().map(mode));
+    }
     let element = |port: &PublishedPort| {
         let family = Family::of(port.host_ip);
         let mut addresses = reachable.iter();
-        let address = addresses.find(|address| Family::of(**address) == family)?;
+        let (address, mode) = addresses.find(|(address, _)| Family::of(*address) == family)?;
         let container = SocketAddr::new(*address, port.container_port);
-        let host = SocketAddr::new(port.host_ip, port.host_port);
-        Some(Element::publishing(port.protocol, host, container))
+        let protocol = port.protocol;
+        if *mode == GatewayMode::Routed {
+            return Some(Element::Open {
+                protocol,
+                container,
+            });
+        }
+        // It was made where nothing was translated, and has no port of the host.
+        let host = Some(port.host_port).filter(|port| *port != 0)?;
+        let host = SocketAddr::new(port.host_ip, host);
+        Some(Element::publishing(protocol, host, container))
     };
     lease.attached.ports.iter().filter_map(element).collect()
 }

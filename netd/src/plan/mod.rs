@@ -4,6 +4,7 @@
 
 pub mod attach;
 pub mod network;
+pub mod parent;
 pub mod reconcile;
 
 #[cfg(test)]
@@ -15,17 +16,17 @@ use std::path::PathBuf;
 
 use base::IdMappings;
 use ipnet::IpNet;
+use netd_api::Parent;
 
+use crate::family::Family;
 use crate::firewall::Element;
 use crate::mac::Mac;
-
-/// Ethernet's, where neither the user nor the network says otherwise.
-pub const DEFAULT_MTU: u32 = 1500;
 
 /// One change of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     EnsureBridge(Bridge),
+    EnsureParent(Parent),
     CreateNamespace(PathBuf),
     /// A namespace that belongs to a new user namespace.
     CreateOwnedNamespace {
@@ -35,38 +36,141 @@ pub enum Operation {
     CreateInterface(Box<Interface>),
     JoinBridge {
         interface: String,
-        bridge: String,
+        port: Port,
     },
     SetDefaultRoute {
         namespace: PathBuf,
-        gateway: IpAddr,
+        way: Way,
     },
     AddElements(Vec<Element>),
     RemoveElements(Vec<Element>),
     RemoveLink(String),
+    /// Takes an interface away that has no other end on the host.
+    RemoveInner {
+        namespace: PathBuf,
+        name: String,
+    },
+    /// Takes the addresses of a network from a bridge that is not ours.
+    LeaveBridge(Bridge),
     ReleaseNamespace(PathBuf),
 }
 
-/// A bridge with its addresses, one of each family the network has.
+/// Where a default route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    Router(IpAddr),
+    /// To whoever is behind an interface of the namespace.
+    Interface {
+        name: String,
+        family: Family,
+    },
+}
+
+impl Way {
+    /// Returns the family of the route.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Router(gateway) => Family::of(*gateway),
+            Self::Interface { family, .. } => *family,
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Router(gateway) => write!(f, "{gateway}"),
+            Self::Interface { name, family } => write!(f, "{name} {family:?}"),
+        }
+    }
+}
+
+/// A place on a bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub bridge: String,
+    /// The bridge lets it reach the host only, and no other such place.
+    pub isolated: bool,
+}
+
+/// What an interface of a namespace is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uplink {
+    Bridge(Port),
+    Macvlan {
+        parent: String,
+        mode: MacvlanMode,
+    },
+    Ipvlan {
+        parent: String,
+        mode: IpvlanMode,
+        flag: IpvlanFlag,
+    },
+}
+
+/// Who of those on one parent sees whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MacvlanMode {
+    #[default]
+    Bridge,
+    Private,
+    Vepa,
+    Passthru,
+}
+
+/// On which layer an interface shares its parent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IpvlanMode {
+    #[default]
+    L2,
+    L3,
+    L3s,
+}
+
+/// Who of those on one parent sees whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IpvlanFlag {
+    #[default]
+    Bridge,
+    Private,
+    Vepa,
+}
+
+impl Uplink {
+    /// Returns the interface of the host.
+    pub fn host_interface(&self) -> &str {
+        match self {
+            Self::Bridge(port) => &port.bridge,
+            Self::Macvlan { parent, .. } | Self::Ipvlan { parent, .. } => parent,
+        }
+    }
+}
+
+/// A bridge with its addresses, one of each family in which the host is on the
+/// network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
     pub interface: String,
+    /// It is not ours: it is there and stays.
+    pub adopted: bool,
     pub mac: Mac,
     pub addresses: Vec<IpNet>,
     pub mtu: u32,
 }
 
-/// A pair of interfaces between a bridge and a namespace.
+/// An interface of a namespace, on a bridge one of a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
+    /// The other one of the pair.
     pub host_name: String,
-    pub bridge: String,
+    pub uplink: Uplink,
     pub namespace: PathBuf,
     pub name: String,
+    /// Ignored where it has that of its parent.
     pub mac: Mac,
     pub addresses: Vec<IpNet>,
     /// Of each family at most one.
-    pub default_routes: Vec<IpAddr>,
+    pub default_routes: Vec<Way>,
     pub mtu: u32,
 }
 
@@ -81,11 +185,25 @@ fn listed<T: fmt::Display>(all: &[T]) -> String {
     texts.join(" ")
 }
 
+impl Interface {
+    /// Returns what takes it away.
+    fn removal(&self) -> Operation {
+        match &self.uplink {
+            Uplink::Bridge(_) => Operation::RemoveLink(self.host_name.clone()),
+            Uplink::Macvlan { .. } | Uplink::Ipvlan { .. } => Operation::RemoveInner {
+                namespace: self.namespace.clone(),
+                name: self.name.clone(),
+            },
+        }
+    }
+}
+
 impl Operation {
     /// Returns the name of the step, for faults and logs.
     pub fn name(&self) -> &'static str {
         match self {
             Self::EnsureBridge(_) => "ensure bridge",
+            Self::EnsureParent(_) => "ensure parent",
             Self::CreateNamespace(_) | Self::CreateOwnedNamespace { .. } => "create namespace",
             Self::CreateInterface(_) => "create interface",
             Self::JoinBridge { .. } => "join bridge",
@@ -93,6 +211,8 @@ impl Operation {
             Self::AddElements(_) => "add elements",
             Self::RemoveElements(_) => "remove elements",
             Self::RemoveLink(_) => "remove link",
+            Self::RemoveInner { .. } => "remove inner link",
+            Self::LeaveBridge(_) => "leave bridge",
             Self::ReleaseNamespace(_) => "release namespace",
         }
     }
@@ -104,9 +224,12 @@ impl Operation {
             Self::CreateNamespace(path) | Self::CreateOwnedNamespace { path, .. } => {
                 Some(Self::ReleaseNamespace(path.clone()))
             }
-            Self::CreateInterface(interface) => Some(Self::RemoveLink(interface.host_name.clone())),
+            Self::CreateInterface(interface) => Some(interface.removal()),
             Self::AddElements(elements) => Some(Self::RemoveElements(elements.clone())),
             Self::EnsureBridge(_)
+            | Self::EnsureParent(_)
+            | Self::LeaveBridge(_)
+            | Self::RemoveInner { .. }
             | Self::JoinBridge { .. }
             | Self::SetDefaultRoute { .. }
             | Self::RemoveElements(_)
@@ -120,15 +243,19 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.name())?;
         match self {
-            Self::EnsureBridge(bridge) => {
+            Self::EnsureParent(parent) => write!(f, "{} {:?}", parent.interface, parent.origin),
+            Self::RemoveInner { namespace, name } => {
+                write!(f, "{name} in {}", namespace.display())
+            }
+            Self::EnsureBridge(bridge) | Self::LeaveBridge(bridge) => {
                 let addresses = listed(&bridge.addresses);
                 write!(f, "{} {addresses} mtu {}", bridge.interface, bridge.mtu)
             }
             Self::CreateInterface(it) => {
-                let (host, bridge, name) = (&it.host_name, &it.bridge, &it.name);
+                let (host, on, name) = (&it.host_name, it.uplink.host_interface(), &it.name);
                 write!(
                     f,
-                    "{host} on {bridge}, {name} {} {} mtu {}",
+                    "{host} on {on}, {name} {} {} mtu {}",
                     listed(&it.addresses),
                     it.mac,
                     it.mtu
@@ -138,9 +265,9 @@ impl fmt::Display for Operation {
                     routes => write!(f, " via {}", listed(routes)),
                 }
             }
-            Self::JoinBridge { interface, bridge } => write!(f, "{interface} on {bridge}"),
-            Self::SetDefaultRoute { namespace, gateway } => {
-                write!(f, "{gateway} in {}", namespace.display())
+            Self::JoinBridge { interface, port } => write!(f, "{interface} on {}", port.bridge),
+            Self::SetDefaultRoute { namespace, way } => {
+                write!(f, "{way} in {}", namespace.display())
             }
             Self::AddElements(elements) | Self::RemoveElements(elements) => {
                 write!(f, "{elements:?}")

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use netd_api::Lease;
 
-use super::Operation;
 use super::attach::{Networks, interfaces, published};
 use super::network;
+use super::{Operation, Uplink};
 use crate::family::Family;
 use crate::firewall::Element;
 use crate::firewall::element::RawElement;
@@ -64,11 +64,11 @@ fn remove_orphans(
     let bridges = networks
         .values()
         .filter_map(|network| network.interface.as_ref());
-    let wanted: BTreeSet<&String> = links.chain(bridges).collect();
-    let ours = found
-        .links
-        .iter()
-        .filter(|link| link.name.starts_with(prefix));
+    let parents = networks
+        .values()
+        .filter_map(|network| Some(&network.parent.as_ref()?.interface));
+    let wanted: BTreeSet<&String> = links.chain(bridges).chain(parents).collect();
+    let ours = found.links.iter().filter(|link| link.is_of(prefix));
     for link in ours.filter(|link| !wanted.contains(&link.name)) {
         difference.links_removed += 1;
         difference
@@ -104,9 +104,11 @@ fn restore_links(
         .map(|link| (link.name.as_str(), link))
         .collect();
     for interface in leases.iter().flat_map(|lease| interfaces(lease, networks)) {
-        let bridge = by_name
-            .get(interface.bridge.as_str())
-            .map(|link| link.index);
+        // What is on a parent is in the run's namespace only.
+        let Uplink::Bridge(port) = interface.uplink.clone() else {
+            continue;
+        };
+        let bridge = by_name.get(port.bridge.as_str()).map(|link| link.index);
         match by_name.get(interface.host_name.as_str()) {
             None => {
                 difference.links_added += 1;
@@ -117,7 +119,7 @@ fn restore_links(
             Some(link) if link.controller != bridge || bridge.is_none() => {
                 difference.operations.push(Operation::JoinBridge {
                     interface: interface.host_name,
-                    bridge: interface.bridge,
+                    port,
                 });
             }
             Some(_) => {}

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use base::id::RunNumber;
 use base::{ContainerId, NetworkId, RunId, Timestamp};
 use netd_api::{
-    Attach, Dns, EndpointRequest, Lease, NetworkConfig, NetworkDriver, Pool, Protocol,
-    PublishedPort,
+    Attach, Dns, EndpointRequest, Lease, NetworkConfig, NetworkDriver, Parent, ParentOrigin, Pool,
+    Protocol, PublishedPort,
 };
 
 use super::attach::{Networks, plan_attach, plan_change, plan_dismantle, plan_unpublish};
@@ -28,9 +28,10 @@ fn network_of(number: u8, internal: bool) -> NetworkConfig {
         created: Timestamp::from_seconds(0),
         ipv4: Some(Pool {
             subnet: format!("10.0.{number}.0/24").parse().unwrap(),
-            gateway: Ipv4Addr::new(10, 0, number, 1).into(),
+            gateway: Some(Ipv4Addr::new(10, 0, number, 1).into()),
             range: None,
             aux: Default::default(),
+            chosen: Default::default(),
         }),
         ipv6: None,
         unused: Vec::new(),
@@ -38,6 +39,12 @@ fn network_of(number: u8, internal: bool) -> NetworkConfig {
         labels: Default::default(),
         options: Default::default(),
         interface: Some(format!("{PREFIX}{number}")),
+        adopted: false,
+        parent: None,
+        attachable: false,
+        template: None,
+        config_from: None,
+        ipam_options: Default::default(),
     }
 }
 
@@ -56,6 +63,7 @@ fn example() -> (Lease, Networks) {
         link_local: Vec::new(),
         mac: None,
         links: Vec::new(),
+        gateway_priority: 0,
     };
     let container: ContainerId = "c".repeat(64).parse().unwrap();
     let request = Attach {
@@ -92,8 +100,8 @@ fn an_attach_makes_the_namespace_first_and_publishes_last() {
         &plan,
         &[
             "create namespace: /run/netns/x",
-            "create interface: eabcdef-3 on eabcdef-2, eth0 10.0.2.2/24 02:42:0a:00:02:02 mtu 1500",
-            "create interface: eabcdef-4 on eabcdef-1, eth1 10.0.1.2/24 02:42:0a:00:01:02 mtu 1500 via 10.0.1.1",
+            "create interface: eabcdef-3 on eabcdef-1, eth0 10.0.1.2/24 02:42:0a:00:01:02 mtu 1500 via 10.0.1.1",
+            "create interface: eabcdef-4 on eabcdef-2, eth1 10.0.2.2/24 02:42:0a:00:02:02 mtu 1500",
             "add elements: [PublishAny { protocol: Tcp, host_port: 8080, container: 10.0.1.2:80 }, \
          Publish { protocol: Tcp, host: 127.0.0.1:8081, container: 10.0.1.2:80 }]",
         ],
@@ -107,7 +115,7 @@ fn an_attach_makes_the_namespace_first_and_publishes_last() {
     ]);
     assert_eq!(undo, release, "the undo of all of it is a release");
     check(
-        &plan_dismantle(&lease),
+        &plan_dismantle(&lease, &networks),
         &[
             "remove link: eabcdef-3",
             "remove link: eabcdef-4",
@@ -120,7 +128,7 @@ fn an_attach_makes_the_namespace_first_and_publishes_last() {
 fn a_bridge_comes_up_behind_its_rules() {
     let hairpin = "Hairpin { interface: \"eabcdef-1\", subnet: 10.0.1.0/24 }";
     let elements = format!(
-        "[Bridge(\"eabcdef-1\"), Within(\"eabcdef-1\"), {hairpin}, Outbound(\"eabcdef-1\")]"
+        "[Bridge(\"eabcdef-1\"), Within(\"eabcdef-1\"), {hairpin}, Outbound {{ interface: \"eabcdef-1\", family: V4 }}]"
     );
     check(
         &plan_create(&network_of(1, false)),
@@ -142,9 +150,10 @@ fn a_bridge_comes_up_behind_its_rules() {
         Some(&Element::Internal("eabcdef-2".to_owned()))
     );
     let mut unmasked = network_of(1, false);
-    unmasked
-        .options
-        .insert(network::MASQUERADE_OPTION.to_owned(), "false".to_owned());
+    unmasked.options.insert(
+        "com.docker.network.bridge.enable_ip_masquerade".to_owned(),
+        "false".to_owned(),
+    );
     assert_eq!(network::elements(&unmasked).len(), 3);
 }
 
@@ -154,9 +163,10 @@ fn dual_example() -> (State, Lease) {
     let mut dual = network_of(2, false);
     dual.ipv6 = Some(Pool {
         subnet: "fd00:2::/64".parse().unwrap(),
-        gateway: "fd00:2::1".parse().unwrap(),
+        gateway: Some("fd00:2::1".parse().unwrap()),
         range: None,
         aux: Default::default(),
+        chosen: Default::default(),
     });
     for network in [network_of(1, false), dual] {
         state.saw_interface(network.interface.as_deref().unwrap());
@@ -165,6 +175,7 @@ fn dual_example() -> (State, Lease) {
     let (lease, _) = example();
     let mut request = lease.request;
     request.endpoints.sort_by_key(|it| it.network.clone());
+    request.endpoints[0].gateway_priority = 1;
     request.endpoints[1].link_local = vec!["fe80::7".parse().unwrap()];
     let ports = ["0.0.0.0", "::"].map(|host| PublishedPort {
         protocol: Protocol::Tcp,
@@ -240,6 +251,7 @@ fn settled(lease: &Lease, networks: &Networks) -> Found {
         name: name.to_owned(),
         controller,
         is_bridge: false,
+        alias: None,
     };
     let elements = networks.values().flat_map(network::elements);
     let published = super::attach::published(lease, networks);
@@ -247,8 +259,8 @@ fn settled(lease: &Lease, networks: &Networks) -> Found {
         links: vec![
             link(1, "eabcdef-1", None),
             link(2, "eabcdef-2", None),
-            link(3, "eabcdef-3", Some(2)),
-            link(4, "eabcdef-4", Some(1)),
+            link(3, "eabcdef-3", Some(1)),
+            link(4, "eabcdef-4", Some(2)),
             link(5, "docker0", None),
         ],
         namespaces: vec!["/run/netns/x".into()],
@@ -285,10 +297,166 @@ fn a_difference_removes_orphans_and_restores_what_is_missing() {
         &[
             "remove link: eabcdef-9",
             "release namespace: /run/netns/orphan",
-            "join bridge: eabcdef-3 on eabcdef-2",
-            "create interface: eabcdef-4 on eabcdef-1, eth1 10.0.1.2/24 02:42:0a:00:01:02 mtu 1500 via 10.0.1.1",
+            "join bridge: eabcdef-3 on eabcdef-1",
+            "create interface: eabcdef-4 on eabcdef-2, eth1 10.0.2.2/24 02:42:0a:00:02:02 mtu 1500",
             "add elements: [Publish { protocol: Tcp, host: 127.0.0.1:8081, container: 10.0.1.2:80 }]",
         ],
     );
     assert_eq!(difference.stale, [stale], "the guard is kept");
+}
+
+/// The ways of a run on networks 1 and 2, of which the latter has both families, as
+/// the priorities say.
+fn gateways_with(priorities: [i64; 2]) -> Vec<String> {
+    let (mut state, lease) = dual_example();
+    let mut request = lease.request;
+    for (endpoint, priority) in request.endpoints.iter_mut().zip(priorities) {
+        endpoint.gateway_priority = priority;
+    }
+    let lease = state.plan_lease(&request, "/x".into(), Vec::new(), &Dns::default());
+    let made = super::attach::interfaces(&lease.unwrap(), &state.networks).collect::<Vec<_>>();
+    let ways = made.iter().flat_map(|it| &it.default_routes);
+    ways.map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_default_route_follows_priority_then_families_then_names() {
+    assert_eq!(gateways_with([0, 0]), ["10.0.2.1", "fd00:2::1"]);
+    assert_eq!(gateways_with([1, 0]), ["10.0.1.1", "fd00:2::1"]);
+    assert_eq!(gateways_with([0, -1]), ["10.0.1.1", "fd00:2::1"]);
+    assert_eq!(gateways_with([5, 6]), ["10.0.2.1", "fd00:2::1"]);
+}
+
+#[test]
+fn a_network_that_is_joined_takes_the_default_route_if_it_is_preferred() {
+    let mut state = State::new(PREFIX.to_owned());
+    for network in [network_of(1, false), network_of(2, false)] {
+        state.networks.insert(network.id.clone(), network);
+    }
+    let (example, _) = example();
+    let mut request = example.request;
+    let first = request.endpoints.remove(1);
+    let mut second = request.endpoints.remove(0);
+    for (own, joined, priority, expected) in [
+        (&first, &mut second.clone(), 0, None),
+        (&first, &mut second, 1, Some("via 10.0.2.1")),
+    ] {
+        joined.gateway_priority = priority;
+        request.endpoints = vec![own.clone()];
+        let lease = state.plan_lease(&request, "/x".into(), Vec::new(), &Dns::default());
+        let known = Run {
+            lease: lease.unwrap(),
+            phase: Phase::Attached,
+            is_ending: false,
+        };
+        state.runs.insert(request.run.clone(), known);
+        let change = state.join(&request.run, joined, Vec::new(), &Dns::default());
+        let change = change.unwrap();
+        let plan = plan_change(&change.old, &change.new, &state.networks);
+        let made = plan[0].to_string();
+        assert_eq!(plan.len(), 1, "{plan:?}");
+        assert_eq!(expected.is_some(), made.contains("via"), "{made}");
+        assert!(expected.is_none_or(|it| made.contains(it)), "{made}");
+    }
+}
+
+fn with_option(name: &str, value: &str) -> NetworkConfig {
+    let mut network = network_of(1, false);
+    network
+        .options
+        .insert(format!("com.docker.network.{name}"), value.to_owned());
+    network
+}
+
+#[test]
+fn a_bridges_options_are_elements_of_the_rules() {
+    let has = |network: &NetworkConfig, set: &str| {
+        let elements = network::elements(network);
+        elements.iter().any(|element| element.set() == set)
+    };
+    assert!(!has(&with_option("bridge.enable_icc", "false"), "within"));
+    let routed = with_option("bridge.gateway_mode_ipv4", "routed");
+    assert!(has(&routed, "routed") && !has(&routed, "outbound"));
+    let open = with_option("bridge.gateway_mode_ipv4", "nat-unprotected");
+    assert!(has(&open, "unprotected") && has(&open, "outbound"));
+    let (lease, mut networks) = example();
+    networks.values_mut().next().unwrap().options = routed.options;
+    let published = super::attach::published(&lease, &networks);
+    let expected = Element::Open {
+        protocol: Protocol::Tcp,
+        container: "10.0.1.2:80".parse().unwrap(),
+    };
+    assert_eq!(published, [expected.clone(), expected]);
+}
+
+#[test]
+fn a_bridge_without_the_host_has_no_address() {
+    let mut network = with_option("bridge.gateway_mode_ipv4", "isolated");
+    network.internal = true;
+    let plan = plan_create(&network);
+    assert_eq!(plan[1].to_string(), "ensure bridge: eabcdef-1  mtu 1500");
+}
+
+#[test]
+fn what_is_on_a_parent_has_no_other_end() {
+    let mut state = State::new(PREFIX.to_owned());
+    let mut network = network_of(1, false);
+    network.driver = NetworkDriver::Macvlan;
+    network.interface = None;
+    let on = "eth0".to_owned();
+    network.parent = Some(Parent {
+        interface: "eth0.7".to_owned(),
+        origin: ParentOrigin::Vlan { on, id: 7 },
+    });
+    check(
+        &plan_create(&network),
+        &["ensure parent: eth0.7 Vlan { on: \"eth0\", id: 7 }"],
+    );
+    check(&plan_remove(&network), &["remove link: eth0.7"]);
+    state.networks.insert(network.id.clone(), network.clone());
+    let mut request = example().0.request;
+    request.endpoints.retain(|it| it.network == network.id);
+    let lease = state
+        .plan_lease(&request, "/x".into(), Vec::new(), &Dns::default())
+        .unwrap();
+    let plan = plan_attach(&lease, &state.networks);
+    check(
+        &plan[1..],
+        &[
+            "create interface: eabcdef-1 on eth0.7, eth0 10.0.1.2/24 02:42:0a:00:01:02 mtu 1500 via 10.0.1.1",
+        ],
+    );
+    check(
+        &plan_dismantle(&lease, &state.networks),
+        &["remove inner link: eth0 in /x", "release namespace: /x"],
+    );
+}
+
+#[test]
+fn a_network_without_a_router_is_left_by_its_interface() {
+    let mut state = State::new(PREFIX.to_owned());
+    let mut network = network_of(1, false);
+    network.driver = NetworkDriver::Ipvlan;
+    network
+        .options
+        .insert("ipvlan_mode".to_owned(), "l3".to_owned());
+    network.parent = Some(Parent {
+        interface: "eth0".to_owned(),
+        origin: ParentOrigin::Host,
+    });
+    state.networks.insert(network.id.clone(), network.clone());
+    let mut request = example().0.request;
+    request.endpoints.retain(|it| it.network == network.id);
+    let lease = state
+        .plan_lease(&request, "/x".into(), Vec::new(), &Dns::default())
+        .unwrap();
+    assert_eq!(lease.attached.endpoints[0].gateway, None);
+    let made = super::attach::interfaces(&lease, &state.networks)
+        .next()
+        .unwrap();
+    let way = super::Way::Interface {
+        name: "eth0".to_owned(),
+        family: Family::V4,
+    };
+    assert_eq!(made.default_routes, [way]);
 }

@@ -1,10 +1,13 @@
 //! A living run joins a network or leaves one: what its lease says then.
 
-use base::{NetworkId, RunId};
-use netd_api::{Dns, EndpointRequest, Lease, NetworkDriver, PublishedPort};
+use std::net::IpAddr;
 
-use super::{ENDPOINT_LIMIT, LeaseError, Phase, Run, State};
-use crate::family::Families;
+use base::{NetworkId, RunId};
+use netd_api::{Dns, EndpointRequest, Lease, NetworkConfig, PublishedPort};
+
+use super::{ENDPOINT_LIMIT, LeaseError, Phase, Run, State, interface_name, rank};
+use crate::family::{Families, Family};
+use crate::options::{BridgeOptions, GatewayMode};
 use crate::resolver;
 
 /// A run's lease before and after.
@@ -14,16 +17,51 @@ pub struct Change {
     pub new: Lease,
 }
 
-impl State {
-    /// Returns the families in which networks lead out of the host.
-    pub fn reach<'a>(&self, networks: impl IntoIterator<Item = &'a NetworkId>) -> Families {
-        let known = networks.into_iter().filter_map(|id| self.networks.get(id));
-        let leading = known.filter(|network| network.interface.is_some() && !network.internal);
-        let each = leading.map(|network| Families {
+/// How a run is reached from outside the host: for each family the first of its
+/// networks counts that leads out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    pub families: Families,
+    /// Those in which nothing is translated.
+    pub routed: Families,
+    /// Where ports are published that name no address; absent, everywhere.
+    pub binding: Option<IpAddr>,
+}
+
+impl Reach {
+    fn add(&mut self, network: &NetworkConfig) {
+        let options = BridgeOptions::of(network);
+        if !self.families.any() {
+            self.binding = options.host_binding;
+        }
+        let is_routed = |family| options.mode(family) == GatewayMode::Routed;
+        let has = Families {
             ipv4: network.ipv4.is_some(),
             ipv6: network.ipv6.is_some(),
+        };
+        let new = has.without(self.families);
+        self.routed = self.routed.and(Families {
+            ipv4: new.ipv4 && is_routed(Family::V4),
+            ipv6: new.ipv6 && is_routed(Family::V6),
         });
-        each.fold(Families::default(), Families::and)
+        self.families = self.families.and(new);
+    }
+}
+
+impl State {
+    /// Returns how networks, the preferred first, are reached from outside the host.
+    pub fn reach<'a>(&self, networks: impl IntoIterator<Item = &'a NetworkId>) -> Reach {
+        let known = networks.into_iter().filter_map(|id| self.networks.get(id));
+        let leading = known.filter(|network| network.interface.is_some() && !network.internal);
+        let mut reach = Reach::default();
+        leading.for_each(|network| reach.add(network));
+        reach
+    }
+
+    /// Returns whether one of some networks leads out of the host.
+    pub fn leads_out<'a>(&self, networks: impl IntoIterator<Item = &'a NetworkId>) -> bool {
+        let mut known = networks.into_iter().filter_map(|id| self.networks.get(id));
+        known.any(|network| network.driver.has_interfaces() && !network.internal)
     }
 
     /// Adds an endpoint to the lease of an attached run, and `ports`, which are
@@ -43,7 +81,10 @@ impl State {
         let missing = || LeaseError::NoNetwork(wanted.network.clone());
         let network = self.networks.get(&wanted.network).ok_or_else(missing)?;
         let network = network.clone();
-        if network.driver != NetworkDriver::Bridge {
+        if network.template.is_some() {
+            return Err(LeaseError::Template);
+        }
+        if !network.driver.has_interfaces() {
             return Err(LeaseError::NotJoinable(network.name));
         }
         if old.attached.endpoint_on(&network.id).is_some() {
@@ -56,10 +97,14 @@ impl State {
             return Err(LeaseError::TooMany);
         }
         let mut new = old.clone();
-        let endpoint = self.endpoint(&old.request, wanted, &network, free_number(&old))?;
-        new.interfaces.push(self.next_interface()?);
+        let name = interface_name(&network, &old.attached.endpoints)?;
+        let endpoint = self.endpoint(&old.request, wanted, &network, name)?;
+        let mut others = old.attached.endpoints.iter();
+        let place = others.position(|other| rank(other) > rank(&endpoint));
+        let place = place.unwrap_or(old.attached.endpoints.len());
+        new.interfaces.insert(place, self.next_interface()?);
         new.request.endpoints.push(wanted.clone());
-        new.attached.endpoints.push(endpoint);
+        new.attached.endpoints.insert(place, endpoint);
         new.attached.ports.extend(ports);
         self.replace_lease(&mut new, host_dns);
         Ok(Change { old, new })
@@ -86,8 +131,8 @@ impl State {
         new.interfaces.remove(index);
         new.request.endpoints.retain(|it| it.network != *network);
         let rest = new.attached.endpoints.iter().map(|it| &it.network);
-        let reach = self.reach(rest);
-        new.attached.ports.retain(|port| reach.carry(port));
+        let families = self.reach(rest).families;
+        new.attached.ports.retain(|port| families.carry(port));
         self.replace_lease(&mut new, host_dns);
         Ok(Some(Change { old, new }))
     }
@@ -106,16 +151,4 @@ impl State {
             known.lease = new.clone();
         }
     }
-}
-
-/// Returns the lowest number that no interface of the run has.
-fn free_number(lease: &Lease) -> usize {
-    let is_used = |number: &usize| {
-        let name = format!("eth{number}");
-        let mut endpoints = lease.attached.endpoints.iter();
-        endpoints.any(|endpoint| endpoint.interface == name)
-    };
-    (0..)
-        .find(|number| !is_used(number))
-        .expect("a run has few interfaces")
 }

@@ -42,7 +42,8 @@ fn ports_and_the_default_route_follow_the_networks() {
     assert_eq!(left.endpoints.len(), 1);
     assert_eq!(reached(&host), Some(OUTSIDE), "the port follows");
     let again = connect(&mut host, &request.run, &bridge).attached;
-    assert_eq!(again.endpoints[1].interface, "eth0", "the free name");
+    let again = again.endpoint_on(&bridge).unwrap();
+    assert_eq!(again.interface, "eth0", "the free name");
     disconnect(&mut host, &request.run, &bridge);
     let alone = disconnect(&mut host, &request.run, &mine.id).attached;
     assert_eq!((alone.endpoints.len(), alone.ports.len()), (0, 0));

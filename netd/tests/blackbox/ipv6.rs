@@ -10,6 +10,8 @@ use netd_api::{
     PortRequest, Protocol,
 };
 
+use netd::plan::Way;
+
 use crate::support::*;
 
 /// The host's IPv6 address on the wire to the outside, and the outside's.
@@ -109,16 +111,13 @@ fn containers_of_a_network_with_ipv6_reach_each_other_the_host_and_the_outside()
         host.attach(&attach(&[&mine.id])),
         host.attach(&attach(&[&mine.id])),
     );
-    assert_eq!(
-        a.endpoints[0].ipv6_gateway.map(IpAddr::V6),
-        Some(pool.gateway)
-    );
+    assert_eq!(a.endpoints[0].ipv6_gateway.map(IpAddr::V6), pool.gateway);
     let server = TcpServer::of_both(&b.namespace, 80);
     let there = to(address6(&b), 80);
     assert_eq!(server.reach_any(&a.namespace, there), Some(address6(&a)));
     let by_ipv4 = to(address(&b).into(), 80);
     assert!(server.reach_any(&a.namespace, by_ipv4).is_some());
-    assert_eq!(server.reach_any_from_host(there), Some(pool.gateway));
+    assert_eq!(server.reach_any_from_host(there), pool.gateway);
     let outside = TcpServer::of_both(&host.outside, 80);
     let seen = outside.reach_any(&a.namespace, to(ip(OUTSIDE6), 80));
     assert_eq!(seen, Some(ip(HOST6)), "masqueraded");
@@ -161,7 +160,7 @@ fn a_network_without_ipv4_does_all_with_ipv6() {
         ..dual("mine")
     });
     assert_eq!(mine.ipv4, None);
-    let gateway = mine.ipv6.clone().unwrap().gateway;
+    let gateway = mine.ipv6.clone().unwrap().gateway.unwrap();
     let mut request = attach(&[&mine.id]);
     request.container_name = "web".to_owned();
     request.ports = vec![port(Protocol::Tcp, 8080, 80)];
@@ -244,7 +243,7 @@ fn a_published_port_is_reached_by_both_families_from_everywhere() {
         host.attach(&attach(&[&other.id])),
     );
     let server = TcpServer::of_both(&published.namespace, 80);
-    let gateway = mine.ipv6.unwrap().gateway;
+    let gateway = mine.ipv6.unwrap().gateway.unwrap();
     let port = to(ip(HOST6), 8080);
     let seen = server.reach_any(&host.outside, port);
     assert_eq!(seen, Some(ip(OUTSIDE6)), "the client's address stays");
@@ -423,9 +422,12 @@ fn networks_are_isolated_and_an_internal_one_reaches_nothing_outside_itself() {
     let within = inside_server.reach_any(&d.namespace, to(address6(&c), 80));
     assert_eq!(within, Some(address6(&d)));
     // Not even where the container sets a route of its own.
-    let gateway = inner.ipv6.unwrap().gateway;
+    let gateway = inner.ipv6.unwrap().gateway.unwrap();
     let mut namespace = netd::namespace::open(&c.namespace).unwrap();
-    namespace.route.set_default_route(gateway).unwrap();
+    namespace
+        .route
+        .set_default_route(&Way::Router(gateway))
+        .unwrap();
     let outside = TcpServer::of_both(&host.outside, 80);
     let out = to(ip(OUTSIDE6), 80);
     assert_eq!(outside.reach_any(&c.namespace, out), None);
@@ -446,7 +448,7 @@ fn a_container_does_not_reach_the_hosts_ipv6_loopback_and_gives_no_routes() {
     let mut host = host();
     let mine = host.network(dual("mine"));
     let attached = host.attach(&attach(&[&mine.id]));
-    let gateway = mine.ipv6.unwrap().gateway;
+    let gateway = mine.ipv6.unwrap().gateway.unwrap();
     let secret = TcpServer::here_of_both(5432);
     assert!(secret.reach_any_from_host(to(ip("::1"), 5432)).is_some());
     inside(&attached.namespace, || {
@@ -564,11 +566,11 @@ fn what_is_taken_or_makes_no_sense_is_refused() {
         let mut same = attach(&[&mine.id]);
         same.endpoints[0].ipv6 = Some(taken.parse().unwrap());
         let (kind, text) = refusal(host.try_attach(&same));
-        assert_eq!(kind, FailureKind::Conflict, "{text}");
+        assert_eq!(kind, FailureKind::Forbidden, "{text}");
     }
     for taken in ["fd00:77::/80", "2001:db8::/48"] {
         let (kind, text) = refusal(host.try_network(with_subnet("taken", taken)));
-        assert_eq!(kind, FailureKind::Conflict, "{text}");
+        assert_eq!(kind, FailureKind::Forbidden, "{text}");
     }
     let neither = CreateNetwork {
         without_ipv4: true,

@@ -9,6 +9,8 @@ mod faults;
 mod ipv6;
 mod lifecycle;
 mod networks;
+mod options;
+mod parents;
 mod rules;
 mod support;
 mod traffic;

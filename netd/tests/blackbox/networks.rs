@@ -6,6 +6,8 @@ use base::FailureKind;
 use events::CallError;
 use netd_api::{CreateNetwork, NetworkDriver, PoolRequest, Protocol};
 
+use netd::plan::Way;
+
 use crate::support::*;
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, CallError>) -> (FailureKind, String) {
@@ -36,10 +38,11 @@ fn networks_are_isolated_but_published_ports_are_reached_through_the_host() {
         Some(address(&b))
     );
     let both = host.attach(&attach(&[&two, &one]));
-    assert_eq!(both.endpoints[1].interface, "eth1");
+    let own = both.endpoint_on(&one).unwrap();
+    assert_eq!(own.interface, "eth0", "in the order of names");
     assert_eq!(
         server.reach(&both.namespace, to(address(&a), 80)),
-        Some(both.endpoints[1].ipv4.unwrap().addr())
+        Some(own.ipv4.unwrap().addr())
     );
 }
 
@@ -63,9 +66,12 @@ fn an_internal_network_reaches_nothing_outside_itself() {
     let outside = TcpServer::new(&host.outside, 80);
     assert_eq!(outside.reach(&a.namespace, to(OUTSIDE, 80)), None);
     // Not even where the container sets a route of its own.
-    let gateway = host.network_named("inner").ipv4.unwrap().gateway;
+    let gateway = host.network_named("inner").ipv4.unwrap().gateway.unwrap();
     let mut namespace = netd::namespace::open(&a.namespace).unwrap();
-    namespace.route.set_default_route(gateway).unwrap();
+    namespace
+        .route
+        .set_default_route(&Way::Router(gateway))
+        .unwrap();
     assert_eq!(outside.reach(&a.namespace, to(OUTSIDE, 80)), None);
     let here = TcpServer::here(8888);
     assert_eq!(
@@ -180,7 +186,7 @@ fn a_subnet_avoids_and_refuses_what_the_host_uses() {
         let (kind, text) = refusal(host.try_network(wanting("taken", taken)));
         assert_eq!(
             (kind, text.contains("overlaps")),
-            (FailureKind::Conflict, true),
+            (FailureKind::Forbidden, true),
             "{text}"
         );
     }
@@ -190,7 +196,7 @@ fn a_subnet_avoids_and_refuses_what_the_host_uses() {
     assert_eq!(address(&host.attach(&fixed)), Ipv4Addr::new(10, 77, 0, 50));
     let mut same = attach(&[&made.id]);
     same.endpoints[0].ipv4 = Some(Ipv4Addr::new(10, 77, 0, 50));
-    assert_eq!(refusal(host.try_attach(&same)).0, FailureKind::Conflict);
+    assert_eq!(refusal(host.try_attach(&same)).0, FailureKind::Forbidden);
 }
 
 #[test]
@@ -215,7 +221,7 @@ fn a_network_is_removed_only_when_nobody_is_on_it() {
     let (kind, text) = refusal(host.remove_network(&made.id));
     assert_eq!(
         (kind, text.contains("has active endpoints")),
-        (FailureKind::Conflict, true)
+        (FailureKind::Forbidden, true)
     );
     host.exited(&request.run);
     until("released", || host.leases().is_empty());
@@ -230,7 +236,7 @@ fn a_network_is_removed_only_when_nobody_is_on_it() {
     assert_eq!(
         (kind, text.as_str()),
         (
-            FailureKind::Conflict,
+            FailureKind::Forbidden,
             "bridge is a pre-defined network and cannot be removed"
         )
     );
@@ -271,7 +277,7 @@ fn a_network_that_makes_no_sense_is_refused() {
                 driver: NetworkDriver::Host,
                 ..network("odd")
             },
-            FailureKind::Conflict,
+            FailureKind::Forbidden,
         ),
         (
             CreateNetwork {
@@ -285,7 +291,7 @@ fn a_network_that_makes_no_sense_is_refused() {
             FailureKind::Invalid,
         ),
         (
-            option("com.docker.network.bridge.enable_icc", "false"),
+            option("com.docker.network.bridge.inhibit_ipv4", "true"),
             FailureKind::Unsupported,
         ),
     ];
@@ -399,4 +405,41 @@ fn the_default_bridge_has_the_address_that_the_configuration_names() {
     let attached = host.attach(&attach(&[&bridge]));
     assert_eq!(gateway(&attached), Ipv4Addr::new(10, 78, 0, 1));
     assert_eq!(host.links().len(), 2, "{:?}", host.links());
+}
+
+#[test]
+fn the_default_bridge_has_ipv6_where_the_configuration_says_so() {
+    let mut host = Sandbox::without_netd();
+    let file = host.directory.path().join("config.toml");
+    let path = file.to_str().unwrap().to_owned();
+    let with = |host: &mut Sandbox, lines: &str| {
+        host.stop();
+        let text = format!("[network]\n{lines}\n");
+        base::file::replace(&file, text.as_bytes(), base::file::FileMode::Private).unwrap();
+        host.start(&["--config", &path]);
+        host.network_named("bridge")
+    };
+    assert_eq!(with(&mut host, "").ipv6, None);
+    let chosen = with(&mut host, "default-bridge-ipv6 = true").ipv6.unwrap();
+    assert_eq!(chosen.chosen, netd_api::Chosen::Nothing);
+    let again = with(&mut host, "default-bridge-ipv6 = true").ipv6;
+    assert_eq!(again, Some(chosen), "chosen once");
+    let ranged = "default-bridge-ipv6 = true\ndefault-bridge6-range = \"fd00:77::/64\"\n\
+        default-bridge-range = \"10.77.5.0/24\"\ndefault-bridge = \"10.77.0.1/16\"";
+    let bridge = with(&mut host, ranged);
+    assert_eq!(
+        bridge.ipv6.unwrap().gateway.unwrap().to_string(),
+        "fd00:77::1"
+    );
+    let request = attach(&[&bridge.id]);
+    let attached = host.attach(&request);
+    let own = &attached.endpoints[0];
+    assert_eq!(own.ipv4.unwrap().to_string(), "10.77.5.0/16");
+    assert_eq!(own.ipv6.unwrap().to_string(), "fd00:77::2/64");
+    assert_eq!(own.ipv6_gateway.unwrap().to_string(), "fd00:77::1");
+    let server = TcpServer::of_both(&attached.namespace, 80);
+    let there = SocketAddr::new(own.ipv6.unwrap().addr().into(), 80);
+    assert!(server.reach_any_from_host(there).is_some());
+    host.detach(&request.run);
+    assert_eq!(with(&mut host, "").ipv6, None);
 }

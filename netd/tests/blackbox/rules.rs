@@ -23,9 +23,8 @@ fn nft(arguments: &[&str]) -> String {
 fn every_kind() -> Vec<Element> {
     let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
     let name = || "eabcdef-1".to_owned();
-    vec![
+    let others = [
         Element::Bridge(name()),
-        Element::Outbound(name()),
         Element::Internal(name()),
         Element::Within(name()),
         Element::Hairpin {
@@ -54,13 +53,49 @@ fn every_kind() -> Vec<Element> {
             socket("[fd00:1::2]:80"),
         ),
         Element::publishing(Protocol::Udp, socket("[::]:5353"), socket("[fd00:1::2]:53")),
-    ]
+    ];
+    of_modes().into_iter().chain(others).collect()
+}
+
+fn of_modes() -> Vec<Element> {
+    let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let name = || "eabcdef-1".to_owned();
+    let both = [Family::V4, Family::V6];
+    let joined = both.into_iter().flat_map(|family| {
+        let interface = name;
+        [
+            Element::Outbound {
+                interface: interface(),
+                family,
+            },
+            Element::Routed {
+                interface: interface(),
+                family,
+            },
+            Element::Unprotected {
+                interface: interface(),
+                family,
+            },
+        ]
+    });
+    let open = ["172.17.0.2:80", "[fd00:1::2]:80"].map(|container| Element::Open {
+        protocol: Protocol::Tcp,
+        container: socket(container),
+    });
+    joined.chain(open).collect()
 }
 
 /// The same elements as `nft` writes them, by set.
-const PRINTED: [(&str, &str); 12] = [
+const PRINTED: [(&str, &str); 19] = [
     ("bridges", "{ \"eabcdef-1\" }"),
     ("outbound", "{ \"eabcdef-1\" }"),
+    ("outbound6", "{ \"eabcdef-1\" }"),
+    ("routed", "{ \"eabcdef-1\" }"),
+    ("routed6", "{ \"eabcdef-1\" }"),
+    ("unprotected", "{ \"eabcdef-1\" }"),
+    ("unprotected6", "{ \"eabcdef-1\" }"),
+    ("open", "{ tcp . 172.17.0.2 . 80 }"),
+    ("open6", "{ tcp . fd00:1::2 . 80 }"),
     ("internal", "{ \"eabcdef-1\" }"),
     ("within", "{ \"eabcdef-1\" . \"eabcdef-1\" }"),
     ("hairpin", "{ \"eabcdef-1\" . 172.17.0.0/16 }"),

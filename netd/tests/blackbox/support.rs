@@ -276,7 +276,7 @@ impl Sandbox {
         let elements = firewall.elements().unwrap();
         elements
             .iter()
-            .filter(|element| element.value.is_some())
+            .filter(|element| element.value.is_some() || element.set.starts_with("open"))
             .count()
     }
 
@@ -384,7 +384,8 @@ fn wire(name: &str, path: &Path, here: Ipv4Addr, there: Ipv4Addr) {
         .add_address(eth0, format!("{there}/24").parse().unwrap())
         .unwrap();
     outside.route.set_up(eth0).unwrap();
-    outside.route.set_default_route(here.into()).unwrap();
+    let way = netd::plan::Way::Router(here.into());
+    outside.route.set_default_route(&way).unwrap();
 }
 
 fn names_in(directory: &Path) -> Vec<String> {
@@ -446,6 +447,7 @@ pub(crate) fn endpoint(network: &NetworkId) -> EndpointRequest {
         link_local: Vec::new(),
         mac: None,
         links: Vec::new(),
+        gateway_priority: 0,
     }
 }
 
@@ -473,6 +475,10 @@ pub(crate) fn network(name: &str) -> CreateNetwork {
         internal: false,
         labels: Default::default(),
         options: Default::default(),
+        attachable: false,
+        template: None,
+        config_from: None,
+        ipam_options: Default::default(),
     }
 }
 

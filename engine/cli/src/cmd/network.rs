@@ -6,7 +6,9 @@ mod subnets;
 use base::Timestamp;
 use clap::{Args, Subcommand};
 use engine_api::client::{Call, encode};
-use engine_api::network::{Ipam, Network as ApiNetwork, NetworkCreateBody, NetworkCreateResponse};
+use engine_api::network::{
+    ConfigReference, Ipam, Network as ApiNetwork, NetworkCreateBody, NetworkCreateResponse,
+};
 use engine_api::prune::NetworksPruneResponse;
 use serde_json::{Value, json};
 
@@ -49,7 +51,7 @@ pub(crate) enum Network {
     #[command(alias = "list")]
     Ls(Ls),
     /// Show all about networks
-    Inspect(Show),
+    Inspect(Inspect),
     /// Remove networks
     #[command(alias = "remove")]
     Rm(Rm),
@@ -64,14 +66,24 @@ impl Network {
             Self::Connect(command) => command.run(context).await,
             Self::Disconnect(command) => command.run(context).await,
             Self::Ls(command) => command.run(context).await,
-            Self::Inspect(show) => {
+            Self::Inspect(command) => {
                 let kinds = &[Kind::Network];
-                show.run(context, kinds, Wanted::default()).await
+                command.show.run(context, kinds, Wanted::default()).await
             }
             Self::Rm(command) => command.run(context).await,
             Self::Prune(command) => command.run(context).await,
         }
     }
+}
+
+/// Shows all about networks.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Show what hosts of a swarm know besides: on one host there is nothing
+    #[arg(short, long)]
+    verbose: bool,
+    #[command(flatten)]
+    show: Show,
 }
 
 /// Creates a network.
@@ -83,12 +95,26 @@ pub(crate) struct Create {
     /// Reserve an address, NAME=ADDRESS
     #[arg(long, value_name = "NAME=ADDRESS", value_parser = label::parse_option)]
     aux_address: Vec<String>,
+    /// Take the configuration of a network that was made for that
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        default_value = "",
+        hide_default_value = true
+    )]
+    config_from: String,
+    /// Make a configuration that other networks can take
+    #[arg(long)]
+    config_only: bool,
     /// Driver
     #[arg(short, long, value_name = "DRIVER", default_value = "bridge")]
     driver: String,
     /// Gateway of the subnet
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     gateway: Vec<String>,
+    /// Make the network through which a swarm is reached
+    #[arg(long)]
+    ingress: bool,
     /// No way out
     #[arg(long)]
     internal: bool,
@@ -115,6 +141,14 @@ pub(crate) struct Create {
     /// Set an option of the driver
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = label::parse_option)]
     opt: Vec<String>,
+    /// On which hosts it is
+    #[arg(
+        long,
+        value_name = "SCOPE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    scope: String,
     /// Subnet
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     subnet: Vec<String>,
@@ -151,6 +185,13 @@ impl Create {
             }),
             internal: self.internal,
             attachable: self.attachable,
+            ingress: self.ingress,
+            scope: self.scope.clone(),
+            config_only: self.config_only,
+            config_from: Some(ConfigReference {
+                network: self.config_from.clone(),
+            })
+            .filter(|from| !from.network.is_empty()),
             options: label::to_map(&self.opt),
             labels: label::to_map(&self.label),
             ..NetworkCreateBody::default()

@@ -49,6 +49,18 @@ pub(super) struct Options {
     /// Address of the default bridge, with its prefix
     #[arg(long, value_name = "ADDRESS/PREFIX")]
     pub bip: Option<String>,
+    /// Where the default bridge's containers get IPv4 addresses from
+    #[arg(long, value_name = "CIDR")]
+    pub fixed_cidr: Option<String>,
+    /// Give the default bridge IPv6
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub ipv6: Option<bool>,
+    /// IPv6 address of the default bridge, with its prefix
+    #[arg(long, value_name = "ADDRESS/PREFIX")]
+    pub bip6: Option<String>,
+    /// Where the default bridge's containers get IPv6 addresses from
+    #[arg(long, value_name = "CIDR")]
+    pub fixed_cidr_v6: Option<String>,
     /// Where networks get subnets from, base=CIDR,size=N
     #[arg(long = "default-address-pool", value_name = "POOL")]
     pub default_address_pools: Vec<String>,

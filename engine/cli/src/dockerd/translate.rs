@@ -103,7 +103,6 @@ fn refuse_twice(options: &Options, file: &DaemonJson) -> Result<(), OptionError>
             "default-runtime",
             both(&o.default_runtime, &f.default_runtime),
         ),
-        ("bip", both(&o.bip, &f.bip)),
         ("log-driver", both(&o.log_driver, &f.log_driver)),
         ("log-opts", !o.log_opts.is_empty() && !f.log_opts.is_empty()),
         ("storage-driver", both(&o.storage_driver, &f.storage_driver)),
@@ -121,11 +120,18 @@ fn refuse_twice(options: &Options, file: &DaemonJson) -> Result<(), OptionError>
             lists(&o.default_address_pools, &f.default_address_pools),
         ),
     ];
-    let named: Vec<&str> = twice
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(name, _)| *name)
-        .collect();
+    let of_networks = [
+        ("bip", both(&o.bip, &f.bip)),
+        ("fixed-cidr", both(&o.fixed_cidr, &f.fixed_cidr)),
+        ("ipv6", o.ipv6.is_some() && f.ipv6),
+        ("bip6", both(&o.bip6, &f.bip6)),
+        ("fixed-cidr-v6", both(&o.fixed_cidr_v6, &f.fixed_cidr_v6)),
+    ];
+    named(twice.iter().chain(&of_networks))
+}
+
+fn named<'a>(twice: impl Iterator<Item = &'a (&'a str, bool)>) -> Result<(), OptionError> {
+    let named: Vec<&str> = twice.filter(|(_, is)| *is).map(|(name, _)| *name).collect();
     match named.is_empty() {
         true => Ok(()),
         false => Err(OptionError::Twice(named.join(", "))),
@@ -239,9 +245,35 @@ fn runtimes(options: &Options, file: &DaemonJson) -> Result<Table, OptionError> 
 
 fn network(options: &Options, file: &DaemonJson) -> Result<Table, OptionError> {
     let mut network = Table::new();
-    if let Some(bip) = options.bip.as_ref().or(file.bip.as_ref()) {
-        network.insert("default-bridge".to_owned(), Value::String(bip.clone()));
+    for (key, said, in_file) in [
+        ("default-bridge", &options.bip, &file.bip),
+        (
+            "default-bridge-range",
+            &options.fixed_cidr,
+            &file.fixed_cidr,
+        ),
+        ("default-bridge6", &options.bip6, &file.bip6),
+        (
+            "default-bridge6-range",
+            &options.fixed_cidr_v6,
+            &file.fixed_cidr_v6,
+        ),
+    ] {
+        if let Some(value) = said.as_ref().or(in_file.as_ref()) {
+            network.insert(key.to_owned(), Value::String(value.clone()));
+        }
     }
+    if options.ipv6.unwrap_or(file.ipv6) {
+        network.insert("default-bridge-ipv6".to_owned(), Value::Boolean(true));
+    }
+    let pools = pools(options, file)?;
+    if !pools.is_empty() {
+        network.insert("address-pools".to_owned(), Value::Array(pools));
+    }
+    Ok(network)
+}
+
+fn pools(options: &Options, file: &DaemonJson) -> Result<Vec<Value>, OptionError> {
     let pool = |base: &str, size: u8| {
         let entries = [
             ("base".to_owned(), Value::String(base.to_owned())),
@@ -265,10 +297,7 @@ fn network(options: &Options, file: &DaemonJson) -> Result<Table, OptionError> {
         let size = part("size=").and_then(|size| size.parse().ok());
         pools.push(pool(base, size.ok_or_else(bad)?));
     }
-    if !pools.is_empty() {
-        network.insert("address-pools".to_owned(), Value::Array(pools));
-    }
-    Ok(network)
+    Ok(pools)
 }
 
 fn notes(options: &Options, file: &DaemonJson) -> Vec<String> {
@@ -329,6 +358,7 @@ mod tests {
             "-H unix:///x.sock -H fd:// --data-root /d --exec-root /e --pidfile /p -D \
              --default-runtime crun --add-runtime crun=/usr/bin/crun --insecure-registry r:5000 \
              --registry-mirror http://m:5000 --bip 10.9.0.1/24 \
+             --fixed-cidr 10.9.0.128/25 --ipv6 --bip6 fd00:9::1/64 --fixed-cidr-v6 fd00:9::/112 \
              --default-address-pool base=10.10.0.0/16,size=24 --log-driver local --log-opt max-size=1m --userns-remap default \
              --live-restore --userland-proxy=false --containerd /c.sock --storage-driver vfs",
             r#"{"features": {"buildkit": true}}"#,
@@ -342,6 +372,8 @@ mod tests {
             "default-runtime = \"crun\"\nuserns-remap = \"default\"\nlog-driver = \"local\"\ninsecure-registries = [\"r:5000\"]\n\
              [mirrors]\n\"docker.io\" = [\"http://m:5000\"]\n[log-opts]\nmax-size = \"1m\"\n\
              [runtimes.crun]\npath = \"/usr/bin/crun\"\n[network]\ndefault-bridge = \"10.9.0.1/24\"\n\
+             default-bridge-range = \"10.9.0.128/25\"\ndefault-bridge-ipv6 = true\n\
+             default-bridge6 = \"fd00:9::1/64\"\ndefault-bridge6-range = \"fd00:9::/112\"\n\
              address-pools = [{ base = \"10.10.0.0/16\", size = 24 }]",
         )
         .unwrap();

@@ -46,6 +46,10 @@ fn apply(attachment: &mut Attachment, field: &str) -> Result<(), ParseError> {
         "ip" => ipam(endpoint).ipv4_address = check_ip(&value)?,
         "ip6" => ipam(endpoint).ipv6_address = check_ip(&value)?,
         "link-local-ip" => ipam(endpoint).link_local_ips.push(check_ip(&value)?),
+        "gw-priority" => {
+            let wrong = |_| format!("invalid gw-priority ({value}): invalid syntax");
+            endpoint.gw_priority = value.parse().or_else(|error| refuse(wrong(error)))?;
+        }
         "mac-address" => endpoint.mac_address = mac_address(&value)?,
         "driver-opt" => {
             let option = label::parse_option(&value)?;
@@ -102,7 +106,8 @@ mod tests {
     fn a_network_has_a_short_and_a_long_form() {
         assert_eq!(parse("host").unwrap().network, "host");
         let long =
-            parse("name=n,alias=a,alias=b,ip=10.0.0.2,link-local-ip=fe80::1,mac-address=02-42-AC-11-00-02").unwrap();
+            parse("name=n,alias=a,alias=b,ip=10.0.0.2,link-local-ip=fe80::1,mac-address=02-42-AC-11-00-02,gw-priority=-3").unwrap();
+        assert_eq!(long.endpoint.gw_priority, -3);
         assert_eq!(long.network, "n");
         assert_eq!(long.endpoint.aliases.unwrap(), ["a", "b"]);
         let ipam = long.endpoint.ipam_config.unwrap();
@@ -114,6 +119,7 @@ mod tests {
             "alias=a",
             "name=n,bogus=1",
             "name=n,ip=x",
+            "name=n,gw-priority=abc",
             "name=n,alias",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");

@@ -157,6 +157,9 @@ pub struct NetworkEndpoint {
     /// Names of other containers and what only this one calls them.
     #[serde(default)]
     pub links: Vec<(String, String)>,
+    /// Where the default route leads is decided by this first, the highest wins.
+    #[serde(default)]
+    pub gateway_priority: i64,
 }
 
 /// A port to publish.

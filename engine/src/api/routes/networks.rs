@@ -1,11 +1,13 @@
 //! `/networks`.
 
 mod ipam;
+mod template;
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::NetworkId;
+use base::{Failure, FailureKind, NetworkId};
 use engine_api::network::{
     NetworkConnectBody, NetworkCreateBody, NetworkCreateResponse, NetworkDisconnectBody,
 };
@@ -13,19 +15,21 @@ use engine_api::prune::NetworksPruneResponse;
 use engine_api::versions::{Answer, Body as RequestBody};
 use engine_model::container::NetworkMode;
 use hyper::{Response, StatusCode};
-use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, RemoveNetwork};
+use netd_api::{CreateNetwork, NetworkConfig, NetworkDriver, PREDEFINED, RemoveNetwork};
 
 use crate::Engine;
 use crate::api::prune::Chosen;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::view;
-use crate::container::connect;
 use crate::container::network::find;
-use crate::error::{OrFail as _, Result, conflict, invalid, not_found, unsupported};
+use crate::container::{Container, connect};
+use crate::error::{OrFail as _, Result, invalid, not_found, unsupported};
 
 /// How long netd may take.
 const LIMIT: Duration = Duration::from_secs(20);
+const IPV4_OPTION: &str = "com.docker.network.enable_ipv4";
+const IPV6_OPTION: &str = "com.docker.network.enable_ipv6";
 
 /// `GET /networks`.
 pub(in crate::api) fn list(engine: &Arc<Engine>, request: &Request) -> Result<Response<Body>> {
@@ -65,21 +69,26 @@ fn is_predefined(network: &NetworkConfig) -> bool {
 }
 
 /// Names and ids of networks that a container uses or would when started.
-fn used_networks(engine: &Engine) -> std::collections::HashSet<String> {
-    let endpoints = |container: Arc<crate::container::Container>| match &container.config().network
-    {
+fn used_networks(engine: &Engine) -> HashSet<String> {
+    let all = engine.containers.all().into_iter();
+    all.flat_map(|container| networks_of(&container)).collect()
+}
+
+/// Names and ids of networks that a container is on.
+fn joined_networks(engine: &Engine) -> HashSet<String> {
+    let all = engine.containers.all().into_iter();
+    let live = all.filter(|container| container.state().is_live());
+    live.flat_map(|container| networks_of(&container)).collect()
+}
+
+fn networks_of(container: &Container) -> Vec<String> {
+    match &container.config().network {
         NetworkMode::Networks(endpoints) => endpoints
             .iter()
             .map(|endpoint| endpoint.network.clone())
             .collect(),
         NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => Vec::new(),
-    };
-    engine
-        .containers
-        .all()
-        .into_iter()
-        .flat_map(endpoints)
-        .collect()
+    }
 }
 
 /// `GET /networks/{id}`.
@@ -94,7 +103,7 @@ pub(in crate::api) async fn create(
     mut request: Request,
 ) -> Result<Response<Body>> {
     let body: NetworkCreateBody = request.versioned_json(RequestBody::NetworkCreate).await?;
-    let wanted = convert(body)?;
+    let wanted = convert(engine, body)?;
     let engine = engine.clone();
     let work = async move { engine.bus.call(wanted.id.as_str(), &wanted, LIMIT).await };
     let made = crate::uninterrupted(work).await?;
@@ -107,61 +116,108 @@ pub(in crate::api) async fn create(
     )
 }
 
-fn convert(body: NetworkCreateBody) -> Result<CreateNetwork> {
+fn convert(engine: &Engine, body: NetworkCreateBody) -> Result<CreateNetwork> {
     refuse(&body)?;
-    let driver = match body.driver.as_str() {
-        "" | "bridge" | "default" => NetworkDriver::Bridge,
-        "host" | "null" => {
-            return Err(base::Failure::new(
-                base::FailureKind::Invalid,
-                format!(
-                    "only one instance of \"{}\" network is allowed",
-                    body.driver
-                ),
-            ));
-        }
-        other => {
-            return Err(not_found(format!(
-                "could not find plugin {other} in v1 plugin registry: plugin not found"
-            )));
-        }
+    let families = ipam::Enabled {
+        ipv4: is_enabled(body.enable_ipv4, &body.options, IPV4_OPTION, true)?,
+        ipv6: is_enabled(body.enable_ipv6, &body.options, IPV6_OPTION, false)?,
     };
-    let enabled = ipam::Enabled {
-        ipv4: body.enable_ipv4 != Some(false),
-        ipv6: body.enable_ipv6 == Some(true),
-    };
-    let subnets = body.ipam.map(|ipam| ipam.config).unwrap_or_default();
-    let subnets = ipam::convert(&subnets, enabled)?;
-    Ok(CreateNetwork {
+    if let Some(name) = template::name_in(&body) {
+        return template::follow(engine, &name, body);
+    }
+    let driver = driver(&body)?;
+    let ipam = body.ipam.unwrap_or_default();
+    let subnets = ipam::convert(&ipam.config, families)?;
+    let request = CreateNetwork {
         id: NetworkId::random(),
         name: body.name,
         driver,
         ipv4: subnets.ipv4,
-        without_ipv4: !enabled.ipv4,
-        ipv6: enabled.ipv6.then_some(subnets.ipv6),
+        without_ipv4: !families.ipv4,
+        ipv6: families.ipv6.then_some(subnets.ipv6),
         unused: subnets.unused,
         internal: body.internal,
         labels: body.labels,
         options: body.options,
+        attachable: body.attachable,
+        template: None,
+        config_from: None,
+        ipam_options: ipam.options.unwrap_or_default(),
+    };
+    Ok(match body.config_only {
+        true => template::made_of(request),
+        false => request,
+    })
+}
+
+fn driver(body: &NetworkCreateBody) -> Result<NetworkDriver> {
+    match body.driver.as_str() {
+        "" | "bridge" | "default" => Ok(NetworkDriver::Bridge),
+        "macvlan" => Ok(NetworkDriver::Macvlan),
+        "ipvlan" => Ok(NetworkDriver::Ipvlan),
+        "host" | "null" if body.config_only => Ok(NetworkDriver::Null),
+        "host" | "null" => Err(invalid(format!(
+            "only one instance of \"{}\" network is allowed",
+            body.driver
+        ))),
+        "overlay" => Err(Failure::new(
+            FailureKind::Forbidden,
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" \
+             to connect this node to swarm and try again.",
+        )),
+        other => Err(not_found(format!("plugin {other:?} not found"))),
+    }
+}
+
+/// Whether a network has a family may be an option too.
+fn is_enabled(
+    said: Option<bool>,
+    options: &BTreeMap<String, String>,
+    option: &str,
+    default: bool,
+) -> Result<bool> {
+    let Some(text) = options.get(option).filter(|_| said.is_none()) else {
+        return Ok(said.unwrap_or(default));
+    };
+    text.parse().map_err(|_| {
+        invalid(format!(
+            "failed to parse {option} value: {text} (strconv.ParseBool: parsing {text:?}: invalid syntax)"
+        ))
     })
 }
 
 fn refuse(body: &NetworkCreateBody) -> Result<()> {
-    let table = [
-        ("ingress", body.ingress),
-        (
-            "config-only",
-            body.config_only
-                || body
-                    .config_from
-                    .as_ref()
-                    .is_some_and(|from| !from.network.is_empty()),
-        ),
-        ("scope swarm", !matches!(body.scope.as_str(), "" | "local")),
-    ];
-    match table.into_iter().find(|(_, is_asked)| *is_asked) {
-        Some((what, _)) => Err(unsupported(format!("{what} is not supported for networks"))),
-        None => Ok(()),
+    let forbidden = |why: String| Err(Failure::new(FailureKind::Forbidden, why));
+    if body.name.is_empty() {
+        return Err(invalid("invalid name: name is empty"));
+    }
+    if PREDEFINED.iter().any(|(name, _)| *name == body.name) {
+        let name = &body.name;
+        return forbidden(format!(
+            "operation is not permitted on predefined {name} network "
+        ));
+    }
+    if body.ingress {
+        return forbidden("Ingress network can only be global scope network".to_owned());
+    }
+    match body.scope.as_str() {
+        "" | "local" => {}
+        "swarm" => {
+            let why = "cannot create a swarm scoped network when swarm is not active";
+            return forbidden(why.to_owned());
+        }
+        other => {
+            return Err(unsupported(format!(
+                "scope {other} is not supported for networks"
+            )));
+        }
+    }
+    match body.ipam.as_ref().map_or("", |ipam| ipam.driver.as_str()) {
+        "" | "default" => Ok(()),
+        "null" => Err(unsupported(
+            "the address management driver null is not supported",
+        )),
+        other => Err(not_found(format!("plugin {other:?} not found"))),
     }
 }
 
@@ -169,10 +225,11 @@ fn refuse(body: &NetworkCreateBody) -> Result<()> {
 pub(in crate::api) async fn remove(engine: &Arc<Engine>, id: &str) -> Result<Response<Body>> {
     let network = find(&engine.instance, id)?;
     if is_predefined(&network) {
-        return Err(conflict(format!(
-            "{} is a pre-defined network and cannot be removed",
-            network.name
-        )));
+        let name = &network.name;
+        return Err(Failure::new(
+            FailureKind::Forbidden,
+            format_args!("{name} is a pre-defined network and cannot be removed"),
+        ));
     }
     remove_now(engine, &network).await?;
     response::empty(StatusCode::NO_CONTENT)
@@ -214,8 +271,15 @@ pub(in crate::api) async fn disconnect(
     id: &str,
 ) -> Result<Response<Body>> {
     let body: NetworkDisconnectBody = request.json().await?;
-    let container = engine.containers.find(&body.container)?;
     let found = find(&engine.instance, id);
+    let container = match engine.containers.find(&body.container) {
+        Err(failure) if body.force && failure.kind == FailureKind::NotFound => {
+            found?;
+            let name = &body.container;
+            return Err(not_found(format!("endpoint {name} not found")));
+        }
+        container => container?,
+    };
     let network = match found {
         Ok(network) => Ok(network),
         Err(failure) if !body.force => return Err(failure),
@@ -238,7 +302,7 @@ pub(in crate::api) async fn prune(
     request: &Request,
 ) -> Result<Response<Body>> {
     let chosen = Chosen::read(request, &["until"])?;
-    let used = used_networks(engine);
+    let used = joined_networks(engine);
     let mut deleted = Vec::new();
     for network in netd_api::query::networks(&engine.instance).or_internal()? {
         let is_chosen = chosen.has(&network.labels, Some(network.created));

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use engine_api::host_config::{PortBinding, PortMap};
 use engine_api::inspect::NetworkSettings;
-use engine_api::network::{EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer};
+use engine_api::network::{
+    ConfigReference, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,
+};
 use engine_model::container::NetworkMode;
-use netd_api::{Attached, Endpoint, Lease, NetworkConfig, NetworkDriver, Protocol};
+use netd_api::{Attached, Chosen, Endpoint, Lease, NetworkConfig, NetworkDriver, Protocol};
 
 use crate::Engine;
 use crate::container::Container;
@@ -19,6 +21,8 @@ pub(in crate::api) fn driver(driver: NetworkDriver) -> &'static str {
         NetworkDriver::Bridge => "bridge",
         NetworkDriver::Host => "host",
         NetworkDriver::Null => "null",
+        NetworkDriver::Macvlan => "macvlan",
+        NetworkDriver::Ipvlan => "ipvlan",
     }
 }
 
@@ -38,14 +42,24 @@ pub(in crate::api) fn summary(network: &NetworkConfig) -> Network {
         created: network.created.to_string(),
         scope: "local".into(),
         driver: driver(network.driver).into(),
-        enable_ipv4: network.ipv4.is_some() || network.driver != NetworkDriver::Bridge,
-        enable_ipv6: network.ipv6.is_some(),
+        enable_ipv4: match network.template {
+            Some(template) => template.ipv4,
+            None => network.ipv4.is_some() || !network.driver.has_interfaces(),
+        },
+        enable_ipv6: network.template.is_some_and(|it| it.ipv6) || network.ipv6.is_some(),
         ipam: Ipam {
             driver: "default".into(),
-            options: None,
+            options: Some(&network.ipam_options)
+                .filter(|options| !options.is_empty())
+                .cloned(),
             config: subnets(network),
         },
         internal: network.internal,
+        attachable: network.attachable,
+        config_only: network.template.is_some(),
+        config_from: ConfigReference {
+            network: network.config_from.clone().unwrap_or_default(),
+        },
         options: network.options.clone(),
         labels: network.labels.clone(),
         ..Network::default()
@@ -64,7 +78,8 @@ fn subnets(network: &NetworkConfig) -> Vec<IpamConfig> {
     let used = network.pools().map(|pool| IpamConfig {
         subnet: pool.subnet.to_string(),
         ip_range: or_empty(pool.range),
-        gateway: pool.gateway.to_string(),
+        // One that follows from the subnet the user chose is not shown.
+        gateway: or_empty(pool.gateway.filter(|_| pool.chosen != Chosen::Subnet)),
         auxiliary_addresses: texts(&pool.aux),
     });
     let mut all: Vec<IpamConfig> = used.chain(unused).collect();
@@ -235,7 +250,8 @@ fn ports(container: &Container, attached: Option<&Attached>) -> PortMap {
         let key = format!("{}/{}", port.container_port, protocol(port.protocol));
         let binding = PortBinding {
             host_ip: port.host_ip.to_string(),
-            host_port: port.host_port.to_string(),
+            // Where nothing is translated, no port of the host is taken.
+            host_port: or_empty(Some(port.host_port).filter(|port| *port != 0)),
         };
         all.entry(key)
             .or_default()

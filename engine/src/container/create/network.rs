@@ -112,9 +112,9 @@ pub(in crate::container) fn endpoint(
     let ipv6: Option<Ipv6Addr> = address(&ipam.ipv6_address, "IPv6")?;
     let is_default = network == "bridge";
     let aliases = settings.aliases.clone().unwrap_or_default();
-    if is_default && (ipv4.is_some() || ipv6.is_some() || !aliases.is_empty()) {
+    if is_default && !aliases.is_empty() {
         return Err(invalid(
-            "network-scoped aliases and user specified IP addresses are supported on user defined networks only",
+            "invalid endpoint settings:\nnetwork-scoped alias is supported only for containers in user defined networks",
         ));
     }
     if ![mac, settings.mac_address.as_str()].contains(&"") && mac != settings.mac_address {
@@ -135,6 +135,7 @@ pub(in crate::container) fn endpoint(
         link_local: link_local(&ipam.link_local_ips)?,
         mac: Some(mac.to_owned()).filter(|mac| !mac.is_empty()),
         links: links.collect::<Result<_>>()?,
+        gateway_priority: settings.gw_priority,
     })
 }
 
@@ -221,7 +222,6 @@ mod tests {
         ] {
             assert_eq!(check("n", ipv6, link_local).unwrap_err(), message);
         }
-        assert!(check("bridge", "fd00::5", &[]).is_err());
         assert!(check("n", "", &["fe80::1"; 65]).is_err());
     }
 }

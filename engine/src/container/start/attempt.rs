@@ -87,7 +87,9 @@ async fn attach(engine: &Engine, container: &Container, run: &RunId) -> Result<O
     let endpoints = match &config.network {
         NetworkMode::Host | NetworkMode::Container(_) => return Ok(None),
         NetworkMode::None => Vec::new(),
-        NetworkMode::Networks(endpoints) => network::resolve(&engine.instance, endpoints)?,
+        NetworkMode::Networks(endpoints) => {
+            network::resolve(&engine.instance, endpoints).map_err(no_network)?
+        }
     };
     engine.steps.reached("start.attach");
     let body = Attach {
@@ -99,11 +101,18 @@ async fn attach(engine: &Engine, container: &Container, run: &RunId) -> Result<O
         dns: network::dns(&config.dns),
         user_namespace: config.user_namespace.clone(),
     };
-    engine
-        .bus
-        .call(&run.to_string(), &body, ATTACH_LIMIT)
-        .await
-        .map(Some)
+    let subject = run.to_string();
+    let attached = engine.bus.call(&subject, &body, ATTACH_LIMIT).await;
+    attached.map(Some).map_err(no_network)
+}
+
+/// Says as Docker's server does that a start failed for its networks.
+fn no_network(failure: Failure) -> Failure {
+    let message = &failure.message;
+    Failure::new(
+        failure.kind,
+        format_args!("failed to set up container networking: {message}"),
+    )
 }
 
 /// Has the root filesystem mounted, and volumes and binds made ready.
