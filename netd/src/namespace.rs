@@ -75,7 +75,7 @@ impl Namespace {
     pub fn enable_ipv6(&self, name: &str) -> Result<(), NamespaceError> {
         in_thread(|| {
             join(&self.path, &self.file)?;
-            Ok(sysctl::set_ipv6(name, true)?)
+            Ok(sysctl::View::fresh().set_ipv6(name, true)?)
         })
     }
 }
@@ -237,8 +237,9 @@ fn release_one(path: &Path) -> Result<(), PathError> {
 
 /// Runs in the new namespace.
 fn furnish() -> Result<RouteSocket, NamespaceError> {
+    let settings = sysctl::View::fresh();
     for (name, value) in SYSCTLS {
-        sysctl::write_if_there(name, value)?;
+        settings.write_if_there(name, value)?;
     }
     let mut route = RouteSocket::open()?;
     route.set_up(LOOPBACK_INDEX)?;
