@@ -1,19 +1,22 @@
 //! Docker's events as a projection of the durable log: its types, actions and
 //! attributes (`api/types/events` of API 1.51).
 
+mod membership;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use base::{NetworkId, RunId, Timestamp};
+use base::{RunId, Timestamp};
 use engine_api::event::{EventActor, EventMessage};
 use engine_api::filters::Filters;
 use engine_image::Reference;
 use engine_shim_api::{ExecExited, ExecStarted, ExitRecord};
 use events::Record;
-use netd_api::{Attached, NetworkConfig, NetworkRemoved, NetworksChanged};
+use netd_api::{NetworkConfig, NetworkRemoved};
 use volumed_api::{RootfsMounted, VolumeConfig};
 
+use self::membership::Memberships;
 use crate::Engine;
 use crate::event::{
     self, Committed, ContainerNamed, ExecCreated, Health, ImageNamed, Killed, Renamed,
@@ -29,6 +32,7 @@ pub(in crate::api) struct Projection {
     names: BTreeMap<String, ContainerNamed>,
     /// When containers began to run whose ends were not told yet.
     starts: BTreeMap<String, Timestamp>,
+    memberships: Memberships,
 }
 
 /// Returns the action of a fact about a container that says nothing more.
@@ -54,6 +58,7 @@ impl Projection {
             engine: engine.clone(),
             names: BTreeMap::new(),
             starts: BTreeMap::new(),
+            memberships: Memberships::new(engine),
         }
     }
 
@@ -69,7 +74,7 @@ impl Projection {
     fn try_project(&mut self, record: &Record) -> Result<Vec<EventMessage>, serde_json::Error> {
         let area = record.kind.split('.').next().unwrap_or_default();
         let one = match area {
-            "container" => self.container(record)?,
+            "container" => return self.container_and_networks(record),
             "exec" => self.exec(record)?,
             "image" => image(record)?,
             "network" => return self.network(record),
@@ -77,6 +82,23 @@ impl Projection {
             _ => None,
         };
         Ok(one.into_iter().collect())
+    }
+
+    /// As Docker has it, a container joins its networks just before it starts, and
+    /// leaves them just before its end is told.
+    fn container_and_networks(
+        &mut self,
+        record: &Record,
+    ) -> Result<Vec<EventMessage>, serde_json::Error> {
+        let mut all = match record.kind.as_str() {
+            engine_shim_api::event::STARTED => self.memberships.joined(record),
+            engine_shim_api::event::EXITED | event::CONTAINER_START_FAILED => {
+                self.memberships.left(record)
+            }
+            _ => Vec::new(),
+        };
+        all.extend(self.container(record)?);
+        Ok(all)
     }
 
     fn container(&mut self, record: &Record) -> Result<Option<EventMessage>, serde_json::Error> {
@@ -178,31 +200,15 @@ impl Projection {
             }
             "network.removed" => {
                 let gone: NetworkRemoved = record.payload()?;
+                let kind = super::network::driver(gone.driver);
                 Ok(vec![message(
                     record,
                     "network",
                     "destroy",
-                    actor(&record.subject, &[("name", &gone.name), ("type", "bridge")]),
+                    actor(&record.subject, &[("name", &gone.name), ("type", kind)]),
                 )])
             }
-            "network.attached" => {
-                let attached: Attached = record.payload()?;
-                let endpoints = attached.endpoints.iter();
-                let joined = endpoints.map(|it| {
-                    membership(record, "connect", (&it.network, it.network_name.as_str()))
-                });
-                Ok(joined.collect())
-            }
-            kind @ ("network.connected" | "network.disconnected") => {
-                let changed: NetworksChanged = record.payload()?;
-                let action = match kind {
-                    "network.connected" => "connect",
-                    _ => "disconnect",
-                };
-                let network = (&changed.network, changed.network_name.as_str());
-                Ok(vec![membership(record, action, network)])
-            }
-            _ => Ok(Vec::new()),
+            _ => self.memberships.learn(record),
         }
     }
 
@@ -417,17 +423,6 @@ fn actor(id: &str, attributes: &[(&str, &str)]) -> EventActor {
         id: id.to_owned(),
         attributes,
     }
-}
-
-/// Tells that the container of a run has joined a network, or left it.
-fn membership(record: &Record, action: &str, (id, name): (&NetworkId, &str)) -> EventMessage {
-    let container = container_id(&record.subject);
-    let pairs = [
-        ("container", container.as_str()),
-        ("name", name),
-        ("type", "bridge"),
-    ];
-    message(record, "network", action, actor(id.as_str(), &pairs))
 }
 
 fn message(record: &Record, kind: &str, action: &str, actor: EventActor) -> EventMessage {
