@@ -65,7 +65,7 @@ fn containers_of_a_network_with_ipv6_have_it_in_all_they_see() {
 fn addresses_are_those_that_were_asked_for_and_outlive_the_daemons() {
     let host = Installation::new();
     host.ok(&words(
-        "network create --ipv6 --subnet fd00:83::/64 --subnet 10.83.0.0/24 --gateway fd00:83::ff \
+        "network create --ipv6 --subnet fd00:83::/64 --subnet 10.83.0.0/24 --gateway fd00:83::ff --gateway 10.83.0.1 \
          --ip-range fd00:83::a:0/112 --ip-range 10.83.0.128/25 --aux-address printer=10.83.0.9 --aux-address nas=fd00:83::9 six",
     ));
     let pools = "{{range .IPAM.Config}}{{.Subnet}} {{.IPRange}} {{.Gateway}} \
@@ -90,7 +90,7 @@ fn addresses_are_those_that_were_asked_for_and_outlive_the_daemons() {
     assert_eq!(addresses(), before);
     host.fails(
         125,
-        "address fd00:83::9 is already in use",
+        "Address already in use: fd00:83::9",
         &words("run --name late --network six --ip6 fd00:83::9 busybox:1 true"),
     );
     host.ok(&words("network create plain"));
@@ -100,7 +100,7 @@ fn addresses_are_those_that_were_asked_for_and_outlive_the_daemons() {
     assert!(addresses_of(&host, "eth0").contains("fd00:83::78/64"));
     host.fails(
         1,
-        "no configured subnet or ip-range contain the IP address fd00::1",
+        "only when connecting to networks with user configured subnets",
         &words("network connect --ip6 fd00::1 plain box"),
     );
     host.ok(&words("rm -f box late"));
@@ -189,7 +189,7 @@ fn a_subnet_of_a_family_that_is_not_asked_for_is_shown_and_not_used() {
     );
     host.fails(
         1,
-        "invalid config for network plain: invalid endpoint settings:\nno configured subnet",
+        "invalid config for network plain: invalid endpoint settings:\nuser specified IP address is supported only",
         &words("create --network plain --ip6 fd00:1::5 busybox:1 true"),
     );
     host.ok(&words("network rm plain"));

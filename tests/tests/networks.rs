@@ -1,18 +1,8 @@
 //! Networks of containers, through the command line.
 
-use std::fs::File;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-use nix::sched::{CloneFlags, setns};
-use tests::{Installation, Victim, wait_until, words, words_and};
-
-/// Names are answered again this soon after netd was killed.
-const NAMES_LIMIT: Duration = Duration::from_secs(1);
-/// How often a name is asked for.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+use serde_json::Value;
+use tests::api::{User, send};
+use tests::{Installation, Served, words, words_and};
 
 #[test]
 fn a_container_that_runs_joins_networks_and_leaves_them() {
@@ -187,89 +177,175 @@ fn volumes_come_from_other_containers() {
     host.finish();
 }
 
-/// A container that asks for a name again and again, and when it was answered.
-struct Asker {
-    namespace: File,
-    name: &'static str,
-    answered: Mutex<Vec<Instant>>,
-    over: AtomicBool,
-}
-
-impl Asker {
-    /// Asks as a process in the container does, until it is over.
-    fn ask(&self) {
-        setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect("tests run as root");
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port is free");
-        socket
-            .set_read_timeout(Some(ASK_EVERY))
-            .expect("a timeout can be set");
-        let mut question = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        question.push(u8::try_from(self.name.len()).expect("short"));
-        question.extend(self.name.bytes());
-        question.extend([0, 0, 1, 0, 1]);
-        while !self.over.load(Ordering::Relaxed) {
-            let asked = Instant::now();
-            let mut answer = [0; 512];
-            // Nobody listens for a moment, which is what this is about.
-            let sent = socket.send_to(&question, (Ipv4Addr::new(127, 0, 0, 11), 53));
-            let length = sent.and_then(|_| socket.recv(&mut answer)).unwrap_or(0);
-            // Found, with an address.
-            if length > question.len() && answer[3] & 15 == 0 && answer[7] == 1 {
-                self.answered
-                    .lock()
-                    .expect("no other has failed")
-                    .push(asked);
-            }
-            std::thread::sleep(ASK_EVERY.saturating_sub(asked.elapsed()));
+/// The kinds and actions of the events of a container and of its networks.
+fn told(host: &Installation, container: &str) -> Vec<String> {
+    let until = base::Timestamp::now().seconds() + 1;
+    let line = format!("GET /v1.51/events?since=1&until={until}");
+    let socket = host.instance.socket();
+    let answer = send(&socket, User::new(tests::ROOT), &line, None);
+    let all = serde_json::Deserializer::from_str(&answer.body).into_iter::<Value>();
+    let all = all.map(|event| event.expect("events are JSON"));
+    let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    let shown = all.filter_map(|event| {
+        let attributes = &event["Actor"]["Attributes"];
+        let of_network = attributes["container"].as_str() == Some(container);
+        let is_its = event["Actor"]["ID"].as_str() == Some(container);
+        let network = match of_network && text(&event, "Type") == "network" {
+            true => format!(" {} {}", text(attributes, "name"), text(attributes, "type")),
+            false if is_its => String::new(),
+            false => return None,
+        };
+        let (kind, action) = (text(&event, "Type"), text(&event, "Action"));
+        // The signal is told of when it was sent, and the end may be told before.
+        if action == "kill" {
+            return None;
         }
-    }
-
-    /// Returns the longest time without an answer from a moment on, once there are
-    /// answers that were asked for `after` it.
-    fn longest_gap(&self, from: Instant, after: Duration) -> Duration {
-        let answered = || self.answered.lock().expect("no other has failed").clone();
-        wait_until("names are answered", || {
-            answered().last().is_some_and(|last| *last > from + after)
-        });
-        let mut gaps = vec![];
-        let mut last = from;
-        for time in answered().into_iter().filter(|time| *time > from) {
-            gaps.push(time - last);
-            last = time;
-        }
-        gaps.into_iter().max().expect("there was an answer")
-    }
+        Some(format!("{kind} {action}{network}"))
+    });
+    shown.collect()
 }
 
 #[test]
-fn names_are_answered_within_a_second_when_netd_is_killed() {
+fn events_tell_when_a_run_joins_and_leaves_its_networks() {
     let host = Installation::new();
-    host.ok(&words("network create mine"));
-    for name in ["server", "client"] {
-        host.ok(&words(&format!(
-            "run -d --name {name} --network mine busybox:1 sleep 1000"
-        )));
-    }
-    let pid = host.ok(&words("inspect -f {{.State.Pid}} client"));
-    let asker = Asker {
-        namespace: File::open(format!("/proc/{}/ns/net", pid.trim())).expect("it runs"),
-        name: "server",
-        answered: Mutex::default(),
-        over: AtomicBool::new(false),
-    };
-    std::thread::scope(|scope| {
-        let asking = scope.spawn(|| asker.ask());
-        asker.longest_gap(Instant::now(), Duration::ZERO);
-        let mut gaps = Vec::new();
-        for _ in 0..3 {
-            let death = Instant::now();
-            host.kill_daemon(Victim::Netd);
-            gaps.push(asker.longest_gap(death, NAMES_LIMIT));
-        }
-        println!("without an answer: {gaps:?}");
-        asker.over.store(true, Ordering::Relaxed);
-        asking.join().expect("asking does not fail");
-        assert!(gaps.iter().all(|gap| *gap < NAMES_LIMIT), "{gaps:?}");
-    });
+    host.ok(&words("network create sea"));
+    let id = host.ok(&words(
+        "run -d --name box --network sea busybox:1 sleep 1000",
+    ));
+    let id = id.trim();
+    host.ok(&words("kill box"));
+    host.ok(&words("wait box"));
+    let begin = [
+        "container create",
+        "network connect sea bridge",
+        "container start",
+    ];
+    let end = ["network disconnect sea bridge", "container die"];
+    assert_eq!(told(&host, id), [&begin[..], &end[..]].concat());
+    host.ok(&words("start box"));
+    host.ok(&words("network connect bridge box"));
+    host.ok(&words("network disconnect sea box"));
+    // Who reads later and from elsewhere is told the same.
+    host.kill_9("engine");
+    host.ok(&words("kill box"));
+    host.ok(&words("wait box"));
+    host.ok(&words("rm box"));
+    let again = [
+        "network connect sea bridge",
+        "container start",
+        "network connect bridge bridge",
+        "network disconnect sea bridge",
+        "network disconnect bridge bridge",
+        "container die",
+        "container destroy",
+    ];
+    assert_eq!(told(&host, id)[5..], again);
     host.finish();
+}
+
+#[test]
+fn events_tell_of_the_networks_that_every_installation_has_and_of_starts_that_fail() {
+    let host = Installation::new();
+    host.ok(&words("network create sea"));
+    for (network, kind) in [("none", "null"), ("host", "host")] {
+        let line = format!("create --network {network} busybox:1 true");
+        let id = host.ok(&words(&line));
+        host.ok(&["start", "-a", id.trim()]);
+        let expected = [
+            format!("network connect {network} {kind}"),
+            "container start".to_owned(),
+            format!("network disconnect {network} {kind}"),
+            "container die".to_owned(),
+        ];
+        assert_eq!(told(&host, id.trim()).split_off(2), expected);
+        host.ok(&["rm", id.trim()]);
+    }
+    let id = host.ok(&words("create --name bad --network sea busybox:1 /nope"));
+    assert_ne!(host.engine(&words("start bad")).code, 0);
+    let expected = ["container create", "network disconnect sea bridge"];
+    assert_eq!(told(&host, id.trim()), expected);
+    host.ok(&words("rm bad"));
+    host.finish();
+}
+
+#[test]
+fn the_default_route_goes_by_priority() {
+    let host = Installation::new();
+    host.ok(&words("network create --subnet 10.85.0.0/24 aa"));
+    host.ok(&words("network create --subnet 10.86.0.0/24 bb"));
+    host.ok(&words("network create --subnet 10.87.0.0/24 cc"));
+    host.ok(&words(
+        "run -d --name box --network aa --network name=bb,gw-priority=1 busybox:1 sleep 1000",
+    ));
+    let route = || host.ok(&words("exec box ip route show default"));
+    assert!(route().contains("10.86.0.1"), "{}", route());
+    host.ok(&words("network connect --gw-priority 2 cc box"));
+    assert!(route().contains("10.87.0.1"), "{}", route());
+    host.ok(&words("restart -t 0 box"));
+    assert!(route().contains("10.87.0.1"), "{}", route());
+    host.ok(&words("network disconnect cc box"));
+    host.ok(&words("network disconnect bb box"));
+    assert!(route().contains("10.85.0.1"), "{}", route());
+    host.fails(
+        125,
+        "invalid gw-priority (high)",
+        &words("run --rm --network name=aa,gw-priority=high busybox:1 true"),
+    );
+    host.ok(&words("rm -f box"));
+    host.finish();
+}
+
+#[test]
+fn a_network_is_made_of_options_parents_and_templates() {
+    let host = Installation::new();
+    host.ok(&words(
+        "network create --opt com.docker.network.bridge.enable_icc=false \
+         --opt com.docker.network.bridge.name=br-apart --subnet 10.88.0.0/24 apart",
+    ));
+    host.ok(&words(
+        "run -d --name server --network apart -p 18089:80 busybox:1 httpd -f -p 80 -h /www",
+    ));
+    let fetch = "run --rm --network apart busybox:1 sh -c";
+    let published = words_and(fetch, "wget -qO- http://10.88.0.1:18089/");
+    assert_eq!(host.ok(&published), "from the image\n");
+    let direct = host.engine(&words_and(
+        fetch,
+        "timeout 2 wget -qO- http://server/; exit $?",
+    ));
+    assert_ne!(direct.code, 0, "{direct:?}");
+    host.ok(&words(
+        "network create --driver macvlan --subnet 10.90.0.0/16 --ip-range 10.90.9.0/24 \
+         --gateway 10.90.0.1 --opt parent=br-apart lan",
+    ));
+    let route = host.ok(&words("run --rm --network lan busybox:1 ip route"));
+    assert!(route.contains("default via 10.90.0.1"), "{route}");
+    host.ok(&words(
+        "network create --config-only --subnet 10.89.0.0/24 form",
+    ));
+    host.ok(&words("network create --config-from form real"));
+    let shown = words_and(
+        "network inspect real --format",
+        "{{.ConfigFrom.Network}} {{range .IPAM.Config}}{{.Subnet}}{{end}}",
+    );
+    assert_eq!(host.ok(&shown), "form 10.89.0.0/24\n");
+    host.fails(1, "is in use", &words("network rm form"));
+    host.fails(
+        125,
+        "cannot create endpoint on configuration-only network",
+        &words("run --rm --network form busybox:1 true"),
+    );
+    host.ok(&words("rm -f server"));
+    host.ok(&words("network rm lan real form apart"));
+    host.finish();
+}
+
+#[test]
+fn the_default_network_has_ipv6_where_the_configuration_says_so() {
+    let served = Served::new("[network]\ndefault-bridge-ipv6 = true\n");
+    let host = &served.host;
+    let shown = host.ok(&words("run --rm busybox:1 ip -o -6 addr show eth0"));
+    assert!(shown.contains("scope global"), "{shown}");
+    let format = words_and("network inspect bridge --format", "{{.EnableIPv6}}");
+    assert_eq!(host.ok(&format), "true\n");
+    served.finish();
 }
