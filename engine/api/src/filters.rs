@@ -15,11 +15,8 @@ use crate::config::StringMap;
 pub enum FilterError {
     #[error("invalid filters: expected a JSON map of lists")]
     Json(#[source] serde_json::Error),
-    #[error("invalid filter '{key}': expected one of {}", known.join(", "))]
-    UnknownKey {
-        key: String,
-        known: Vec<&'static str>,
-    },
+    #[error("invalid filter '{key}'")]
+    UnknownKey { key: String },
     #[error("invalid filter '{key}=[{value}]': expected true or false")]
     NotBoolean { key: String, value: String },
 }
@@ -62,10 +59,7 @@ impl Filters {
     pub fn check_keys(&self, known: &[&'static str]) -> Result<(), FilterError> {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),
-            Some(key) => Err(FilterError::UnknownKey {
-                key: key.clone(),
-                known: known.to_vec(),
-            }),
+            Some(key) => Err(FilterError::UnknownKey { key: key.clone() }),
         }
     }
 
@@ -184,10 +178,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         let unknown = Filters::parse(r#"{"nmae":["a"]}"#, KNOWN).unwrap_err();
-        assert_eq!(
-            unknown.to_string(),
-            "invalid filter 'nmae': expected one of label, name, dangling"
-        );
+        assert_eq!(unknown.to_string(), "invalid filter 'nmae'");
         for bad in ["[]", "{", r#"{"name":"a"}"#, r#"{"name":[1]}"#] {
             assert!(
                 matches!(Filters::parse(bad, KNOWN), Err(FilterError::Json(_))),

@@ -106,8 +106,8 @@ pub(crate) fn resolve(
     wish: &Wish<'_>,
     available: &[Capability],
 ) -> Result<Vec<Capability>, SecurityError> {
-    let add = parse_all(wish.add)?;
-    let drop = parse_all(wish.drop)?;
+    let add = parse_all(wish.add, "CapAdd")?;
+    let drop = parse_all(wish.drop, "CapDrop")?;
     let missing = add.listed.iter().find(|added| !available.contains(added));
     if let Some(missing) = missing {
         return Err(SecurityError::CapabilityUnavailable(missing.to_string()));
@@ -134,7 +134,7 @@ struct Names {
     listed: Vec<Capability>,
 }
 
-fn parse_all(names: &[String]) -> Result<Names, SecurityError> {
+fn parse_all(names: &[String], list: &'static str) -> Result<Names, SecurityError> {
     let mut parsed = Names {
         all: false,
         listed: Vec::new(),
@@ -145,10 +145,18 @@ fn parse_all(names: &[String]) -> Result<Names, SecurityError> {
             parsed.all = true;
             continue;
         }
-        let unknown = || SecurityError::UnknownCapability(name.clone());
+        let unknown = || SecurityError::UnknownCapability(list, with_prefix(trimmed));
         parsed.listed.push(parse(name).ok_or_else(unknown)?);
     }
     Ok(parsed)
+}
+
+fn with_prefix(name: &str) -> String {
+    let upper = name.to_ascii_uppercase();
+    match upper.starts_with("CAP_") {
+        true => upper,
+        false => format!("CAP_{upper}"),
+    }
 }
 
 #[cfg(test)]
@@ -241,7 +249,10 @@ mod tests {
             drop: &bad,
         };
         let error = resolve(&wish, &BY_NUMBER).unwrap_err().to_string();
-        assert_eq!(error, "unknown capability: \"NET_ADMN\"");
+        assert_eq!(
+            error,
+            "invalid CapDrop: unknown capability: \"CAP_NET_ADMN\""
+        );
     }
 
     #[test]

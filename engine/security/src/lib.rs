@@ -30,13 +30,13 @@ use seccomp::{Circumstances, ProfileError, default_profile, parse_profile};
 pub enum SecurityError {
     #[error("cannot find out what the host offers")]
     Host(#[from] PathError),
-    #[error("unknown capability: {0:?}")]
-    UnknownCapability(String),
+    #[error("invalid {0}: unknown capability: {1:?}")]
+    UnknownCapability(&'static str, String),
     #[error(
         "capability not supported by your kernel or not available in the current environment: \"CAP_{0}\""
     )]
     CapabilityUnavailable(String),
-    #[error("invalid --security-opt: {0:?}")]
+    #[error("invalid --security-opt 2: {0:?}")]
     InvalidOption(String),
     #[error("SELinux labels are not supported: {0:?}")]
     Label(String),

@@ -2,16 +2,16 @@
 
 /// Hidden: they tell about the host, its hardware or its keys.
 const MASKED: [&str; 11] = [
-    "/proc/acpi",
     "/proc/asound",
+    "/proc/acpi",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
     "/sys/firmware",
 ];
 

@@ -187,10 +187,14 @@ fn failure(name: &str, of_mount: bool, error: &ArchiveError) -> Failure {
                 true => "mounted volume",
                 false => "container rootfs",
             };
-            return Failure::new(
-                FailureKind::Forbidden,
-                format!("{what} is marked read-only"),
-            );
+            return Failure::new(FailureKind::Invalid, format!("{what} is marked read-only"));
+        }
+        E::Read(source) => {
+            let message = match source.kind() {
+                std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
+                _ => "archive/tar: invalid tar header",
+            };
+            return Failure::new(FailureKind::Internal, message);
         }
         E::Compression(_) => FailureKind::Unsupported,
         E::NotADirectory
@@ -198,7 +202,6 @@ fn failure(name: &str, of_mount: bool, error: &ArchiveError) -> Failure {
         | E::OverDirectory(_)
         | E::OverFile(_)
         | E::Deep(_)
-        | E::Read(_)
         | E::Owner(_)
         | E::Kind { .. } => FailureKind::Invalid,
         E::Write(_) | E::File { .. } | E::View(..) => FailureKind::Internal,

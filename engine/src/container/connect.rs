@@ -36,10 +36,11 @@ pub async fn connect(
     network::check_addresses(network, &endpoint)?;
     let mut endpoints = endpoints.clone();
     let known = position(&endpoints, network);
-    match known {
-        Some(index) => endpoints[index] = endpoint.clone(),
-        None => endpoints.push(endpoint.clone()),
+    if known.is_some() && !container.state().is_live() {
+        // As with Docker, what was asked first holds.
+        return Ok(());
     }
+    endpoints.push(endpoint.clone());
     let mut new_requested = Requested::clone(&requested);
     let shown = &mut new_requested.networking_config.endpoints_config;
     shown.insert(network.name.clone(), Some(settings));

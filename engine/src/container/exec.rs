@@ -28,6 +28,8 @@ use crate::event::{EXEC_CREATED, ExecCreated};
 
 /// Execs kept in memory; the oldest that are over are forgotten first.
 const EXEC_LIMIT: usize = 4096;
+/// How long an exec may take to begin before its terminal is refused a size.
+const BEGIN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The exit code of an exec that did not get as far as the runtime.
 const UNPREPARED_EXIT_CODE: i32 = 126;
@@ -177,10 +179,10 @@ impl Execs {
 /// for a user it does not know.
 pub async fn create(
     engine: &Arc<Engine>,
-    container: &Arc<Container>,
+    (container, named): (&Arc<Container>, &str),
     requested: ExecCreateBody,
 ) -> Result<Arc<Exec>> {
-    check_running(container)?;
+    check_running(container, named)?;
     if requested.cmd.is_empty() {
         return Err(invalid("No exec command specified"));
     }
@@ -271,15 +273,15 @@ fn last_of_each(environment: Vec<String>) -> Vec<String> {
     kept
 }
 
-fn check_running(container: &Container) -> Result<()> {
+fn check_running(container: &Container, named: &str) -> Result<()> {
     let id = &container.id;
     match container.state().status {
         Status::Running => Ok(()),
         Status::Paused => Err(conflict(format!(
-            "Container {id} is paused, unpause the container before exec"
+            "Container {named} is paused, unpause the container before exec"
         ))),
         Status::Restarting => Err(conflict(format!(
-            "Container {id} is restarting, wait until the container is running"
+            "Container {named} is restarting, wait until the container is running"
         ))),
         _ => Err(conflict(format!("container {id} is not running"))),
     }
@@ -302,7 +304,7 @@ pub fn check_startable(engine: &Engine, exec: &Exec) -> Result<Arc<Container>> {
         .containers
         .by_id(&exec.run.container)
         .ok_or_else(|| not_found(format!("No such container: {}", exec.run.container)))?;
-    check_running(&container)?;
+    check_running(&container, container.id.as_str())?;
     if container.run() != exec.run {
         return Err(conflict(format!(
             "container {} has been restarted",
@@ -370,7 +372,12 @@ async fn perform(
     let removed = remove_if_there(&path).or_internal();
     let pid = started.map_err(|failure| {
         let exit_code = start::exit_code_of(&failure);
-        (failure, exit_code)
+        let message = format_args!("OCI runtime exec failed: {}", failure.message);
+        let is_runtime = failure.message.starts_with("exec failed: ");
+        match is_runtime {
+            true => (Failure::new(failure.kind, message), exit_code),
+            false => (failure, exit_code),
+        }
     })?;
     removed.map_err(unprepared)?;
     engine.execs.started(&exec.id, pid);
@@ -435,10 +442,15 @@ fn write_process(container: &Container, exec: &Exec, path: &Path) -> Result<()> 
 /// # Errors
 /// Conflict when it does not run.
 pub async fn resize(engine: &Engine, exec: &Exec, rows: u16, columns: u16) -> Result<()> {
+    // A client may ask as soon as it is connected, a moment before the process is there.
+    let mut watch = exec.status.subscribe();
+    let begun = watch
+        .wait_for(|status| !status.claimed || status.pid.is_some() || status.exit_code.is_some());
+    tokio::time::timeout(BEGIN_LIMIT, begun).await.ok();
     let status = exec.status();
     if status.pid.is_none() || status.exit_code.is_some() {
         return Err(not_found(format!(
-            "exec process {} is not running",
+            "NotFound: process does not exist {}: not found",
             exec.id
         )));
     }

@@ -134,7 +134,7 @@ async fn run_probe(
         attach_stderr: true,
         ..ExecCreateBody::default()
     };
-    let exec = exec::create(engine, container, body).await?;
+    let exec = exec::create(engine, (container, container.id.as_str()), body).await?;
     let streams = Streams {
         stdin: false,
         stdout: true,

@@ -46,7 +46,7 @@ pub async fn remove(
     let state = container.state();
     if state.is_live() || state.status == Status::Restarting {
         if force == Force::No {
-            return Err(refuse_running(container, state.status));
+            return Err(refuse_running(state.status));
         }
         let now = stop::StopRequest {
             signal: None,
@@ -59,16 +59,14 @@ pub async fn remove(
     Ok(())
 }
 
-fn refuse_running(container: &Container, status: Status) -> base::Failure {
-    let name = container.name();
-    let hint = match status {
+fn refuse_running(status: Status) -> base::Failure {
+    conflict(match status {
         Status::Paused => "container is paused and must be unpaused first",
         Status::Restarting => {
             "container is restarting: stop the container before removing or force remove"
         }
         _ => "container is running: stop the container before removing or force remove",
-    };
-    conflict(format!("cannot remove container \"/{name}\": {hint}"))
+    })
 }
 
 /// Removes a container whose run is over by its own option.

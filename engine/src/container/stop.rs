@@ -69,7 +69,9 @@ pub(super) async fn stop_locked(
         }
     }
     engine.steps.reached("stop.state");
-    container.apply(ContainerEvent::StopRequested)?;
+    if let Err(failure) = container.apply(ContainerEvent::StopRequested) {
+        return ended_by_itself(container, failure);
+    }
     resume_if_paused(engine, container).await?;
     let config = &container.config();
     let signal = request.signal.unwrap_or(config.stop_signal);
@@ -141,6 +143,14 @@ async fn send(engine: &Engine, container: &Container, signal: Signal) -> Result<
     Ok(())
 }
 
+/// Nothing is left to stop where a container has ended since it was looked at.
+fn ended_by_itself(container: &Container, failure: base::Failure) -> Result<StopOutcome> {
+    match container.state().is_live() {
+        true => Err(failure),
+        false => Ok(StopOutcome::Stopped),
+    }
+}
+
 /// Sends one signal at a user's wish.
 ///
 /// # Errors
@@ -149,9 +159,7 @@ pub async fn kill(engine: &Arc<Engine>, container: &Arc<Container>, signal: Sign
     let status = container.state().status;
     if !matches!(status, Status::Running | Status::Paused) {
         let id = &container.id;
-        return Err(conflict(format!(
-            "cannot kill container: {id}: container {id} is not running"
-        )));
+        return Err(conflict(format!("container {id} is not running")));
     }
     if signal == Signal::KILL || signal == container.config().stop_signal {
         container.apply(ContainerEvent::StopRequested)?;
@@ -230,7 +238,7 @@ pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
     let id = &container.id;
     match container.state().status {
         Status::Running => {}
-        Status::Paused => return Err(conflict(format!("container {id} is already paused"))),
+        Status::Paused => return Err(conflict(format!("Container {id} is already paused"))),
         _ => return Err(conflict(format!("container {id} is not running"))),
     }
     engine.steps.reached("pause.freeze");
@@ -248,12 +256,12 @@ pub async fn pause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(
 /// Thaws a frozen container.
 ///
 /// # Errors
-/// Conflict when it is not frozen.
+/// When it is not frozen; Docker's server takes the blame for that.
 pub async fn unpause(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
     let _operation = container.operation.lock().await;
     if container.state().status != Status::Paused {
-        return Err(conflict(format!(
-            "container {} is not paused",
+        return Err(internal(format!(
+            "Container {} is not paused",
             container.id
         )));
     }

@@ -62,9 +62,9 @@ pub enum ExecError {
     UnknownCapability(String),
     #[error("cannot {0}")]
     Kernel(&'static str, #[source] std::io::Error),
-    #[error("unable to start exec process: {0}")]
+    #[error("unable to start container process: {0}")]
     Inside(String),
-    #[error("unable to start exec process: it ended before it executed anything")]
+    #[error("unable to start container process: it ended before it executed anything")]
     EndedEarly,
 }
 

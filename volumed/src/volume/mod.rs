@@ -34,9 +34,9 @@ const REMOVING: &str = ".removing";
 /// Why a volume cannot be made, used or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    #[error("plugin {0:?} not found")]
+    #[error("error looking up volume plugin {0}: plugin {0:?} not found")]
     UnknownDriver(String),
-    #[error("invalid options of volume {name}")]
+    #[error("create {name}")]
     Options {
         name: VolumeName,
         source: DriverError,

@@ -65,7 +65,10 @@ fn wrong_requests_are_refused_and_change_nothing() {
     };
     let failure = host.ask("data", &body).unwrap_err();
     assert_eq!(failure.kind, FailureKind::NotFound);
-    assert_eq!(failure.message, "plugin \"rexray\" not found");
+    assert_eq!(
+        failure.message,
+        "error looking up volume plugin rexray: plugin \"rexray\" not found"
+    );
     let cases: [(&[(&str, &str)], FailureKind); 3] = [
         (&[("foo", "bar")], FailureKind::Invalid),
         (&[("type", "tmpfs")], FailureKind::Invalid),

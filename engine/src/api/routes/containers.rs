@@ -1,7 +1,9 @@
 //! `/containers`.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
+use base::Failure;
 use engine_api::container::{
     ContainerCreateBody, ContainerUpdateResponse, TopResponse, WaitResponse,
 };
@@ -197,14 +199,20 @@ pub(in crate::api) async fn kill(
     id: &str,
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
-    let signal = request
-        .parameter("signal")
-        .map_or(Ok(Signal::KILL), str::parse)
-        .or_invalid()?;
+    let refused = |failure: Failure| of_what(failure, format_args!("cannot kill container: {id}"));
+    let signal = request.parameter("signal");
+    let signal = signal.map_or(Ok(Signal::KILL), str::parse).or_invalid();
+    let signal = signal.map_err(refused)?;
     let engine = engine.clone();
     crate::uninterrupted(async move { container::stop::kill(&engine, &container, signal).await })
-        .await?;
+        .await
+        .map_err(refused)?;
     response::empty(StatusCode::NO_CONTENT)
+}
+
+/// Says before the reason what was refused, with the container as the client named it.
+fn of_what(failure: Failure, what: impl Display) -> Failure {
+    Failure::new(failure.kind, format_args!("{what}: {}", failure.message))
 }
 
 /// `POST /containers/{id}/pause`.
@@ -393,7 +401,8 @@ pub(in crate::api) async fn remove(
     crate::uninterrupted(async move {
         container::remove::remove(&engine, &container, force, volumes).await
     })
-    .await?;
+    .await
+    .map_err(|failure| of_what(failure, format_args!("cannot remove container {id:?}")))?;
     response::empty(StatusCode::NO_CONTENT)
 }
 
@@ -423,7 +432,7 @@ pub(in crate::api) async fn prune(
             }
         }
         Ok(ContainersPruneResponse {
-            containers_deleted: Some(deleted),
+            containers_deleted: Some(deleted).filter(|deleted| !deleted.is_empty()),
             space_reclaimed,
         })
     };

@@ -8,6 +8,7 @@ use engine_api::exec::{
     ExecCreateBody, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartBody,
 };
 use engine_api::versions::Body as RequestBody;
+use hyper::header::UPGRADE;
 use hyper::{Response, StatusCode};
 
 use super::containers::size;
@@ -29,7 +30,7 @@ pub(in crate::api) async fn create(
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
     let body: ExecCreateBody = request.versioned_json(RequestBody::ExecCreate).await?;
-    let exec = exec::create(engine, &container, body).await?;
+    let exec = exec::create(engine, (&container, id), body).await?;
     response::json(
         StatusCode::CREATED,
         &ExecCreateResponse {
@@ -48,9 +49,6 @@ pub(in crate::api) async fn start(
     let body: ExecStartBody = request
         .versioned_json_or_default(RequestBody::ExecStart)
         .await?;
-    if !body.detach {
-        stream::check_upgrade(&request)?;
-    }
     let wanted = &exec.requested;
     let streams = Streams {
         stdin: wanted.attach_stdin,
@@ -73,6 +71,9 @@ pub(in crate::api) async fn start(
     let over = ended(exec.clone());
     let process = connected(engine.clone(), exec, (streams, framing), size);
     let source = Source { log: None, process };
+    if !request.headers.contains_key(UPGRADE) {
+        return stream::output_only(request.caller, source);
+    }
     stream::hijack(request, source, (framing, keys), over)
 }
 

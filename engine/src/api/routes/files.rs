@@ -1,10 +1,10 @@
 //! A container's files: `archive` and `export`.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use base::Timestamp;
+use base::{Failure, FailureKind, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine_api::archive::{FilesystemChange, PATH_STAT_HEADER, PathStat, go_mode};
@@ -23,7 +23,7 @@ use crate::api::request::Request;
 use crate::api::response::{self, Body, Feed};
 use crate::container::archive::{Volumes, with_files};
 use crate::container::{Container, lock, user};
-use crate::error::{OrFail as _, Result, internal, invalid};
+use crate::error::{OrFail as _, Result, internal, invalid, not_found};
 use crate::event::{CONTAINER_ARCHIVED, CONTAINER_EXPORTED, CONTAINER_EXTRACTED};
 
 type Writer = std::io::BufWriter<FeedWriter>;
@@ -36,6 +36,7 @@ pub(in crate::api) async fn head(
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
     let path = path(request)?;
+    let missing = missing(id, &path);
     let engine = engine.clone();
     let stat = crate::uninterrupted(async move {
         with_files(&engine, &container, Volumes::Mounted, move |root| {
@@ -43,7 +44,8 @@ pub(in crate::api) async fn head(
         })
         .await
     })
-    .await?;
+    .await
+    .map_err(missing)?;
     with_stat(response::empty(StatusCode::OK)?, &stat)
 }
 
@@ -55,6 +57,7 @@ pub(in crate::api) async fn get(
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
     let path = path(request)?;
+    let missing = missing(id, &path);
     let (answer, stat) = streamed(
         engine,
         container,
@@ -67,8 +70,21 @@ pub(in crate::api) async fn get(
             packer.finish()
         },
     )
-    .await?;
+    .await
+    .map_err(missing)?;
     with_stat(answer, &stat)
+}
+
+/// Says of a path that is not there what was asked for, as the client named both.
+fn missing(id: &str, path: &Path) -> impl FnOnce(Failure) -> Failure + use<> {
+    let message = format!(
+        "Could not find the file {} in container {id}",
+        path.display()
+    );
+    move |failure| match failure.kind {
+        FailureKind::NotFound => not_found(message),
+        _ => failure,
+    }
 }
 
 /// `GET /containers/{id}/export`.
@@ -163,6 +179,7 @@ pub(in crate::api) async fn put(
 ) -> Result<Response<Body>> {
     let container = engine.containers.find(id)?;
     let path = path(&request)?;
+    let missing = missing(id, &path);
     let keep_kinds = request.flag("noOverwriteDirNonDir");
     let wants_owner = request.flag("copyUIDGID");
     let config = container.config();
@@ -199,7 +216,7 @@ pub(in crate::api) async fn put(
         Ok(())
     })
     .await?;
-    unpacked?;
+    unpacked.map_err(missing)?;
     publish(&engine, CONTAINER_EXTRACTED, &told)?;
     response::empty(StatusCode::OK)
 }

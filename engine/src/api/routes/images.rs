@@ -286,7 +286,7 @@ pub(in crate::api) async fn prune(
     let engine = engine.clone();
     let answer = crate::blocking(move || {
         let mut answer = ImagesPruneResponse {
-            images_deleted: Some(Vec::new()),
+            images_deleted: None,
             space_reclaimed: 0,
         };
         for found in engine.images.list() {

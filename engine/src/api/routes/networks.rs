@@ -315,7 +315,7 @@ pub(in crate::api) async fn prune(
     response::json(
         StatusCode::OK,
         &NetworksPruneResponse {
-            networks_deleted: Some(deleted),
+            networks_deleted: Some(deleted).filter(|deleted| !deleted.is_empty()),
         },
     )
 }

@@ -32,9 +32,14 @@ pub(in crate::api) async fn stats(
         tokio::spawn(stream(engine.clone(), container, feed));
         return Ok(answer);
     }
-    let first = now(engine, &container).await?;
+    let mut first = now(engine, &container).await?;
     let is_running = matches!(container.state().status, Status::Running | Status::Paused);
-    if request.flag("one-shot") || !is_running {
+    if request.flag("one-shot") && is_running {
+        // Docker's server names it only when it has looked twice.
+        (first.name, first.id) = Default::default();
+        return response::json(StatusCode::OK, &first);
+    }
+    if !is_running {
         return response::json(StatusCode::OK, &first);
     }
     // What a processor does shows in the difference.

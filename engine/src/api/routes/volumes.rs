@@ -117,11 +117,18 @@ pub(in crate::api) async fn create(
         labels,
         options: body.driver_opts,
     };
+    let name = wanted.name.clone();
     let work = {
         let engine = engine.clone();
         async move { engine.bus.call(wanted.name.as_str(), &wanted, LIMIT).await }
     };
-    let made: VolumeConfig = crate::uninterrupted(work).await?;
+    let made: VolumeConfig =
+        crate::uninterrupted(work)
+            .await
+            .map_err(|failure| match failure.kind {
+                FailureKind::NotFound => not_found(format!("create {name}: {}", failure.message)),
+                _ => failure,
+            })?;
     if !access::is_own_volume(&request.caller, &made.labels) {
         let name = made.name;
         return Err(conflict(format!("create {name}: the name is taken")));

@@ -182,7 +182,7 @@ impl Projection {
         self.engine
             .execs
             .find(exec)
-            .map(|exec| exec.process.arguments.join(" "))
+            .map(|exec| with_space(&exec.process.arguments))
             .unwrap_or_default()
     }
 
@@ -435,4 +435,13 @@ fn message(record: &Record, kind: &str, action: &str, actor: EventActor) -> Even
         time_nano: record.time.nanoseconds(),
         ..EventMessage::default()
     }
+}
+/// The program and, after a space that is always there, its arguments.
+fn with_space(arguments: &[String]) -> String {
+    let (program, rest) = arguments.split_first().unzip();
+    format!(
+        "{} {}",
+        program.map_or("", String::as_str),
+        rest.unwrap_or_default().join(" ")
+    )
 }

@@ -134,7 +134,7 @@ fn graph_driver(engine: &Engine, container: &Container) -> GraphDriver {
 }
 
 /// What a mount's mode was said to be: of what has none, Docker says that others may
-/// share a volume.
+/// share a volume, unless the container's own settings ask for one at that place.
 fn mode(container: &Container, destination: &str, is_volume: bool) -> String {
     let requested = container.requested();
     let binds = requested.host_config.binds.iter().flatten();
@@ -142,8 +142,10 @@ fn mode(container: &Container, destination: &str, is_volume: bool) -> String {
         let mut parts = bind.splitn(3, ':').skip(1);
         (parts.next() == Some(destination)).then(|| parts.next().unwrap_or_default())
     });
+    let plain = requested.config.volumes.as_ref();
+    let is_plain = plain.is_some_and(|volumes| volumes.contains_key(destination));
     match said.next_back().unwrap_or_default() {
-        "" if is_volume => "z".to_owned(),
+        "" if is_volume && !is_plain => "z".to_owned(),
         said => said.to_owned(),
     }
 }

@@ -66,7 +66,10 @@ fn check(filters: &Filters) -> Result<()> {
         .values("status")
         .find(|value| !status::STATES.contains(value))
     {
-        return Err(invalid(format!("invalid filter 'status={bad}'")));
+        return Err(invalid(format!(
+            "invalid filter 'status={bad}': invalid value for state ({bad}): must be one of {}",
+            status::STATES.join(", ")
+        )));
     }
     if let Some(bad) = filters
         .values("health")

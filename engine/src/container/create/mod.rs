@@ -334,7 +334,10 @@ fn namespace(engine: &Engine, kind: &str, mode: &str) -> Result<NamespaceMode> {
             Some(name) if kind == "pid" || kind == "ipc" => Ok(NamespaceMode::Container(
                 engine.containers.find(name)?.id.clone(),
             )),
-            _ => Err(invalid(format!("invalid {kind} mode: {mode}"))),
+            _ => Err(invalid(format!(
+                "invalid {} mode: {mode}",
+                kind.to_uppercase()
+            ))),
         },
     }
 }

@@ -58,7 +58,7 @@ fn convert_one(key: &str, binding: &PortBinding) -> Result<PortConfig> {
 
 /// Empty or 0: any free port; a number; a range.
 fn host_ports(text: &str) -> Result<Option<(u16, u16)>> {
-    let bad = || invalid(format!("invalid hostPort: {text}"));
+    let bad = || invalid(format!("invalid port specification: {text:?}"));
     if text.is_empty() || text == "0" {
         return Ok(None);
     }

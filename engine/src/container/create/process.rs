@@ -109,7 +109,7 @@ pub(super) fn convert(config: &RequestedConfig, host: &HostConfig) -> Result<Pro
         .iter()
         .find(|entry| entry.starts_with('=') || entry.contains('\0'))
     {
-        return Err(invalid(format!("invalid environment variable: {bad:?}")));
+        return Err(invalid(format!("invalid environment variable: {bad}")));
     }
     let stdin = match (config.open_stdin, config.stdin_once) {
         (false, _) => StdinConfig::Closed,

@@ -1,10 +1,12 @@
 //! Security options.
 
+use base::{Failure, FailureKind};
 use engine_api::host_config::HostConfig;
 use engine_model::SecurityProfile;
 use engine_model::container::{DeviceConfig, SecurityConfig};
+use engine_security::SecurityError;
 
-use crate::error::{OrFail as _, Result};
+use crate::error::Result;
 
 /// Converts the options as given; [`profile`] gives them their meaning.
 ///
@@ -44,7 +46,7 @@ pub(super) fn check(config: &SecurityConfig) -> Result<()> {
         Err(E::NoDevice(_) | E::Device { .. } | E::NotADevice(_)) => {
             without_devices(config).map(drop)
         }
-        other => other.map(drop).or_invalid(),
+        other => other.map(drop).map_err(refused),
     }
 }
 
@@ -65,5 +67,14 @@ fn without_devices(config: &SecurityConfig) -> Result<SecurityProfile> {
 /// # Errors
 /// Invalid for an unknown capability, option, profile or device.
 pub fn profile(config: &SecurityConfig) -> Result<SecurityProfile> {
-    engine_security::profile(config).or_invalid()
+    engine_security::profile(config).map_err(refused)
+}
+
+fn refused(error: SecurityError) -> Failure {
+    let kind = match error {
+        // Docker's server blames itself for this one.
+        SecurityError::InvalidOption(_) => FailureKind::Internal,
+        _ => FailureKind::Invalid,
+    };
+    Failure::from_error(kind, &error)
 }

@@ -14,7 +14,7 @@ pub(crate) use spec::cgroup_of;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Failure, RunId, RunNumber, Timestamp};
+use base::{Failure, FailureKind, RunId, RunNumber, Timestamp};
 use engine_model::{ContainerEvent, ContainerState, Status};
 
 use super::Container;
@@ -96,6 +96,7 @@ pub async fn start_then(
         }
         Err(failure) => {
             engine.steps.reached("start.failed");
+            let failure = as_docker_says(failure);
             let failure = record_failure(engine, container, (&run, failure), then);
             if container.config().auto_remove {
                 super::remove::remove_after_exit(engine, container)?;
@@ -163,6 +164,24 @@ fn record_failure(
             format!("{}; and then: {error}", failure.message),
         ),
     }
+}
+
+/// What the runtime says, as clients know it from Docker's server; a program that is
+/// not there or may not be executed is a wrong request.
+fn as_docker_says(failure: Failure) -> Failure {
+    let Some(reason) = failure.message.strip_prefix("runc run failed: ") else {
+        return failure;
+    };
+    let kind = match exit_code_of(&failure) {
+        126 | 127 => FailureKind::Invalid,
+        _ => failure.kind,
+    };
+    Failure::new(
+        kind,
+        format_args!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: {reason}"
+        ),
+    )
 }
 
 /// Docker's exit codes of a process that could not start.

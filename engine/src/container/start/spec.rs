@@ -48,7 +48,9 @@ fn gather(
         &mounted.rootfs,
         &config.process.user,
         &config.process.additional_groups,
-    )?;
+    )
+    // Known only now: as with Docker, not the fault of the request that starts it.
+    .map_err(|failure| internal(failure.message))?;
     let links = links::linked(engine, container)?;
     let files = small_files::provide(engine, container, attached, &links)?;
     Ok(StartFacts {

@@ -83,7 +83,7 @@ fn blkio(groups: &Groups) -> BlkioStats {
     BlkioStats {
         io_service_bytes_recursive: read("blkio.throttle.io_service_bytes_recursive"),
         io_serviced_recursive: read("blkio.throttle.io_serviced_recursive"),
-        ..BlkioStats::default()
+        ..scheduler
     }
 }
 
