@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use crate::conform::{self, docker, docker_py, runc_bats, runtime_smoke};
+use crate::conform::{self, docker, docker_py, runc_bats, runtime_smoke, sdk};
 
 /// Which suite, and how.
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,8 @@ enum Suite {
     RuncBats(runc_bats::Arguments),
     /// podman and ctr, on an OCI runtime
     RuntimeSmoke(runtime_smoke::Arguments),
+    /// Clients from the registries of packages, with scenarios on a socket
+    Sdk(sdk::Arguments),
 }
 
 /// Runs the suite in a tree of its own.
@@ -42,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Suite::DockerSmoke(arguments) => docker::SMOKE.run(arguments),
         Suite::RuncBats(arguments) => runc_bats::run(arguments),
         Suite::RuntimeSmoke(arguments) => runtime_smoke::run(arguments),
+        Suite::Sdk(arguments) => sdk::run(arguments),
     }
 }
 

@@ -1,12 +1,15 @@
 //! Outside suites run against our binaries, inside trees of other software.
 
 pub(crate) mod api_versions;
+mod clients;
 pub(crate) mod docker;
 pub(crate) mod docker_commands;
 pub(crate) mod docker_py;
+mod mirror;
 mod results;
 pub(crate) mod runc_bats;
 pub(crate) mod runtime_smoke;
+pub(crate) mod sdk;
 mod smoke;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +32,7 @@ pub(crate) fn run_inside(suite: &str, words: &[String]) -> Result<()> {
         docker_py::NAME => docker_py::run_inside(words),
         runtime_smoke::NAME => runtime_smoke::run_inside(words),
         runc_bats::NAME => runc_bats::run_inside(words),
+        sdk::NAME => sdk::run_inside(words),
         other => bail!("there is no suite {other:?}"),
     }
 }

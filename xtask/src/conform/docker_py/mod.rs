@@ -5,7 +5,6 @@
 //! Debian 12, whose Python the pinned packages are made for. The images that they
 //! name are made here and come from a registry on loopback, a mirror of Docker's.
 
-mod images;
 mod prepare;
 mod pytest;
 
@@ -13,11 +12,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::clients;
+use super::mirror::Stand;
 use super::results::{Reference, Results};
-use crate::bench::{Who, daemons};
-use crate::commands::{dist, peers};
-use crate::enter::{Access, Bind, Entry};
-use crate::process::Background;
+use crate::bench::Who;
+use crate::commands::peers;
+use crate::enter::{Access, Entry};
 use crate::workspace::{self, read_text, write_file};
 
 pub(super) const NAME: &str = "docker-py";
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let data = workspace::scratch(DATA)?;
     prepare::client()?;
     prepare::suite(&data)?;
-    let code = entry(arguments, &data)?.run()?;
+    let code = entry(arguments)?.run()?;
     if code != 0 {
         bail!("the suite ended with status {code}");
     }
@@ -103,7 +103,7 @@ fn reference() -> Result<Reference> {
     })
 }
 
-fn entry(arguments: &Arguments, data: &Path) -> Result<Entry> {
+fn entry(arguments: &Arguments) -> Result<Entry> {
     let who = match arguments.reference {
         true => "dockerd",
         false => "ours",
@@ -115,24 +115,13 @@ fn entry(arguments: &Arguments, data: &Path) -> Result<Entry> {
         who,
         &arguments.filter,
     ];
-    let mut entry = peers::entry(DATA, command.map(str::to_owned).to_vec())?
-        .bind(Bind::new(
-            prepare::tree(),
-            pytest::CLIENT,
-            Access::ReadWrite,
-        ))
-        .bind(Bind::new(
-            prepare::site(),
-            pytest::SITE_IN_PEERS,
-            Access::ReadOnly,
-        ))
-        .bind(Bind::new(data, pytest::DATA_IN_PEERS, Access::ReadWrite));
-    if !arguments.reference {
-        dist::programs()?;
-        let to = daemons::OURS.trim_start_matches('/');
-        entry = entry.bind(Bind::new(dist::folder(), to, Access::ReadOnly));
+    let command = command.map(str::to_owned).to_vec();
+    let entry = clients::entry(prepare::tree(), DATA, command)?;
+    let entry = clients::bind(entry, prepare::site(), "site", Access::ReadOnly);
+    match arguments.reference {
+        true => Ok(entry),
+        false => clients::with_ours(entry, None),
     }
-    Ok(entry)
 }
 
 /// Keeps what the tests printed, to be looked at.
@@ -160,27 +149,9 @@ pub(crate) fn run_inside(words: &[String]) -> Result<()> {
         "ours" => Who::Ours,
         _ => Who::Docker,
     };
-    let registry = images::serve()?;
-    let engine = start(who)?;
+    let stand = Stand::start(who)?;
     let results = pytest::run(who, filter)?;
     let text = serde_json::to_string(&results).context("write the results as JSON")?;
     write_file(&Path::new("/data").join(RESULTS), text)?;
-    if who == Who::Ours {
-        daemons::command(Who::Ours)
-            .args(["daemon", "stop", "--containers"])
-            .read()?;
-    }
-    engine.stop()?;
-    registry.stop()
-}
-
-fn start(who: Who) -> Result<Background> {
-    let mirror = format!("http://localhost:{}", daemons::REGISTRY_PORT);
-    match who {
-        Who::Ours => {
-            let config = format!("[mirrors]\n\"docker.io\" = [\"{mirror}\"]\n");
-            daemons::start_engine_with(&config)
-        }
-        _ => daemons::start_docker_with(&[&format!("--registry-mirror={mirror}")]),
-    }
+    stand.stop()
 }

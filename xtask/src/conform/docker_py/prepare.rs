@@ -1,11 +1,10 @@
 //! The suite, the packages it pins, and a Python that those are made for.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::debian;
+use crate::conform::clients::{self, pip};
 use crate::host;
 use crate::process::Cmd;
 use crate::workspace::{self, read_text, write_file};
@@ -13,9 +12,6 @@ use crate::workspace::{self, read_text, write_file};
 /// The source distribution, with its version.
 pub(super) const SDK: &str = "docker==7.0.0";
 const PACKAGES: &[&str] = &["ca-certificates", "gnupg", "pass", "python3"];
-const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
-/// Debian's own, whatever else is on the path: its Python is the tree's.
-const PYTHON: &str = "/usr/bin/python3";
 /// Where the suite is, below the data folder.
 pub(super) const SUITE: &str = "suite";
 
@@ -24,9 +20,7 @@ pub(super) const SUITE: &str = "suite";
 /// # Errors
 /// Fails when it cannot be made.
 pub(super) fn client() -> Result<()> {
-    debian::Tree::new(&debian::suite()?, PACKAGES)
-        .ensure(&tree())
-        .map(drop)
+    clients::ensure_tree(&tree(), PACKAGES)
 }
 
 /// Returns that tree.
@@ -80,10 +74,4 @@ fn install(suite: &Path) -> Result<()> {
         .arg(suite.join("test-requirements.txt"))
         .run()?;
     write_file(&stamp, SDK)
-}
-
-fn pip(subcommand: &str) -> Cmd {
-    Cmd::new(PYTHON)
-        .args(["-m", "pip", subcommand, "--quiet"])
-        .timeout(INSTALL_LIMIT)
 }

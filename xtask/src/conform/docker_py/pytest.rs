@@ -6,16 +6,11 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::{APART, OUTPUT, prepare};
-use crate::bench::{Who, daemons};
+use crate::bench::Who;
+use crate::conform::clients;
 use crate::conform::results::{Ending, Results};
-use crate::process::Cmd;
 use crate::workspace::write_file;
 
-/// Where the tree of peers has the tests' own tree, and that what it needs.
-pub(super) const CLIENT: &str = "client";
-pub(super) const SITE_IN_PEERS: &str = "client/site";
-pub(super) const DATA_IN_PEERS: &str = "client/data";
-const SHARED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
 const FOLDER: &str = "tests/integration";
 const TEST_LIMIT: Duration = Duration::from_secs(120);
 const SUITE_LIMIT: Duration = Duration::from_secs(90 * 60);
@@ -25,27 +20,16 @@ const SUITE_LIMIT: Duration = Duration::from_secs(90 * 60);
 /// # Errors
 /// Fails when pytest cannot run them; failing tests are no error.
 pub(super) fn run(who: Who, filter: &str) -> Result<Results> {
-    for shared in SHARED {
-        Cmd::new("mount")
-            .args([
-                "--rbind",
-                &format!("/{shared}"),
-                &format!("/{CLIENT}/{shared}"),
-            ])
-            .read()?;
-    }
+    clients::share()?;
     let script = format!(
         "cd /data/{} && exec python3 -m pytest --verbose -p no:cacheprovider --timeout {} {} -k \"$1\" {FOLDER}",
         prepare::SUITE,
         TEST_LIMIT.as_secs(),
         ignored(),
     );
-    let done = Cmd::new("chroot")
-        .arg(format!("/{CLIENT}"))
+    let done = clients::command(who)
         .args(["sh", "-c", &script, "sh", filter])
-        .env("DOCKER_HOST", format!("unix://{}", daemons::socket(who)))
         .env("PYTHONPATH", "/site")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         .timeout(SUITE_LIMIT)
         .output()?;
     let (printed, errors) = (done.stdout_text(), done.stderr_text());
