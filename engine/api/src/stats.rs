@@ -56,7 +56,7 @@ snake! {
         pub limit: u64,
     }
 
-    /// Block devices. All but the first two are of v1 with a scheduler that counts.
+    /// Block devices. All but the first two are of v1, and empty without a scheduler that counts.
     pub struct BlkioStats {
         pub io_service_bytes_recursive: Option<Vec<BlkioEntry>>,
         pub io_serviced_recursive: Option<Vec<BlkioEntry>>,

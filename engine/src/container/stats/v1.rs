@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(words, ["read", "total"]);
         assert_eq!((moved[0].major, moved[0].value), (254, 4096));
         assert_eq!(counted.blkio.io_serviced_recursive, Some(Vec::new()));
-        assert_eq!(counted.blkio.io_queue_recursive, None);
+        assert_eq!(counted.blkio.io_queue_recursive, Some(Vec::new()));
     }
 
     #[test]
