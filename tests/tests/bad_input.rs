@@ -154,7 +154,11 @@ const COMMANDS: &[(i32, &str, &str)] = &[
     (1, "No such image: nope:latest", "tag nope x"),
     (1, "must be lowercase", "tag busybox:1 X"),
     (1, "No such image: nope:latest", "save -o /dev/null nope"),
-    (1, "already exists", "network create bridge"),
+    (
+        1,
+        "operation is not permitted on predefined",
+        "network create bridge",
+    ),
     (1, "nonsense", "network create --subnet nonsense n1"),
     (1, "network nope not found", "network rm nope"),
     (1, "is a pre-defined network", "network rm bridge"),

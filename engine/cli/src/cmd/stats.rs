@@ -7,6 +7,7 @@ use base::size::ByteSize;
 use clap::Args;
 use engine_api::client::{Call, ClientError};
 use engine_api::container::ContainerSummary;
+use engine_api::inspect::ContainerInspect;
 use engine_api::stats::{BlkioEntry, MemoryStats, StatsResponse};
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
@@ -65,6 +66,20 @@ pub(crate) struct Stats {
 /// What was measured, by what the user called the container.
 type Measured = Vec<(String, StatsResponse)>;
 
+/// Measures a container once; a single measurement does not say whose it is.
+async fn measure_one(context: &Context, called: &str) -> Result<StatsResponse, ClientError> {
+    let call = Call::get(&container_path(called, "/stats"))
+        .query("stream", "false")
+        .query("one-shot", "true");
+    let mut stats: StatsResponse = context.client.json(call).await?;
+    if stats.id.is_empty() {
+        let call = Call::get(&container_path(called, "/json"));
+        let found: ContainerInspect = context.client.json(call).await?;
+        (stats.id, stats.name) = (found.id, found.name);
+    }
+    Ok(stats)
+}
+
 impl Stats {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         context.connect().await?;
@@ -94,10 +109,7 @@ impl Stats {
     async fn measure(&self, context: &Context) -> Result<Measured, CliError> {
         let names = self.names(context).await?;
         let asked = stream::iter(names).map(|name| async move {
-            let call = Call::get(&container_path(&name, "/stats"))
-                .query("stream", "false")
-                .query("one-shot", "true");
-            let stats: Result<StatsResponse, ClientError> = context.client.json(call).await;
+            let stats = measure_one(context, &name).await;
             (name, stats)
         });
         let mut asked = std::pin::pin!(asked.buffered(CALLS_AT_ONCE));

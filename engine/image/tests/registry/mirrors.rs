@@ -3,7 +3,7 @@
 use base::Digest;
 use engine_image::{Credential, ImageStore, PullRequest, RegistryAccess};
 
-use crate::common::{Content, Server, gzip, pull_with, tar_of};
+use crate::common::{Content, Reply, Server, answer, gzip, pull_with, tar_of};
 
 fn content(file: &[u8]) -> (Content, Digest) {
     let mut content = Content::default();
@@ -74,7 +74,10 @@ async fn a_mirror_is_asked_for_tags_too() {
     let directory = tempfile::tempdir().unwrap();
     let store = ImageStore::open(directory.path()).unwrap();
     let (content, _) = content(b"mirrored");
-    let mirror = Server::registry(content);
+    let mirror = Server::start(move |request| match request.path.as_str() {
+        "/v2/test/image/tags/list" => Reply::body(r#"{"name": "test/image", "tags": ["1"]}"#),
+        _ => answer(&content, request),
+    });
     let request = PullRequest {
         reference: "registry.invalid/test/image".parse().unwrap(),
         platform: None,
