@@ -238,11 +238,9 @@ const RULES: [(&str, &str); 38] = [
     ("forward", "goto foreign"),
     ("to_container", "ct state established,related accept"),
     ("to_container", "ct status dnat accept"),
-    ("to_container", "oifname @routed meta l4proto icmp accept"),
-    (
-        "to_container",
-        "oifname @routed6 meta l4proto ipv6-icmp accept",
-    ),
+    // By number: names of protocols are in a file that a small system does not have.
+    ("to_container", "oifname @routed meta l4proto 1 accept"),
+    ("to_container", "oifname @routed6 meta l4proto 58 accept"),
     (
         "to_container",
         "meta l4proto . ip daddr . th dport @open accept",
