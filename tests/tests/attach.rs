@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
+use tests::api::{User, send};
 use tests::{Installation, wait_until};
 
 /// Clients that attach while the container writes.
@@ -265,6 +267,30 @@ fn output_alone_needs_no_upgrade() {
     assert!(text.starts_with("HTTP/1.0 200 OK\r\n"), "{text}");
     let body = text.split_once("\r\n\r\n").expect("a head").1;
     assert_eq!(frames(body.as_bytes()), ("a\n".into(), String::new()));
+    host.finish();
+}
+
+/// As dockerode starts one.
+#[test]
+fn an_exec_needs_no_upgrade_and_has_ended_when_its_output_has() {
+    let host = Installation::new();
+    host.ok(&tests::words("run -d --name box busybox:1 sleep 1000"));
+    let socket = host.instance.socket();
+    let root = User::new(tests::ROOT);
+    let body = json!({"AttachStdout": true, "Cmd": ["sh", "-c", "echo a; exit 3"]});
+    let made = send(&socket, root, "POST /containers/box/exec", Some(&body)).json();
+    let id = made["Id"].as_str().expect("it has an id");
+    let body = json!({"Detach": false, "Tty": false});
+    let path = format!("POST /exec/{id}/start");
+    let answer = send(&socket, User::new(tests::ROOT), &path, Some(&body));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.body.contains("a\n"), "{answer:?}");
+    let path = format!("GET /exec/{id}/json");
+    let told = send(&socket, User::new(tests::ROOT), &path, None).json();
+    assert_eq!(
+        (&told["Running"], &told["ExitCode"]),
+        (&json!(false), &json!(3))
+    );
     host.finish();
 }
 

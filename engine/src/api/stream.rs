@@ -153,12 +153,14 @@ pub async fn next_piece(log: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes
 }
 
 /// Answers a client that did not ask for an upgrade: output alone, as the answer's body.
+/// As with [`hijack`], `over` is waited for before the client is told of its end.
 ///
 /// # Errors
 /// Never in practice.
 pub fn output_only(
     caller: Arc<Caller>,
     source: Source<impl Future<Output = Option<StdStream>> + Send + 'static>,
+    over: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response<Body>> {
     let (feed, answer) = response::stream(RAW_STREAM)?;
     tokio::spawn(async move {
@@ -175,6 +177,7 @@ pub fn output_only(
             loop {
                 let count = process.read(&mut buffer).await.or_internal()?;
                 if count == 0 {
+                    over.await;
                     return Ok(());
                 }
                 feed.send(Bytes::copy_from_slice(&buffer[..count]))

@@ -36,7 +36,7 @@ pub(in crate::api) async fn attach(
         process: connected(prepared.attachment),
     };
     if !request.headers.contains_key(UPGRADE) {
-        return stream::output_only(request.caller, source);
+        return stream::output_only(request.caller, source, std::future::ready(()));
     }
     let keyed = (prepared.framing, prepared.keys);
     stream::hijack(request, source, keyed, std::future::ready(()))

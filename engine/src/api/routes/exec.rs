@@ -72,7 +72,7 @@ pub(in crate::api) async fn start(
     let process = connected(engine.clone(), exec, (streams, framing), size);
     let source = Source { log: None, process };
     if !request.headers.contains_key(UPGRADE) {
-        return stream::output_only(request.caller, source);
+        return stream::output_only(request.caller, source, over);
     }
     stream::hijack(request, source, (framing, keys), over)
 }
