@@ -73,17 +73,37 @@ impl ContextCommand {
     }
 }
 
-/// Creates a context.
+/// What is said of a context.
 #[derive(Debug, Args)]
-pub(crate) struct Create {
-    #[arg(value_name = "CONTEXT")]
-    name: String,
+struct About {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// Where the daemon is: host=URL, and with TLS ca=FILE,cert=FILE,key=FILE
     #[arg(long, value_name = "KEY=VALUE,…")]
     docker: Option<String>,
+}
+
+impl About {
+    /// Returns the context with what is said of it.
+    fn apply(&self, mut draft: Draft, context: &Context) -> Result<Draft, CliError> {
+        if let Some(docker) = &self.docker {
+            draft = with_endpoint(draft, docker, context)?;
+        }
+        if let Some(description) = &self.description {
+            draft.describe(description);
+        }
+        Ok(draft)
+    }
+}
+
+/// Creates a context.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[arg(value_name = "CONTEXT")]
+    name: String,
+    #[command(flatten)]
+    about: About,
     /// Take all from another context [default: the one in use, without --docker]
     #[arg(long, value_name = "CONTEXT", conflicts_with = "docker")]
     from: Option<String>,
@@ -91,14 +111,12 @@ pub(crate) struct Create {
 
 impl Create {
     fn run(self, context: &Context, store: &Store) -> Result<(), CliError> {
-        let mut draft = match (&self.docker, self.from) {
-            (Some(docker), _) => with_endpoint(Draft::new(), docker, context)?,
+        let from = match (&self.about.docker, self.from) {
+            (Some(_), _) => Draft::new(),
             (None, Some(from)) => existing(&from, context, store)?,
             (None, None) => existing(&current(context)?, context, store)?,
         };
-        if let Some(description) = &self.description {
-            draft.describe(description);
-        }
+        let draft = self.about.apply(from, context)?;
         store.create(&self.name, draft)?;
         context.print_line(&self.name)?;
         context.warn(&format!("Successfully created context \"{}\"", self.name));
@@ -153,12 +171,8 @@ fn with_endpoint(mut draft: Draft, docker: &str, context: &Context) -> Result<Dr
 pub(crate) struct Update {
     #[arg(value_name = "CONTEXT")]
     name: String,
-    /// What it is for
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// Where the daemon is: host=URL, and with TLS ca=FILE,cert=FILE,key=FILE
-    #[arg(long, value_name = "KEY=VALUE,…")]
-    docker: Option<String>,
+    #[command(flatten)]
+    about: About,
 }
 
 impl Update {
@@ -166,13 +180,8 @@ impl Update {
         if self.name == DEFAULT_CONTEXT {
             return Err(ContextsError::Reserved.into());
         }
-        let mut draft = Draft::of(&store.get(&self.name)?)?;
-        if let Some(docker) = &self.docker {
-            draft = with_endpoint(draft, docker, context)?;
-        }
-        if let Some(description) = &self.description {
-            draft.describe(description);
-        }
+        let draft = Draft::of(&store.get(&self.name)?)?;
+        let draft = self.about.apply(draft, context)?;
         store.update(&self.name, draft)?;
         context.print_line(&self.name)?;
         context.warn(&format!("Successfully updated context \"{}\"", self.name));
