@@ -294,6 +294,42 @@ fn an_exec_needs_no_upgrade_and_has_ended_when_its_output_has() {
     host.finish();
 }
 
+/// As Docker's SDK for Python does, which starts an exec with a terminal without one.
+#[test]
+fn an_execs_output_has_the_frames_that_its_start_asks_for() {
+    let host = Installation::new();
+    host.ok(&tests::words("run -d --name box busybox:1 sleep 1000"));
+    let socket = host.instance.socket();
+    let output = |has_terminal: bool, wants_terminal: bool| {
+        let command = ["sh", "-c", "echo out; echo err >&2"];
+        let body = json!({
+            "Tty": has_terminal, "Cmd": command, "AttachStdout": true, "AttachStderr": true,
+        });
+        let root = User::new(tests::ROOT);
+        let made = send(&socket, root, "POST /containers/box/exec", Some(&body)).json();
+        let id = made["Id"].as_str().expect("it has an id").to_owned();
+        let body = json!({"Tty": wants_terminal}).to_string();
+        let path = format!("/exec/{id}/start");
+        let mut stream = tests::api::connect(&socket, User::new(tests::ROOT));
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("written");
+        read_until(&mut stream, "\r\n\r\n");
+        read(stream)
+    };
+    assert_eq!(frames(&output(true, false)).0, "out\r\nerr\r\n");
+    assert_eq!(output(true, true), b"out\r\nerr\r\n");
+    let plain = output(false, true);
+    let plain = String::from_utf8_lossy(&plain);
+    assert!(plain == "out\nerr\n" || plain == "err\nout\n", "{plain:?}");
+    let both = frames(&output(false, false));
+    assert_eq!(both, ("out\n".into(), "err\n".into()));
+    host.finish();
+}
+
 #[test]
 fn without_a_log_there_is_none_to_begin_with() {
     let host = Installation::new();

@@ -19,6 +19,7 @@ mod routes;
 pub mod server;
 pub mod stream;
 mod tls;
+mod translate;
 mod view;
 mod websocket;
 

@@ -28,7 +28,7 @@ use crate::error::{OrFail as _, Result, invalid};
 use crate::sys;
 
 /// Bytes of output that are passed on in one go.
-const COPIED_BYTES: usize = 64 << 10;
+pub(super) const COPIED_BYTES: usize = 64 << 10;
 /// Bytes of a terminal's input that are looked at in one go.
 const TYPED_BYTES: usize = 8 << 10;
 /// How often it is looked whether a client has read its answer.
@@ -261,7 +261,7 @@ async fn supply(
 /// Returns once the other end of a unix socket is closed altogether. One that has
 /// only ended its input looks the same to a reader; nothing tells either of TCP
 /// before the next output.
-async fn hung_up(socket: OwnedFd) {
+pub(super) async fn hung_up(socket: OwnedFd) {
     let is_open = || {
         let mut polled = [PollFd::new(&socket, PollFlags::empty())];
         let answered = poll(&mut polled, Some(&Timespec::default()));

@@ -16,6 +16,7 @@ use crate::Engine;
 use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::stream::{self, Framing, Source};
+use crate::api::translate::translated;
 use crate::container::exec::{self, Exec, Streams};
 use crate::error::{Result, internal};
 
@@ -94,7 +95,13 @@ async fn connected(
         }
     }
     match started {
-        Ok(stream) => stream,
+        Ok(stream) => {
+            let own = self::framing(exec.process.terminal);
+            let translated = stream.map(|stream| translated(stream, own, framing));
+            translated?
+                .inspect_err(|error| tracing::warn!(exec = exec.id, %error, "cannot attach"))
+                .ok()
+        }
         Err(failure) => {
             let text = format!("{}\r\n", failure.message);
             stream::said(&text, framing).ok()
