@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use base::Instance;
 use engine_model::container::{DnsConfig, NetworkEndpoint, PortConfig};
+use ipnet::IpNet;
 use netd_api::{
     Chosen, Dns, EndpointRequest, HostPorts, NetworkConfig, PREDEFINED, PortRequest, Protocol,
 };
@@ -75,11 +76,8 @@ pub fn resolve(instance: &Instance, endpoints: &[NetworkEndpoint]) -> Result<Vec
 /// # Errors
 /// Invalid, with Docker's sentences.
 pub fn check_addresses(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> Result<()> {
-    let asked = [
-        (endpoint.ipv4.map(IpAddr::V4), &network.ipv4),
-        (endpoint.ipv6.map(IpAddr::V6), &network.ipv6),
-    ];
-    let asked = asked.into_iter().filter_map(|(ip, pool)| Some((ip?, pool)));
+    let asked = [endpoint.ipv4.map(IpAddr::V4), endpoint.ipv6.map(IpAddr::V6)];
+    let asked = asked.into_iter().flatten();
     let is_free = asked.clone().next().is_none();
     let mut wrong = Vec::new();
     if !is_free && network.name == DEFAULT {
@@ -87,17 +85,18 @@ pub fn check_addresses(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> R
             "user specified IP address is supported on user defined networks only".to_owned(),
         );
     }
-    wrong.extend(asked.filter_map(|(ip, pool)| {
-        let own = pool.as_ref().filter(|pool| pool.chosen != Chosen::Nothing);
-        let Some(own) = own.filter(|_| network.name != DEFAULT) else {
+    wrong.extend(asked.filter_map(|ip| {
+        let subnets = chosen_subnets(network, ip);
+        if subnets.is_empty() || network.name == DEFAULT {
             return Some(
                 "user specified IP address is supported only when connecting to networks with \
                  user configured subnets"
                     .to_owned(),
             );
-        };
+        }
         let sentence = || format!("no configured subnet or ip-range contain the IP address {ip}");
-        (!own.subnet.contains(&ip)).then(sentence)
+        let is_within = subnets.iter().any(|subnet| subnet.contains(&ip));
+        (!is_within).then(sentence)
     }));
     match wrong.is_empty() {
         true => Ok(()),
@@ -108,13 +107,25 @@ pub fn check_addresses(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> R
     }
 }
 
+/// Returns the subnets of an address's family that the user chose, those of a
+/// family that the network does not have included: Docker takes an address in
+/// them and leaves it out.
+fn chosen_subnets(network: &NetworkConfig, ip: IpAddr) -> Vec<IpNet> {
+    let used = network.pools();
+    let chosen = used.filter(|pool| pool.chosen != Chosen::Nothing);
+    let chosen = chosen.map(|pool| pool.subnet);
+    let unused = network.unused.iter().filter_map(|request| request.subnet);
+    let is_of_family = |subnet: &IpNet| subnet.addr().is_ipv4() == ip.is_ipv4();
+    chosen.chain(unused).filter(is_of_family).collect()
+}
+
 /// Returns what netd is asked of one network.
 pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointRequest {
     EndpointRequest {
         network: network.id.clone(),
         aliases: endpoint.aliases.clone(),
-        ipv4: endpoint.ipv4,
-        ipv6: endpoint.ipv6,
+        ipv4: endpoint.ipv4.filter(|_| network.ipv4.is_some()),
+        ipv6: endpoint.ipv6.filter(|_| network.ipv6.is_some()),
         link_local: endpoint.link_local.clone(),
         mac: endpoint.mac.clone(),
         links: endpoint.links.clone(),
@@ -165,11 +176,12 @@ pub fn dns(dns: &DnsConfig) -> Dns {
 mod tests {
     use base::file::{FileMode, replace};
     use base::{NetworkId, Timestamp};
+    use netd_api::PoolRequest;
 
     use super::*;
 
-    fn write(instance: &Instance, name: &str, driver: netd_api::NetworkDriver) {
-        let network = NetworkConfig {
+    fn config(name: &str, driver: netd_api::NetworkDriver) -> NetworkConfig {
+        NetworkConfig {
             id: NetworkId::random(),
             name: name.to_owned(),
             driver,
@@ -187,10 +199,39 @@ mod tests {
             template: None,
             config_from: None,
             ipam_options: Default::default(),
-        };
+        }
+    }
+
+    fn write(instance: &Instance, name: &str, driver: netd_api::NetworkDriver) {
+        let network = config(name, driver);
         let path = instance.networks().join(format!("{}.json", network.id));
         let text = serde_json::to_vec(&network).unwrap();
         replace(&path, &text, FileMode::Private).unwrap();
+    }
+
+    #[test]
+    fn an_address_of_a_family_that_the_network_lacks_is_taken_and_left_out() {
+        let mut network = config("mine", netd_api::NetworkDriver::Bridge);
+        let subnet = PoolRequest {
+            subnet: Some("2001:389::/64".parse().unwrap()),
+            ..PoolRequest::default()
+        };
+        let with = |ip: &str| -> NetworkEndpoint {
+            serde_json::from_value(serde_json::json!({ "network": "mine", "ipv6": ip })).unwrap()
+        };
+        let said = |network: &NetworkConfig, ip: &str| {
+            let checked = check_addresses(network, &with(ip));
+            checked.map_err(|failure| failure.message)
+        };
+        let none = said(&network, "2001:389::f00d").unwrap_err();
+        assert!(none.contains("user configured subnets"), "{none}");
+        network.unused = vec![subnet];
+        assert_eq!(said(&network, "2001:389::f00d"), Ok(()));
+        let other = said(&network, "2001:390::f00d").unwrap_err();
+        assert!(other.contains("no configured subnet"), "{other}");
+        assert_eq!(request(&network, &with("2001:389::f00d")).ipv6, None);
+        network.name = DEFAULT.to_owned();
+        said(&network, "2001:389::f00d").unwrap_err();
     }
 
     #[tokio::test]
