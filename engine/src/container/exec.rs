@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use base::file::{FileMode, remove_if_there, replace};
 use base::{ContainerId, Failure, RunId};
+use engine_api::detach_keys::DetachKeys;
 use engine_api::exec::ExecCreateBody;
 use engine_model::Status;
 use engine_model::container::{ProcessConfig, StdinConfig};
@@ -186,6 +187,7 @@ pub async fn create(
     if requested.cmd.is_empty() {
         return Err(invalid("No exec command specified"));
     }
+    check_keys(&requested.detach_keys)?;
     engine.group_moves.prepare();
     let config = container.config();
     let of_container = &config.process;
@@ -210,6 +212,14 @@ pub async fn create(
     engine.execs.add(exec.clone())?;
     tell_created(engine, &exec)?;
     Ok(exec)
+}
+
+/// Keys that nobody can type are refused before anything runs.
+fn check_keys(text: &str) -> Result<()> {
+    match text.is_empty() || text.parse::<DetachKeys>().is_ok() {
+        true => Ok(()),
+        false => Err(invalid(format!("Invalid escape keys ({text}) provided"))),
+    }
 }
 
 /// Returns what is run: what was asked for, and of the container what was not.

@@ -59,9 +59,13 @@ pub fn begin(engine: &Arc<Engine>, container: &Arc<Container>) {
     tokio::spawn(async move { probe_until_exit(&engine, &container, &config).await });
 }
 
-/// Ends the report of a container that has exited; the last results stay.
+/// Ends the report of a container that has exited: nobody looks at it any more, so
+/// that it is shown as unhealthy, as with Docker; the last results stay.
 pub fn end(container: &Container) {
     container.set_health(None);
+    if let Some(state) = &mut lock(&container.health).state {
+        state.status = HealthStatus::Unhealthy;
+    }
 }
 
 async fn probe_until_exit(engine: &Arc<Engine>, container: &Arc<Container>, config: &HealthConfig) {

@@ -120,19 +120,13 @@ async fn wait_exit(container: &Container, patience: Option<Duration>) -> bool {
 }
 
 /// Signals init; one that has just ended, which the log tells a moment later,
-/// is no error.
+/// is no error. Told before it is done: the end that follows is told by the shim,
+/// and comes after what brought it about.
 async fn send(engine: &Engine, container: &Container, signal: Signal) -> Result<()> {
     let request = ControlRequest::Signal {
         signal: signal.number(),
         all: false,
     };
-    engine.steps.reached("stop.signal");
-    match shim::call(engine, &container.run(), request).await {
-        Ok(_) => {}
-        Err(_) if wait_exit(container, Some(CATCH_UP_LIMIT)).await => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    engine.steps.reached("stop.signalled");
     engine.bus.publish(
         CONTAINER_KILLED,
         container.run().to_string(),
@@ -140,6 +134,13 @@ async fn send(engine: &Engine, container: &Container, signal: Signal) -> Result<
             signal: signal.number(),
         },
     )?;
+    engine.steps.reached("stop.signal");
+    match shim::call(engine, &container.run(), request).await {
+        Ok(_) => {}
+        Err(_) if wait_exit(container, Some(CATCH_UP_LIMIT)).await => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    engine.steps.reached("stop.signalled");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Mounts: `Binds` (`-v`), `Mounts` (`--mount`), `Tmpfs`, and the image's volumes.
 
+use std::path::Path;
+
 use base::VolumeName;
 use base::size::ByteSize;
 use engine_api::config::ContainerConfig as RequestedConfig;
@@ -24,7 +26,9 @@ pub(super) fn convert(
         mounts.push(parse_bind(bind)?);
     }
     for mount in &host.mounts {
-        mounts.push(parse_mount(mount)?);
+        let parsed = parse_mount(mount)?;
+        check_bind(&parsed)?;
+        mounts.push(parsed);
     }
     for (destination, options) in &host.tmpfs {
         mounts.push(parse_tmpfs(destination, options)?);
@@ -213,6 +217,21 @@ fn bind_source(mount: &Mount) -> Result<MountSource> {
         create: options.create_mountpoint,
         recursive: !options.non_recursive,
     })
+}
+
+/// A source that is not made where it is missing has to be there from the first; one
+/// that goes away until the start is found missing there.
+fn check_bind(mount: &MountConfig) -> Result<()> {
+    match &mount.source {
+        MountSource::Bind {
+            host_path,
+            create: false,
+            ..
+        } if !Path::new(host_path).exists() => Err(invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {host_path}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn volume_source(mount: &Mount) -> Result<MountSource> {
@@ -408,5 +427,22 @@ mod tests {
         ] {
             assert!(parse_mount(&bad).is_err(), "{bad:?}");
         }
+    }
+    #[test]
+    fn a_bind_that_is_not_made_has_to_be_there() {
+        let bind = |host_path: &str, create| MountConfig {
+            destination: "/y".into(),
+            read_only: false,
+            source: MountSource::Bind {
+                host_path: host_path.into(),
+                propagation: Propagation::default(),
+                create,
+                recursive: true,
+            },
+        };
+        let missing = check_bind(&bind("/no/such/folder", false)).unwrap_err();
+        assert!(missing.message.ends_with("does not exist: /no/such/folder"));
+        assert!(check_bind(&bind("/no/such/folder", true)).is_ok());
+        assert!(check_bind(&bind("/", false)).is_ok());
     }
 }
