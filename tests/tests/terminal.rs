@@ -135,6 +135,23 @@ fn exec_has_a_terminal_of_its_own() {
     host.finish();
 }
 
+/// Nothing is typed, and a program that asks at once gets the size all the same.
+#[test]
+fn a_program_begins_with_the_size_of_its_terminal() {
+    let host = Installation::new();
+    let asked = ["busybox:1", "stty", "size"];
+    let run = open(&host, &[&["run", "--rm", "-it"], &asked[..]].concat());
+    run.wait_for("24 80\r\n");
+    assert_eq!(run.exit_code(), 0);
+    host.ok(&["run", "-d", "--name", "box", "busybox:1", "sleep", "1000"]);
+    for _ in 0..5 {
+        let exec = open(&host, &["exec", "-it", "box", "stty", "size"]);
+        exec.wait_for("24 80\r\n");
+        assert_eq!(exec.exit_code(), 0);
+    }
+    host.finish();
+}
+
 #[test]
 fn keys_cannot_come_from_what_is_no_terminal() {
     let host = Installation::new();

@@ -16,7 +16,7 @@ use base::{ContainerId, Failure, RunId};
 use engine_api::detach_keys::DetachKeys;
 use engine_api::exec::ExecCreateBody;
 use engine_model::Status;
-use engine_model::container::{ProcessConfig, StdinConfig};
+use engine_model::container::{ConsoleSize, ProcessConfig, StdinConfig};
 use engine_model::plan::{ResolvedUser, exec_process, linked_environment};
 use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
@@ -239,6 +239,7 @@ fn process(
         user: or(&requested.user, &of_container.user),
         additional_groups: of_container.additional_groups.clone(),
         terminal: requested.tty,
+        console_size: requested.console_size.and_then(ConsoleSize::from_api),
         stdin: if requested.attach_stdin {
             StdinConfig::Open
         } else {
@@ -331,7 +332,7 @@ fn already_run(exec: &Exec) -> Failure {
     conflict(format!("exec {} has already run", exec.id))
 }
 
-/// Starts an exec; with `streams`, returns the connection its bytes flow on,
+/// Starts an exec, its terminal of `size` in place of that of its create; with `streams`, returns the connection its bytes flow on,
 /// made before the process exists, so that nothing is missed.
 ///
 /// # Errors
@@ -340,7 +341,7 @@ fn already_run(exec: &Exec) -> Failure {
 pub async fn start(
     engine: &Arc<Engine>,
     exec: &Arc<Exec>,
-    streams: Option<Streams>,
+    (streams, size): (Option<Streams>, Option<ConsoleSize>),
 ) -> Result<Option<UnixStream>> {
     let container = check_startable(engine, exec)?;
     let first = exec
@@ -349,7 +350,7 @@ pub async fn start(
     if !first {
         return Err(already_run(exec));
     }
-    let started = perform(engine, &container, exec, streams).await;
+    let started = perform(engine, &container, exec, (streams, size)).await;
     engine.metrics.count_exec();
     started.map_err(|(failure, exit_code)| {
         engine.execs.exited(&exec.id, exit_code);
@@ -362,12 +363,12 @@ async fn perform(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
     exec: &Arc<Exec>,
-    streams: Option<Streams>,
+    (streams, size): (Option<Streams>, Option<ConsoleSize>),
 ) -> Result<Option<UnixStream>, (Failure, i32)> {
     let directory = engine.instance.shim(&exec.run);
     let path = record::process_file(&directory, &exec.id);
     let unprepared = |failure| (failure, UNPREPARED_EXIT_CODE);
-    let stream = prepare(engine, container, exec, (&path, streams))
+    let stream = prepare(engine, container, exec, &path, (streams, size))
         .await
         .map_err(unprepared)?;
     let request = ControlRequest::Exec {
@@ -399,7 +400,8 @@ async fn prepare(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
     exec: &Arc<Exec>,
-    (path, streams): (&Path, Option<Streams>),
+    path: &Path,
+    (streams, size): (Option<Streams>, Option<ConsoleSize>),
 ) -> Result<Option<UnixStream>> {
     let directory = engine.instance.shim(&exec.run);
     let work = {
@@ -412,7 +414,7 @@ async fn prepare(
         move || {
             engine.steps.reached("exec.process");
             record::write(&exec);
-            write_process(&container, &exec, &path)?;
+            write_process(&container, &exec, &path, size)?;
             let Some(streams) = streams else {
                 return Ok(None);
             };
@@ -432,12 +434,21 @@ async fn prepare(
     crate::blocking(work).await
 }
 
-fn write_process(container: &Container, exec: &Exec, path: &Path) -> Result<()> {
+fn write_process(
+    container: &Container,
+    exec: &Exec,
+    path: &Path,
+    size: Option<ConsoleSize>,
+) -> Result<()> {
     let mut security = container.config().security.clone();
     security.privileged |= exec.privileged;
     let profile = create::security_profile(&security)?;
+    let process = ProcessConfig {
+        console_size: size.or(exec.process.console_size),
+        ..exec.process.clone()
+    };
     let process = exec_process(
-        &exec.process,
+        &process,
         &container.config().resources,
         &exec.user,
         &profile,

@@ -81,9 +81,31 @@ pub struct ProcessConfig {
     pub user: String,
     pub additional_groups: Vec<String>,
     pub terminal: bool,
+    /// What a terminal begins with; the kernel's zeros if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console_size: Option<ConsoleSize>,
     pub stdin: StdinConfig,
     /// Whether a small init of ours is pid 1 and reaps orphans.
     pub init: bool,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleSize {
+    pub rows: u16,
+    pub columns: u16,
+}
+
+impl ConsoleSize {
+    /// Reads Docker's pair of height and width, of which zeros say nothing; what is
+    /// larger than a terminal can be is as large as it can be.
+    pub fn from_api([rows, columns]: [u32; 2]) -> Option<Self> {
+        let clip = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        (rows != 0 || columns != 0).then(|| Self {
+            rows: clip(rows),
+            columns: clip(columns),
+        })
+    }
 }
 
 /// What becomes of standard input.

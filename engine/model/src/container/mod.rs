@@ -4,7 +4,8 @@ mod config;
 mod state;
 
 pub use config::{
-    ContainerConfig, DeviceConfig, DnsConfig, ExtraHost, Link, LogDriver, NamespaceMode,
-    NetworkEndpoint, NetworkMode, PortConfig, ProcessConfig, SecurityConfig, StdinConfig,
+    ConsoleSize, ContainerConfig, DeviceConfig, DnsConfig, ExtraHost, Link, LogDriver,
+    NamespaceMode, NetworkEndpoint, NetworkMode, PortConfig, ProcessConfig, SecurityConfig,
+    StdinConfig,
 };
 pub use state::{ContainerEvent, ContainerState, IllegalTransition, Status};

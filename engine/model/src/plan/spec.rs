@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxNamespace,
-    LinuxNamespaceBuilder, LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    BoxBuilder, Capabilities, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder,
+    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder,
+    PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use super::block_io::BlockDevices;
@@ -145,6 +145,10 @@ pub fn exec_process(
     };
     let mut built = build("process", spec.build())?;
     built.set_oom_score_adj(resources.oom_score_adj);
+    if let Some(size) = process.console_size.filter(|_| process.terminal) {
+        let size = BoxBuilder::default().height(size.rows).width(size.columns);
+        built.set_console_size(Some(build("console size", size.build())?));
+    }
     Ok(built)
 }
 

@@ -28,6 +28,7 @@ fn config() -> ContainerConfig {
             user: String::new(),
             additional_groups: Vec::new(),
             terminal: false,
+            console_size: None,
             stdin: StdinConfig::Closed,
             init: false,
         },

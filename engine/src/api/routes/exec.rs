@@ -8,6 +8,7 @@ use engine_api::exec::{
     ExecCreateBody, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartBody,
 };
 use engine_api::versions::Body as RequestBody;
+use engine_model::container::ConsoleSize;
 use hyper::header::UPGRADE;
 use hyper::{Response, StatusCode};
 
@@ -58,11 +59,11 @@ pub(in crate::api) async fn start(
     };
     // What the client says it can take, not what the exec writes to.
     let framing = framing(body.tty);
-    let size = body.console_size.or(wanted.console_size);
+    let size = body.console_size.and_then(ConsoleSize::from_api);
     if body.detach {
         let work = {
             let (engine, exec) = (engine.clone(), exec.clone());
-            async move { exec::start(&engine, &exec, None).await }
+            async move { exec::start(&engine, &exec, (None, size)).await }
         };
         crate::uninterrupted(work).await?;
         return response::empty(StatusCode::OK);
@@ -84,17 +85,9 @@ async fn connected(
     engine: Arc<Engine>,
     exec: Arc<Exec>,
     (streams, framing): (Streams, Framing),
-    size: Option<[u32; 2]>,
+    size: Option<ConsoleSize>,
 ) -> Option<UnixStream> {
-    let started = exec::start(&engine, &exec, Some(streams)).await;
-    if let (Ok(_), Some([rows, columns]), true) = (&started, size, exec.process.terminal) {
-        let clip = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
-        let resized = exec::resize(&engine, &exec, clip(rows), clip(columns)).await;
-        if let Err(error) = resized {
-            tracing::debug!(exec = exec.id, %error, "cannot set the size of a terminal");
-        }
-    }
-    match started {
+    match exec::start(&engine, &exec, (Some(streams), size)).await {
         Ok(stream) => {
             let own = self::framing(exec.process.terminal);
             let translated = stream.map(|stream| translated(stream, own, framing));

@@ -2,7 +2,7 @@
 
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_api::host_config::HostConfig;
-use engine_model::container::{ProcessConfig, StdinConfig};
+use engine_model::container::{ConsoleSize, ProcessConfig, StdinConfig};
 
 use crate::error::{Result, invalid};
 
@@ -123,6 +123,7 @@ pub(super) fn convert(config: &RequestedConfig, host: &HostConfig) -> Result<Pro
         user: config.user.clone(),
         additional_groups: host.group_add.clone().unwrap_or_default(),
         terminal: config.tty,
+        console_size: ConsoleSize::from_api(host.console_size).filter(|_| config.tty),
         stdin,
         init: host.init.unwrap_or(false),
     })
