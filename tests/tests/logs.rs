@@ -105,6 +105,28 @@ fn a_follower_misses_nothing_while_files_are_rotated_and_compressed() {
     host.finish();
 }
 
+/// Whoever was told of the end, by `wait` or by the end of what is attached, reads all.
+#[test]
+fn the_log_of_what_has_ended_is_whole() {
+    let host = Installation::new();
+    let script = "i=0; while [ $i -lt 300 ]; do echo line$i; i=$((i+1)); done; printf last";
+    for round in 0..20 {
+        let name = format!("box{round}");
+        let run = ["run", "--name", &name];
+        let program = ["busybox:1", "sh", "-c", script];
+        if round % 2 == 0 {
+            host.ok(&[&run[..], &["-d"], &program].concat());
+            host.ok(&["wait", &name]);
+        } else {
+            host.ok(&[&run[..], &program].concat());
+        }
+        let log = host.ok(&["logs", &name]);
+        assert_eq!(log.lines().count(), 301, "{round}");
+        assert!(log.ends_with("last"), "{round}");
+    }
+    host.finish();
+}
+
 #[test]
 fn a_log_is_bounded_whatever_is_written() {
     let host = Installation::new();

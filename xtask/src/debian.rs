@@ -97,6 +97,10 @@ impl<'a> Tree<'a> {
             std::fs::remove_dir_all(folder)
                 .with_context(|| format!("remove {}", folder.display()))?;
         }
+        if let Some(parent) = folder.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("make {}", parent.display()))?;
+        }
         let (suite, mirror) = (self.suite, mirror()?);
         eprintln!(
             "unpacking Debian {suite} with {} packages",
