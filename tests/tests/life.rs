@@ -343,3 +343,37 @@ fn a_run_that_is_followed_by_another_ends_a_wait() {
     host.ok(&words("rm -f again"));
     host.finish();
 }
+
+/// One that goes with its run stays over a restart, with what it wrote, and goes when
+/// it ends otherwise; one whose restart fails does not stay either.
+#[test]
+fn a_container_that_removes_itself_can_be_restarted() {
+    let host = Installation::new();
+    let script = "echo run >> /runs; trap 'exit 3' TERM; while :; do sleep 0.05; done";
+    let run = [
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "box",
+        "busybox:1",
+        "sh",
+        "-c",
+    ];
+    host.ok(&[&run[..], &[script]].concat());
+    let runs = || {
+        let said = host.engine(&["exec", "box", "cat", "/runs"]);
+        said.stdout.lines().count()
+    };
+    wait_until("it has begun", || runs() == 1);
+    for round in 2..5 {
+        host.ok(&words("restart box"));
+        wait_until("it has begun anew", || runs() == round);
+    }
+    let id = host.ok(&words("inspect -f {{.Id}} box"));
+    host.ok(&words("kill box"));
+    wait_until("it is gone", || host.ok(&words("ps -aq")).is_empty());
+    let files = host.scratch().join("root/containers").join(id.trim());
+    wait_until("its files are gone", || !files.exists());
+    host.finish();
+}

@@ -316,8 +316,26 @@ fn messages(context: &OwnedFd) -> String {
     text
 }
 
+/// The kernel's mark of a volatile overlay, below its work directory.
+const VOLATILE_MARK: &str = "work/incompat/volatile";
+
 /// Returns whether a work directory was left by a volatile overlay, which the
 /// kernel refuses to mount again since its upper may be incomplete.
 pub fn is_volatile_leftover(work: &Path) -> bool {
-    File::open(work.join("work/incompat/volatile")).is_ok()
+    File::open(work.join(VOLATILE_MARK)).is_ok()
+}
+
+/// Takes the kernel's mark from the work directory of a volatile overlay that was
+/// unmounted: until the machine ends, its upper is whole.
+///
+/// # Errors
+/// When the mark is there and stays.
+pub fn settle_volatile(work: &Path) -> Result<(), PathError> {
+    let mark = work.join(VOLATILE_MARK);
+    match std::fs::remove_dir_all(&mark) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).at("remove", &mark)
+        }
+        _ => Ok(()),
+    }
 }

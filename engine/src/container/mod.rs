@@ -33,6 +33,7 @@ pub mod user;
 pub mod wait;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::{ContainerId, RunId};
@@ -71,6 +72,8 @@ pub struct Container {
     pub operation: tokio::sync::Mutex<()>,
     pub(crate) health: Mutex<health::HealthReport>,
     pub(crate) waiting: attach::Waiting,
+    /// Its end is one of a restart, and removes nothing.
+    pub(crate) is_restarted: AtomicBool,
 }
 
 /// What a container is, as a whole that is replaced when a part of it is updated.
@@ -111,6 +114,7 @@ impl Container {
             operation: tokio::sync::Mutex::new(()),
             health: Mutex::default(),
             waiting: attach::Waiting::default(),
+            is_restarted: AtomicBool::new(false),
         }
     }
 
@@ -200,6 +204,11 @@ impl Container {
                 .send_modify(|snapshot| snapshot.state = after.clone());
         }
         Ok((before, after))
+    }
+
+    /// Whether the end of its run removes it.
+    pub(crate) fn goes_with_its_run(&self) -> bool {
+        self.config().auto_remove && !self.is_restarted.load(Ordering::SeqCst)
     }
 
     /// Tells waiters that name and record are free.

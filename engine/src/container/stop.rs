@@ -1,6 +1,7 @@
 //! Ending and freezing a container: stop, kill, restart, pause, unpause.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::RunId;
@@ -8,9 +9,9 @@ use engine_model::signal::Signal;
 use engine_model::{ContainerEvent, Status};
 use engine_shim_api::ControlRequest;
 
-use super::{Container, shim, start};
+use super::{Container, remove, shim, start};
 use crate::Engine;
-use crate::error::{Result, conflict, internal, unsupported};
+use crate::error::{Result, conflict, internal};
 use crate::event::{
     CONTAINER_KILLED, CONTAINER_PAUSED, CONTAINER_RESTARTED, CONTAINER_RESUMED, CONTAINER_STOPPED,
     Killed,
@@ -188,12 +189,6 @@ pub async fn restart(
     request: StopRequest,
 ) -> Result<()> {
     let _operation = container.operation.lock().await;
-    if container.config().auto_remove {
-        // Its end removes it, and its writes are not kept for another run.
-        return Err(unsupported(
-            "a container that is removed when it exits cannot be restarted",
-        ));
-    }
     restart_locked(engine, container, request).await
 }
 
@@ -219,7 +214,7 @@ async fn restart_locked(
     container: &Arc<Container>,
     request: StopRequest,
 ) -> Result<()> {
-    stop_locked(engine, container, request).await?;
+    stop_for_restart(engine, container, request).await?;
     start::start_locked(engine, container).await?;
     engine.steps.reached("restart.tell");
     engine.bus.publish(
@@ -228,6 +223,39 @@ async fn restart_locked(
         &serde_json::json!({}),
     )?;
     Ok(())
+}
+
+/// Stops a container whose end is not to remove it, even if it is one with
+/// `AutoRemove`; one that did end although it could not be stopped is removed.
+async fn stop_for_restart(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    request: StopRequest,
+) -> Result<()> {
+    let kept = Kept::new(container);
+    let stopped = stop_locked(engine, container, request).await;
+    drop(kept);
+    let is_left = container.goes_with_its_run() && container.state().status == Status::Exited;
+    if stopped.is_err() && is_left {
+        remove::remove_after_exit(engine, container)?;
+    }
+    stopped.map(drop)
+}
+
+/// While it lives, the end of a run does not remove its container.
+struct Kept<'a>(&'a Container);
+
+impl<'a> Kept<'a> {
+    fn new(container: &'a Container) -> Self {
+        container.is_restarted.store(true, Ordering::SeqCst);
+        Self(container)
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.is_restarted.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Freezes a running container.

@@ -213,9 +213,10 @@ fn give_back(storage: &Storage, request: &MountRootfs) -> Vec<String> {
         storage.steps.reached("release.part");
         results.push(mounts::detach_and_remove(&part));
     }
-    if request.upper == Upper::Volatile {
-        let directory = storage.instance.container(&run.container);
-        results.push(apply::discard_upper(storage, &directory));
+    if request.upper == Upper::Volatile && results.iter().all(Result::is_ok) {
+        let work = storage.instance.container(&run.container).join("work");
+        storage.steps.reached("release.settle");
+        results.push(overlay::settle_volatile(&work));
     }
     for volume in &request.volumes {
         storage.steps.reached("release.volume");
