@@ -294,6 +294,45 @@ fn an_exec_needs_no_upgrade_and_has_ended_when_its_output_has() {
     host.finish();
 }
 
+/// Makes an exec in the container `box` and starts it; returns its id and its streams.
+fn exec(socket: &Path, wanted: &serde_json::Value, wants_terminal: bool) -> (String, UnixStream) {
+    let root = User::new(tests::ROOT);
+    let made = send(socket, root, "POST /containers/box/exec", Some(wanted)).json();
+    let id = made["Id"].as_str().expect("it has an id").to_owned();
+    let body = json!({ "Tty": wants_terminal }).to_string();
+    let mut stream = tests::api::connect(socket, User::new(tests::ROOT));
+    let length = body.len();
+    let request = format!(
+        "POST /exec/{id}/start HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("written");
+    read_until(&mut stream, "\r\n\r\n");
+    (id, stream)
+}
+
+/// As bollard does: it is connected, and its process perhaps not there yet.
+#[test]
+fn an_execs_terminal_has_a_size_as_soon_as_its_client_is_connected() {
+    let host = Installation::new();
+    host.ok(&tests::words("run -d --name box busybox:1 sleep 1000"));
+    let socket = host.instance.socket();
+    for _ in 0..10 {
+        let command = ["sh", "-c", "read word; stty size"];
+        let body = json!({
+            "Tty": true, "Cmd": command, "AttachStdin": true, "AttachStdout": true,
+        });
+        let (id, mut stream) = exec(&socket, &body, true);
+        let line = format!("POST /exec/{id}/resize?h=21&w=63");
+        let resized = send(&socket, User::new(tests::ROOT), &line, None);
+        assert_eq!(resized.status, 200, "{resized:?}");
+        stream.write_all(b"word\n").expect("written");
+        let shown = String::from_utf8(read(stream)).expect("text");
+        assert!(shown.ends_with("\r\n21 63\r\n"), "{shown:?}");
+    }
+    host.finish();
+}
+
 /// As Docker's SDK for Python does, which starts an exec with a terminal without one.
 #[test]
 fn an_execs_output_has_the_frames_that_its_start_asks_for() {
@@ -305,20 +344,7 @@ fn an_execs_output_has_the_frames_that_its_start_asks_for() {
         let body = json!({
             "Tty": has_terminal, "Cmd": command, "AttachStdout": true, "AttachStderr": true,
         });
-        let root = User::new(tests::ROOT);
-        let made = send(&socket, root, "POST /containers/box/exec", Some(&body)).json();
-        let id = made["Id"].as_str().expect("it has an id").to_owned();
-        let body = json!({"Tty": wants_terminal}).to_string();
-        let path = format!("/exec/{id}/start");
-        let mut stream = tests::api::connect(&socket, User::new(tests::ROOT));
-        let length = body.len();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).expect("written");
-        read_until(&mut stream, "\r\n\r\n");
-        read(stream)
+        read(exec(&socket, &body, wants_terminal).1)
     };
     assert_eq!(frames(&output(true, false)).0, "out\r\nerr\r\n");
     assert_eq!(output(true, true), b"out\r\nerr\r\n");

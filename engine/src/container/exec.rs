@@ -5,35 +5,32 @@
 //! [`record`]; the process file beside it goes when the process has started.
 
 pub mod record;
+mod start;
 
 use std::collections::HashMap;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use base::file::{FileMode, remove_if_there, replace};
-use base::{ContainerId, Failure, RunId};
+use base::{ContainerId, RunId};
 use engine_api::detach_keys::DetachKeys;
 use engine_api::exec::ExecCreateBody;
 use engine_model::Status;
 use engine_model::container::{ConsoleSize, ProcessConfig, StdinConfig};
-use engine_model::plan::{ResolvedUser, exec_process, linked_environment};
-use engine_shim_api::{AttachHello, ControlRequest, PROTOCOL_VERSION};
+use engine_model::plan::{ResolvedUser, linked_environment};
+use engine_shim_api::ControlRequest;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{Container, create, links, lock, shim, start, user};
+pub use self::start::{Claim, Streams, claim};
+use super::{Container, links, lock, shim, user};
 use crate::Engine;
-use crate::error::{OrFail as _, Result, conflict, invalid, not_found};
+use crate::error::{Result, conflict, invalid, not_found};
 use crate::event::{EXEC_CREATED, ExecCreated};
 
 /// Execs kept in memory; the oldest that are over are forgotten first.
 const EXEC_LIMIT: usize = 4096;
 /// How long an exec may take to begin before its terminal is refused a size.
 const BEGIN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// The exit code of an exec that did not get as far as the runtime.
-const UNPREPARED_EXIT_CODE: i32 = 126;
 
 /// What an exec runs, and where it is in its life.
 #[derive(Debug)]
@@ -296,166 +293,6 @@ fn check_running(container: &Container, named: &str) -> Result<()> {
         ))),
         _ => Err(conflict(format!("container {id} is not running"))),
     }
-}
-
-/// Which streams a client wants.
-#[derive(Debug, Clone, Copy)]
-pub struct Streams {
-    pub stdin: bool,
-    pub stdout: bool,
-    pub stderr: bool,
-}
-
-/// Checks that an exec can be started.
-///
-/// # Errors
-/// Conflict when it was started before or the container has ended.
-pub fn check_startable(engine: &Engine, exec: &Exec) -> Result<Arc<Container>> {
-    let container = engine
-        .containers
-        .by_id(&exec.run.container)
-        .ok_or_else(|| not_found(format!("No such container: {}", exec.run.container)))?;
-    check_running(&container, container.id.as_str())?;
-    if container.run() != exec.run {
-        return Err(conflict(format!(
-            "container {} has been restarted",
-            exec.run.container
-        )));
-    }
-    match exec.status.borrow().claimed {
-        true => Err(already_run(exec)),
-        false => Ok(container),
-    }
-}
-
-fn already_run(exec: &Exec) -> Failure {
-    conflict(format!("exec {} has already run", exec.id))
-}
-
-/// Starts an exec, its terminal of `size` in place of that of its create; with `streams`, returns the connection its bytes flow on,
-/// made before the process exists, so that nothing is missed.
-///
-/// # Errors
-/// Conflict when it was started before or the container has ended; else the
-/// runtime's own message.
-pub async fn start(
-    engine: &Arc<Engine>,
-    exec: &Arc<Exec>,
-    (streams, size): (Option<Streams>, Option<ConsoleSize>),
-) -> Result<Option<UnixStream>> {
-    let container = check_startable(engine, exec)?;
-    let first = exec
-        .status
-        .send_if_modified(|status| !std::mem::replace(&mut status.claimed, true));
-    if !first {
-        return Err(already_run(exec));
-    }
-    let started = perform(engine, &container, exec, (streams, size)).await;
-    engine.metrics.count_exec();
-    started.map_err(|(failure, exit_code)| {
-        engine.execs.exited(&exec.id, exit_code);
-        failure
-    })
-}
-
-/// Performs a start; a failure comes with the exit code Docker gives it.
-async fn perform(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    exec: &Arc<Exec>,
-    (streams, size): (Option<Streams>, Option<ConsoleSize>),
-) -> Result<Option<UnixStream>, (Failure, i32)> {
-    let directory = engine.instance.shim(&exec.run);
-    let path = record::process_file(&directory, &exec.id);
-    let unprepared = |failure| (failure, UNPREPARED_EXIT_CODE);
-    let stream = prepare(engine, container, exec, &path, (streams, size))
-        .await
-        .map_err(unprepared)?;
-    let request = ControlRequest::Exec {
-        exec: exec.id.clone(),
-        process: path.clone(),
-        terminal: exec.process.terminal,
-        stdin: exec.process.stdin == StdinConfig::Open,
-    };
-    engine.steps.reached("exec.start");
-    let started = shim::exec(engine, &exec.run, request).await;
-    engine.steps.reached("exec.started");
-    let removed = remove_if_there(&path).or_internal();
-    let pid = started.map_err(|failure| {
-        let exit_code = start::exit_code_of(&failure);
-        let message = format_args!("OCI runtime exec failed: {}", failure.message);
-        let is_runtime = failure.message.starts_with("exec failed: ");
-        match is_runtime {
-            true => (Failure::new(failure.kind, message), exit_code),
-            false => (failure, exit_code),
-        }
-    })?;
-    removed.map_err(unprepared)?;
-    engine.execs.started(&exec.id, pid);
-    Ok(stream)
-}
-
-/// Writes the process file and makes the connection.
-async fn prepare(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    exec: &Arc<Exec>,
-    path: &Path,
-    (streams, size): (Option<Streams>, Option<ConsoleSize>),
-) -> Result<Option<UnixStream>> {
-    let directory = engine.instance.shim(&exec.run);
-    let work = {
-        let (engine, container, exec, path) = (
-            engine.clone(),
-            container.clone(),
-            exec.clone(),
-            path.to_owned(),
-        );
-        move || {
-            engine.steps.reached("exec.process");
-            record::write(&exec);
-            write_process(&container, &exec, &path, size)?;
-            let Some(streams) = streams else {
-                return Ok(None);
-            };
-            let hello = AttachHello {
-                protocol: PROTOCOL_VERSION,
-                exec: Some(exec.id.clone()),
-                stdin: streams.stdin,
-                stdout: streams.stdout,
-                stderr: streams.stderr,
-                log_position: false,
-            };
-            engine_shim_api::connect_attach(&directory, &hello)
-                .map(Some)
-                .or_internal()
-        }
-    };
-    crate::blocking(work).await
-}
-
-fn write_process(
-    container: &Container,
-    exec: &Exec,
-    path: &Path,
-    size: Option<ConsoleSize>,
-) -> Result<()> {
-    let mut security = container.config().security.clone();
-    security.privileged |= exec.privileged;
-    let profile = create::security_profile(&security)?;
-    let process = ProcessConfig {
-        console_size: size.or(exec.process.console_size),
-        ..exec.process.clone()
-    };
-    let process = exec_process(
-        &process,
-        &container.config().resources,
-        &exec.user,
-        &profile,
-    )
-    .or_invalid()?;
-    let content = serde_json::to_vec(&process).or_internal()?;
-    replace(path, &content, FileMode::Private).or_internal()
 }
 
 /// Sets the size of an exec's terminal.

@@ -144,7 +144,9 @@ async fn run_probe(
         stdout: true,
         stderr: true,
     };
-    let stream = exec::start(engine, &exec, (Some(streams), None)).await?;
+    let stream = exec::claim(engine, &exec)?
+        .start((Some(streams), None))
+        .await?;
     let reading = read_output(stream, &exec);
     match tokio::time::timeout(config.timeout, reading).await {
         Ok(outcome) => outcome,

@@ -18,7 +18,7 @@ use crate::api::request::Request;
 use crate::api::response::{self, Body};
 use crate::api::stream::{self, Framing, Source};
 use crate::api::translate::translated;
-use crate::container::exec::{self, Exec, Streams};
+use crate::container::exec::{self, Claim, Exec, Streams};
 use crate::error::{Result, internal};
 
 /// How long the end of an exec may become known after that of its output.
@@ -61,17 +61,14 @@ pub(in crate::api) async fn start(
     let framing = framing(body.tty);
     let size = body.console_size.and_then(ConsoleSize::from_api);
     if body.detach {
-        let work = {
-            let (engine, exec) = (engine.clone(), exec.clone());
-            async move { exec::start(&engine, &exec, (None, size)).await }
-        };
-        crate::uninterrupted(work).await?;
+        let claim = exec::claim(engine, &exec)?;
+        crate::uninterrupted(claim.start((None, size))).await?;
         return response::empty(StatusCode::OK);
     }
-    exec::check_startable(engine, &exec)?;
     let keys = stream::detach_keys(Some(&wanted.detach_keys))?;
     let over = ended(exec.clone());
-    let process = connected(engine.clone(), exec, (streams, framing), size);
+    let claim = exec::claim(engine, &exec)?;
+    let process = connected(claim, exec, (streams, framing), size);
     let source = Source { log: None, process };
     if !request.headers.contains_key(UPGRADE) {
         return stream::output_only(request.caller, source, over);
@@ -82,12 +79,12 @@ pub(in crate::api) async fn start(
 /// Starts an exec whose client has been answered already. Why it could not be it is
 /// told as Docker tells it: as output, with an exit code that inspecting shows.
 async fn connected(
-    engine: Arc<Engine>,
+    claim: Claim,
     exec: Arc<Exec>,
     (streams, framing): (Streams, Framing),
     size: Option<ConsoleSize>,
 ) -> Option<UnixStream> {
-    match exec::start(&engine, &exec, (Some(streams), size)).await {
+    match claim.start((Some(streams), size)).await {
         Ok(stream) => {
             let own = self::framing(exec.process.terminal);
             let translated = stream.map(|stream| translated(stream, own, framing));
