@@ -1,10 +1,10 @@
 //! `docker ps`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use base::{ContainerId, Timestamp};
+use base::{ContainerId, Digest, Timestamp};
 use engine_api::container::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
 use engine_api::filters::Filters;
 use engine_api::network::EndpointSettings;
@@ -40,6 +40,7 @@ pub(in crate::api) fn containers(
     let all = all || filters.has("status") || filters.has("exited");
     let bounds = Bounds::read(engine, caller, filters)?;
     let linked = links::names(engine);
+    let mut images = ImageNames::new(engine);
     let mut rows = Vec::new();
     for container in engine.containers.all() {
         if limit.is_some_and(|limit| rows.len() >= limit) {
@@ -53,7 +54,8 @@ pub(in crate::api) fn containers(
         {
             continue;
         }
-        let row = summary(engine, &container, (&state, &linked))?;
+        let image = images.of(&container);
+        let row = summary(engine, &container, image, (&state, &linked))?;
         if has_port(filters, &row.ports) {
             rows.push(row);
         }
@@ -101,7 +103,7 @@ fn check(filters: &Filters) -> Result<()> {
 struct Bounds {
     before: Option<Timestamp>,
     since: Option<Timestamp>,
-    images: Option<HashSet<base::Digest>>,
+    images: Option<HashSet<Digest>>,
     names: Option<Vec<Name>>,
 }
 
@@ -172,15 +174,15 @@ impl Bounds {
 
 fn allows(filters: &Filters, container: &Container, state: &ContainerState) -> bool {
     let config = &container.config();
-    let networks = endpoints(container, None);
-    let health = container.watch().borrow().health;
+    let health = || container.watch().borrow().health;
+    let is_on = |network: &str| endpoints(container, None).contains_key(network);
     filters.allows("id", |id| config.id.as_str().starts_with(id))
         && filters.allows("status", |status| state.status.as_str() == status)
         && filters.allows("exited", |code| {
             state.finished.is_some() && !state.is_live() && code.parse() == Ok(state.exit_code)
         })
-        && filters.allows("health", |wanted| health_word(health) == wanted)
-        && filters.allows("network", |network| networks.contains_key(network))
+        && filters.allows("health", |wanted| health_word(health()) == wanted)
+        && filters.allows("network", is_on)
         && filters.allows("volume", |volume| uses_volume(container, volume))
         && filters.allows_labels("label", &config.labels)
 }
@@ -225,6 +227,7 @@ fn ports_of(text: &str) -> Option<(RangeInclusive<u16>, &str)> {
 fn summary(
     engine: &Engine,
     container: &Container,
+    image: String,
     (state, linked): (&ContainerState, &BTreeMap<ContainerId, Vec<String>>),
 ) -> Result<ContainerSummary> {
     let config = &container.config();
@@ -236,7 +239,7 @@ fn summary(
             .chain(linked.get(&container.id).into_iter().flatten().cloned())
             .map(|name| format!("/{name}"))
             .collect(),
-        image: image_name(engine, container),
+        image,
         image_id: config.image_id.to_string(),
         command: command(&config.process.arguments),
         created: config.created.seconds(),
@@ -277,12 +280,37 @@ fn listed_endpoints(
     all
 }
 
-/// The name the user gave, as long as it still means the same image.
-fn image_name(engine: &Engine, container: &Container) -> String {
-    let config = &container.config();
-    match engine.images.resolve(&config.image) {
-        Ok(image) if image.id == config.image_id => config.image.clone(),
-        _ => config.image_id.to_string(),
+/// What the names that containers were made with mean now, each looked up once.
+struct ImageNames<'a> {
+    engine: &'a Engine,
+    known: HashMap<String, Option<Digest>>,
+}
+
+impl<'a> ImageNames<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        Self {
+            engine,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The name the user gave, as long as it still means the same image.
+    fn of(&mut self, container: &Container) -> String {
+        let config = &container.config();
+        match self.meaning(&config.image) == Some(config.image_id) {
+            true => config.image.clone(),
+            false => config.image_id.to_string(),
+        }
+    }
+
+    fn meaning(&mut self, name: &str) -> Option<Digest> {
+        if let Some(known) = self.known.get(name) {
+            return *known;
+        }
+        let resolved = self.engine.images.resolve(name).ok();
+        let id = resolved.map(|image| image.id);
+        self.known.insert(name.to_owned(), id);
+        id
     }
 }
 
