@@ -114,6 +114,7 @@ fn request(network: &NetworkId, port: u16) -> Attach {
             mac: None,
             links: Vec::new(),
             gateway_priority: 0,
+            interface: netd_api::InterfaceOptions::default(),
         }],
         ports: vec![PortRequest {
             protocol: Protocol::Tcp,

@@ -281,6 +281,7 @@ impl<'a> Host<'a> {
         if has_ipv6(&interface.addresses) {
             namespace.enable_ipv6(&interface.name)?;
         }
+        namespace.set(&interface.name, &interface.sysctls)?;
         let index = namespace.route.index(&interface.name)?;
         for address in &interface.addresses {
             namespace.route.add_address(index, *address)?;

@@ -89,6 +89,7 @@ impl ControlError {
                 LeaseError::Address(IpamError::Outside { .. } | IpamError::NoSubnet { .. })
                 | LeaseError::NotJoinable(_)
                 | LeaseError::InterfaceName(..)
+                | LeaseError::InterfaceTaken(_)
                 | LeaseError::Twice(_)
                 | LeaseError::TooMany
                 | LeaseError::Mac(_) => FailureKind::Invalid,

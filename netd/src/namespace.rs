@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use base::file::{make_directories, remove_if_there};
 use base::user_namespace::{Held, Kinds, UserNamespaceError};
 use base::{IdMappings, PathContext as _, PathError};
+use netd_api::InterfaceSysctl;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::LinkNameSpaceType;
@@ -76,6 +77,23 @@ impl Namespace {
         in_thread(|| {
             join(&self.path, &self.file)?;
             Ok(sysctl::View::fresh().set_ipv6(name, true)?)
+        })
+    }
+
+    /// Sets the interface `name` of this namespace as its endpoint asks.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, or the kernel has no such setting or
+    /// refuses the value.
+    pub fn set(&self, name: &str, sysctls: &[InterfaceSysctl]) -> Result<(), NamespaceError> {
+        if sysctls.is_empty() {
+            return Ok(());
+        }
+        in_thread(|| {
+            join(&self.path, &self.file)?;
+            let view = sysctl::View::fresh();
+            let mut all = sysctls.iter();
+            Ok(all.try_for_each(|it| view.write(&it.name(name), &it.value))?)
         })
     }
 }

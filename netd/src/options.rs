@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use netd_api::interface::is_interface_name;
 use netd_api::{NetworkConfig, NetworkDriver};
 
 use crate::family::Family;
@@ -34,8 +35,6 @@ const MTU_RANGE: std::ops::RangeInclusive<i64> = 68..=65_535;
 const IPV6_MTU: i64 = 1280;
 /// What a container's interfaces are called, with a number behind.
 const DEFAULT_PREFIX: &str = "eth";
-/// No interface has a longer name.
-pub const INTERFACE_NAME_BYTES: usize = 15;
 
 /// Why an option cannot be had. The sentences are those of Docker's server.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -234,13 +233,6 @@ fn interface_name(value: &str) -> Result<String, OptionError> {
         true => Ok(value.to_owned()),
         false => Err(OptionError::Name(value.to_owned())),
     }
-}
-
-/// Returns whether the kernel lets an interface be called so.
-pub fn is_interface_name(text: &str) -> bool {
-    let is_odd = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
-    let fits = (1..=INTERFACE_NAME_BYTES).contains(&text.len());
-    fits && !matches!(text, "." | "..") && !text.bytes().any(is_odd) && text.is_ascii()
 }
 
 #[cfg(test)]

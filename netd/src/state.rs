@@ -10,12 +10,13 @@ use std::net::IpAddr;
 use base::{ContainerId, NetworkId, RunId};
 use ipnet::IpNet;
 use netd_api::attach::{Attach, Attached, Dns, Endpoint, EndpointRequest, Lease, PublishedPort};
+use netd_api::interface::is_interface_name;
 use netd_api::{NetworkConfig, NetworkDriver, Pool};
 
 use crate::family::in_subnet;
 use crate::ipam::{self, IpamError};
 use crate::mac::{Mac, MacError};
-use crate::options::{BridgeOptions, is_interface_name};
+use crate::options::BridgeOptions;
 use crate::plan::attach::Networks;
 use crate::resolver::{self, Lookup};
 
@@ -59,6 +60,8 @@ pub enum LeaseError {
     NotAttached(RunId),
     #[error("endpoint with name {container} already exists in network {network}")]
     Joined { container: String, network: String },
+    #[error("interface name {0:?} is that of another network of the container")]
+    InterfaceTaken(String),
     #[error("no interface name is free")]
     NoInterfaceName,
     #[error("interface name {0:?} of network {1} is not one an interface may have")]
@@ -192,7 +195,7 @@ impl State {
             if !network.driver.has_interfaces() {
                 continue; // `none`: loopback only
             }
-            let name = interface_name(&network, &endpoints)?;
+            let name = interface_name(&network, wanted, (&request.endpoints, &endpoints))?;
             endpoints.push(self.endpoint(request, wanted, &network, name)?);
             interfaces.push(self.next_interface()?);
         }
@@ -343,13 +346,29 @@ fn rank(endpoint: &Endpoint) -> impl Ord + '_ {
     )
 }
 
-/// Returns the name of a run's next interface on a network, with the lowest
-/// number that is free.
-fn interface_name(network: &NetworkConfig, others: &[Endpoint]) -> Result<String, LeaseError> {
-    let prefix = BridgeOptions::of(network).prefix;
+/// Returns the name of a run's next interface on a network: the one that is asked for,
+/// else with the lowest number that is free and that no other endpoint asks for.
+fn interface_name(
+    network: &NetworkConfig,
+    wanted: &EndpointRequest,
+    (asked, others): (&[EndpointRequest], &[Endpoint]),
+) -> Result<String, LeaseError> {
     let is_free = |name: &String| others.iter().all(|other| other.interface != *name);
-    let mut names = (0..=others.len()).map(|number| format!("{prefix}{number}"));
-    let name = names.find(is_free).ok_or(LeaseError::NoInterfaceName)?;
+    if let Some(name) = &wanted.interface.name {
+        return match is_free(name) {
+            true => Ok(name.clone()),
+            false => Err(LeaseError::InterfaceTaken(name.clone())),
+        };
+    }
+    let is_asked = |name: &String| {
+        let mut names = asked.iter().map(|other| other.interface.name.as_ref());
+        names.any(|other| other == Some(name))
+    };
+    let prefix = BridgeOptions::of(network).prefix;
+    let most = asked.len() + others.len();
+    let mut names = (0..=most).map(|number| format!("{prefix}{number}"));
+    let name = names.find(|name| is_free(name) && !is_asked(name));
+    let name = name.ok_or(LeaseError::NoInterfaceName)?;
     match is_interface_name(&name) {
         true => Ok(name),
         false => Err(LeaseError::InterfaceName(name, network.name.clone())),

@@ -52,7 +52,7 @@ pub async fn connect(
     }
     let body = Connect {
         run: container.run(),
-        endpoint: network::request(network, &endpoint),
+        endpoint: network::request(network, &endpoint)?,
     };
     let before = attached(engine, container)?;
     let changed = call(engine, container, &body).await?;

@@ -7,7 +7,8 @@ use base::Instance;
 use engine_model::container::{DnsConfig, NetworkEndpoint, PortConfig};
 use ipnet::IpNet;
 use netd_api::{
-    Chosen, Dns, EndpointRequest, HostPorts, NetworkConfig, PREDEFINED, PortRequest, Protocol,
+    Chosen, Dns, EndpointRequest, HostPorts, InterfaceOptions, NetworkConfig, PREDEFINED,
+    PortRequest, Protocol,
 };
 
 use crate::error::{OrFail as _, Result, invalid, listed, not_found};
@@ -67,7 +68,7 @@ pub fn find(instance: &Instance, text: &str) -> Result<NetworkConfig> {
 /// Not found for a network that is not there.
 pub fn resolve(instance: &Instance, endpoints: &[NetworkEndpoint]) -> Result<Vec<EndpointRequest>> {
     let resolve =
-        |endpoint: &NetworkEndpoint| Ok(request(&find(instance, &endpoint.network)?, endpoint));
+        |endpoint: &NetworkEndpoint| request(&find(instance, &endpoint.network)?, endpoint);
     endpoints.iter().map(resolve).collect()
 }
 
@@ -120,8 +121,11 @@ fn chosen_subnets(network: &NetworkConfig, ip: IpAddr) -> Vec<IpNet> {
 }
 
 /// Returns what netd is asked of one network.
-pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointRequest {
-    EndpointRequest {
+///
+/// # Errors
+/// Invalid for options of an endpoint that cannot be followed.
+pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> Result<EndpointRequest> {
+    Ok(EndpointRequest {
         network: network.id.clone(),
         aliases: endpoint.aliases.clone(),
         ipv4: endpoint.ipv4.filter(|_| network.ipv4.is_some()),
@@ -130,7 +134,8 @@ pub fn request(network: &NetworkConfig, endpoint: &NetworkEndpoint) -> EndpointR
         mac: endpoint.mac.clone(),
         links: endpoint.links.clone(),
         gateway_priority: endpoint.gateway_priority,
-    }
+        interface: InterfaceOptions::read(&endpoint.driver_options).or_invalid()?,
+    })
 }
 
 /// Returns the ports netd is asked to publish.
@@ -229,7 +234,8 @@ mod tests {
         assert_eq!(said(&network, "2001:389::f00d"), Ok(()));
         let other = said(&network, "2001:390::f00d").unwrap_err();
         assert!(other.contains("no configured subnet"), "{other}");
-        assert_eq!(request(&network, &with("2001:389::f00d")).ipv6, None);
+        let asked = request(&network, &with("2001:389::f00d")).unwrap();
+        assert_eq!(asked.ipv6, None);
         network.name = DEFAULT.to_owned();
         said(&network, "2001:389::f00d").unwrap_err();
     }

@@ -8,6 +8,7 @@ use events::RequestBody;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use crate::interface::InterfaceOptions;
 use crate::network::NetworkDriver;
 
 /// Asks for a network namespace for `run` with loopback up, one interface per
@@ -52,6 +53,9 @@ pub struct EndpointRequest {
     /// Where the default route leads is decided by this first, the highest wins.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gateway_priority: i64,
+    /// What its interface is called inside, and how it is set.
+    #[serde(default, skip_serializing_if = "InterfaceOptions::is_default")]
+    pub interface: InterfaceOptions,
 }
 
 fn is_zero(number: &i64) -> bool {

@@ -8,6 +8,7 @@
 pub mod attach;
 pub mod config;
 pub mod connect;
+pub mod interface;
 pub mod network;
 pub mod query;
 pub mod renamed;
@@ -17,6 +18,7 @@ pub use attach::{
     PortRequest, Protocol, PublishedPort,
 };
 pub use connect::{Connect, Disconnect, NetworksChanged};
+pub use interface::{InterfaceOptionError, InterfaceOptions, InterfaceSysctl};
 pub use network::{
     Chosen, CreateNetwork, NetworkConfig, NetworkDriver, NetworkRemoved, PREDEFINED, Parent,
     ParentOrigin, Pool, PoolRequest, Reconciled, RemoveNetwork, Template,

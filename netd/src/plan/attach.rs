@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use base::NetworkId;
 use ipnet::IpNet;
-use netd_api::{Endpoint, Lease, NetworkConfig, PublishedPort};
+use netd_api::{Endpoint, InterfaceSysctl, Lease, NetworkConfig, PublishedPort};
 
 use super::{Interface, Operation, Way, network};
 use crate::family::Family;
@@ -135,8 +135,15 @@ pub fn interfaces(lease: &Lease, networks: &Networks) -> impl Iterator<Item = In
                 .map(|(_, way)| way.clone())
                 .collect(),
             mtu: BridgeOptions::of(config).mtu,
+            sysctls: sysctls(lease, endpoint),
         })
     })
+}
+
+fn sysctls(lease: &Lease, endpoint: &Endpoint) -> Vec<InterfaceSysctl> {
+    let mut asked = lease.request.endpoints.iter();
+    let asked = asked.find(|asked| asked.network == endpoint.network);
+    asked.map_or_else(Vec::new, |asked| asked.interface.sysctls.clone())
 }
 
 fn mac(endpoint: &Endpoint) -> Option<Mac> {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use base::IdMappings;
 use ipnet::IpNet;
-use netd_api::Parent;
+use netd_api::{InterfaceSysctl, Parent};
 
 use crate::family::Family;
 use crate::firewall::Element;
@@ -172,6 +172,7 @@ pub struct Interface {
     /// Of each family at most one.
     pub default_routes: Vec<Way>,
     pub mtu: u32,
+    pub sysctls: Vec<InterfaceSysctl>,
 }
 
 /// Returns whether one of some addresses is of IPv6.

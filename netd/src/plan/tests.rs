@@ -64,6 +64,7 @@ fn example() -> (Lease, Networks) {
         mac: None,
         links: Vec::new(),
         gateway_priority: 0,
+        interface: netd_api::InterfaceOptions::default(),
     };
     let container: ContainerId = "c".repeat(64).parse().unwrap();
     let request = Attach {

@@ -97,7 +97,11 @@ impl State {
             return Err(LeaseError::TooMany);
         }
         let mut new = old.clone();
-        let name = interface_name(&network, &old.attached.endpoints)?;
+        let name = interface_name(
+            &network,
+            wanted,
+            (&old.request.endpoints, &old.attached.endpoints),
+        )?;
         let endpoint = self.endpoint(&old.request, wanted, &network, name)?;
         let mut others = old.attached.endpoints.iter();
         let place = others.position(|other| rank(other) > rank(&endpoint));

@@ -448,6 +448,7 @@ pub(crate) fn endpoint(network: &NetworkId) -> EndpointRequest {
         mac: None,
         links: Vec::new(),
         gateway_priority: 0,
+        interface: netd_api::InterfaceOptions::default(),
     }
 }
 

@@ -182,6 +182,9 @@ pub struct NetworkEndpoint {
     /// Where the default route leads is decided by this first, the highest wins.
     #[serde(default)]
     pub gateway_priority: i64,
+    /// Docker's options of an endpoint; of those that netd knows the values are right.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_options: BTreeMap<String, String>,
 }
 
 /// A port to publish.

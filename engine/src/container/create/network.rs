@@ -6,10 +6,11 @@ use std::str::FromStr;
 use engine_api::host_config::HostConfig;
 use engine_api::network::EndpointSettings;
 use engine_model::container::{DnsConfig, NetworkEndpoint, NetworkMode};
+use netd_api::InterfaceOptions;
 
 use crate::Engine;
 use crate::container::{Requested, links, network};
-use crate::error::{Result, invalid};
+use crate::error::{OrFail as _, Result, invalid};
 
 /// An endpoint may have this many addresses of the link.
 const LINK_LOCAL_LIMIT: usize = 64;
@@ -127,6 +128,8 @@ pub(in crate::container) fn endpoint(
     } else {
         &settings.mac_address
     };
+    let driver_options = settings.driver_opts.clone().unwrap_or_default();
+    InterfaceOptions::read(&driver_options).or_invalid()?;
     Ok(NetworkEndpoint {
         network: network.to_owned(),
         aliases,
@@ -136,6 +139,7 @@ pub(in crate::container) fn endpoint(
         mac: Some(mac.to_owned()).filter(|mac| !mac.is_empty()),
         links: links.collect::<Result<_>>()?,
         gateway_priority: settings.gw_priority,
+        driver_options,
     })
 }
 
