@@ -24,10 +24,13 @@ impl Digest {
 
     /// Returns the 64 hexadecimal digits without the algorithm, a safe file name.
     pub fn hex(&self) -> String {
-        use fmt::Write as _;
+        const DIGITS: [char; 16] = [
+            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+        ];
         let mut text = String::with_capacity(64);
         for byte in self.0 {
-            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+            text.push(DIGITS[usize::from(byte >> 4)]);
+            text.push(DIGITS[usize::from(byte & 0xf)]);
         }
         text
     }

@@ -162,6 +162,11 @@ impl Container {
         self.snapshot.borrow().state.clone()
     }
 
+    /// Returns its health at the moment, if it is looked after.
+    pub fn health(&self) -> Option<HealthState> {
+        self.snapshot.borrow().health
+    }
+
     /// Returns the latest run.
     pub fn run(&self) -> RunId {
         RunId::new(self.id.clone(), self.snapshot.borrow().state.run)

@@ -106,6 +106,16 @@ impl Registry {
         lock(&self.tables).by_id.values().cloned().collect()
     }
 
+    /// Returns how many containers there are.
+    pub fn len(&self) -> usize {
+        lock(&self.tables).by_id.len()
+    }
+
+    /// Returns whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns every container, the newest first.
     pub fn all(&self) -> Vec<Arc<Container>> {
         let mut all = self.unordered();

@@ -47,10 +47,19 @@ pub(in crate::api) async fn list(
         .number::<i64>("limit")?
         .and_then(|limit| usize::try_from(limit).ok())
         .filter(|limit| *limit > 0);
+    let wanted = view::list::Wanted {
+        filters,
+        all,
+        limit,
+    };
     let (engine, caller) = (engine.clone(), request.caller.clone());
     let with_size = request.flag("size");
+    if !with_size && versions::is_newest(Answer::ContainerList, request.version) {
+        let work = move || view::list::json((&engine, &caller), &wanted);
+        return response::json_text(StatusCode::OK, crate::blocking(work).await?);
+    }
     let work = move || {
-        let mut rows = view::list::containers((&engine, &caller), &filters, all, limit)?;
+        let mut rows = view::list::containers((&engine, &caller), &wanted)?;
         if with_size {
             view::size::add(&engine, &mut rows)?;
         }

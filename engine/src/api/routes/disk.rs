@@ -61,7 +61,12 @@ fn collect((engine, caller): (&Engine, &Caller), types: &[String]) -> Result<Dis
         answer.images = Some(shown.collect());
     }
     if wants("container") {
-        let mut all = view::list::containers((engine, caller), &Filters::default(), true, None)?;
+        let wanted = view::list::Wanted {
+            filters: Filters::default(),
+            all: true,
+            limit: None,
+        };
+        let mut all = view::list::containers((engine, caller), &wanted)?;
         view::size::add(engine, &mut all)?;
         answer.containers = Some(all);
     }

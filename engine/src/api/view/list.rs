@@ -17,7 +17,7 @@ use super::{inspect, status};
 use crate::Engine;
 use crate::api::peer::Caller;
 use crate::container::{Container, links};
-use crate::error::{Result, invalid, not_found};
+use crate::error::{OrFail as _, Result, invalid, not_found};
 
 /// The filters Docker knows, less those of swarm and Windows.
 pub(in crate::api) const FILTERS: &[&str] = &[
@@ -25,25 +25,68 @@ pub(in crate::api) const FILTERS: &[&str] = &[
     "publish", "since", "status", "volume",
 ];
 
-/// Returns the containers that pass the filters and exist for whoever asks, the
-/// newest first.
+/// Bytes of a row as JSON, about.
+const ROW_BYTES: usize = 700;
+
+/// Which containers a client asks for.
+#[derive(Debug)]
+pub(in crate::api) struct Wanted {
+    pub(in crate::api) filters: Filters,
+    /// Those that do not run too.
+    pub(in crate::api) all: bool,
+    pub(in crate::api) limit: Option<usize>,
+}
+
+/// Returns the containers that a client asks for and that exist for it, the newest first.
 ///
 /// # Errors
 /// Invalid for a filter's value Docker refuses too, or a lease that cannot be read.
 pub(in crate::api) fn containers(
-    (engine, caller): (&Engine, &Caller),
-    filters: &Filters,
-    all: bool,
-    limit: Option<usize>,
+    who: (&Engine, &Caller),
+    wanted: &Wanted,
 ) -> Result<Vec<ContainerSummary>> {
+    let mut rows = Vec::new();
+    each(who, wanted, |row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// The same as JSON; each row is written as soon as it is there, so that a list of
+/// thousands needs no more memory than its text.
+///
+/// # Errors
+/// As [`containers`].
+pub(in crate::api) fn json(who: (&Engine, &Caller), wanted: &Wanted) -> Result<Vec<u8>> {
+    let most = wanted.limit.unwrap_or(usize::MAX);
+    let rows = who.0.containers.len().min(most);
+    let mut text = Vec::with_capacity(rows * ROW_BYTES);
+    text.push(b'[');
+    each(who, wanted, |row| {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, &row).or_internal()
+    })?;
+    text.extend_from_slice(b"]\n");
+    Ok(text)
+}
+
+fn each(
+    (engine, caller): (&Engine, &Caller),
+    wanted: &Wanted,
+    mut take: impl FnMut(ContainerSummary) -> Result<()>,
+) -> Result<()> {
+    let filters = &wanted.filters;
     check(filters)?;
-    let all = all || filters.has("status") || filters.has("exited");
+    let all = wanted.all || filters.has("status") || filters.has("exited");
     let bounds = Bounds::read(engine, caller, filters)?;
     let linked = links::names(engine);
     let mut images = ImageNames::new(engine);
-    let mut rows = Vec::new();
+    let mut rows = 0;
     for container in engine.containers.all() {
-        if limit.is_some_and(|limit| rows.len() >= limit) {
+        if wanted.limit.is_some_and(|limit| rows >= limit) {
             break;
         }
         let state = container.state();
@@ -57,10 +100,11 @@ pub(in crate::api) fn containers(
         let image = images.of(&container);
         let row = summary(engine, &container, image, (&state, &linked))?;
         if has_port(filters, &row.ports) {
-            rows.push(row);
+            rows += 1;
+            take(row)?;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn check(filters: &Filters) -> Result<()> {
@@ -174,14 +218,13 @@ impl Bounds {
 
 fn allows(filters: &Filters, container: &Container, state: &ContainerState) -> bool {
     let config = &container.config();
-    let health = || container.watch().borrow().health;
     let is_on = |network: &str| endpoints(container, None).contains_key(network);
     filters.allows("id", |id| config.id.as_str().starts_with(id))
         && filters.allows("status", |status| state.status.as_str() == status)
         && filters.allows("exited", |code| {
             state.finished.is_some() && !state.is_live() && code.parse() == Ok(state.exit_code)
         })
-        && filters.allows("health", |wanted| health_word(health()) == wanted)
+        && filters.allows("health", |wanted| health_word(container.health()) == wanted)
         && filters.allows("network", is_on)
         && filters.allows("volume", |volume| uses_volume(container, volume))
         && filters.allows_labels("label", &config.labels)
@@ -232,7 +275,7 @@ fn summary(
 ) -> Result<ContainerSummary> {
     let config = &container.config();
     let lease = lease(engine, container)?;
-    let health = container.watch().borrow().health;
+    let health = container.health();
     Ok(ContainerSummary {
         id: config.id.to_string(),
         names: std::iter::once(container.name())
