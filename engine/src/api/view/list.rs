@@ -12,7 +12,7 @@ use engine_model::{ContainerState, HealthState, MountSource};
 use netd_api::Lease;
 use regex_lite::Regex;
 
-use super::network::{endpoints, lease, protocol};
+use super::network::{NetworkIds, endpoints, lease, protocol};
 use super::{inspect, status};
 use crate::Engine;
 use crate::api::peer::Caller;
@@ -84,6 +84,7 @@ fn each(
     let bounds = Bounds::read(engine, caller, filters)?;
     let linked = links::names(engine);
     let mut images = ImageNames::new(engine);
+    let networks = NetworkIds::new(engine);
     let mut rows = 0;
     for container in engine.containers.all() {
         if wanted.limit.is_some_and(|limit| rows >= limit) {
@@ -98,7 +99,8 @@ fn each(
             continue;
         }
         let image = images.of(&container);
-        let row = summary(engine, &container, image, (&state, &linked))?;
+        let mut row = summary(engine, &container, image, (&state, &linked))?;
+        networks.add(&container, &mut row.network_settings.networks);
         if has_port(filters, &row.ports) {
             rows += 1;
             take(row)?;

@@ -1,5 +1,6 @@
 //! Networks, and a container's place in them.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -187,6 +188,47 @@ pub(super) fn endpoints(
     all
 }
 
+/// The ids of networks by their names, read when the first is asked for.
+#[derive(Debug)]
+pub(super) struct NetworkIds<'a> {
+    engine: &'a Engine,
+    known: OnceCell<BTreeMap<String, String>>,
+}
+
+impl<'a> NetworkIds<'a> {
+    pub(super) fn new(engine: &'a Engine) -> Self {
+        Self {
+            engine,
+            known: OnceCell::new(),
+        }
+    }
+
+    /// Tells of a container that has ended which networks it was on: compose makes one
+    /// anew that is on none of those that it wants. Before the first start it is on none.
+    pub(super) fn add(
+        &self,
+        container: &Container,
+        endpoints: &mut BTreeMap<String, EndpointSettings>,
+    ) {
+        if container.state().started.is_none() {
+            return;
+        }
+        for (name, settings) in endpoints {
+            if settings.network_id.is_empty() {
+                let known = self.known.get_or_init(|| self.read());
+                settings.network_id = known.get(name).cloned().unwrap_or_default();
+            }
+        }
+    }
+
+    fn read(&self) -> BTreeMap<String, String> {
+        let all = netd_api::query::networks(&self.engine.instance);
+        let all = all.inspect_err(|error| tracing::warn!(%error, "cannot read the networks"));
+        let pair = |network: NetworkConfig| (network.name, network.id.to_string());
+        all.into_iter().flatten().map(pair).collect()
+    }
+}
+
 /// What a client once read of a run and sent along is no wish: the first start
 /// replaces it, and after the run nothing of it is left.
 fn without_operational(settings: EndpointSettings) -> EndpointSettings {
@@ -208,7 +250,8 @@ pub(super) fn settings(
     container: &Container,
     lease: Option<&Lease>,
 ) -> NetworkSettings {
-    let networks = endpoints(container, lease);
+    let mut networks = endpoints(container, lease);
+    NetworkIds::new(engine).add(container, &mut networks);
     let flat = networks.get("bridge").cloned().unwrap_or_default();
     let namespace = lease.map(|_| {
         engine
