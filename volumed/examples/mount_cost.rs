@@ -19,10 +19,10 @@ use events::{Log, Requester};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use volumed::daemon::Daemon;
-use volumed::overlay::{self, Durability, MountWay, Overlay};
+use volumed::overlay::{self, Durability, MountWay, Overlay, Writable};
 use volumed::rootfs;
 use volumed::storage::Storage;
-use volumed_api::{MountRootfs, Upper};
+use volumed_api::{ImageUse, MountRootfs, Upper};
 
 const ROUNDS: usize = 200;
 const LAYERS: usize = 5;
@@ -55,6 +55,15 @@ fn make_layers(instance: &Instance) -> anyhow::Result<Vec<Digest>> {
 }
 
 fn request(layers: &[Digest]) -> MountRootfs {
+    request_with_images(layers, 0)
+}
+
+/// With an image beside the root filesystem that often, of the same layers.
+fn request_with_images(layers: &[Digest], images: usize) -> MountRootfs {
+    let image = ImageUse {
+        layers: layers.to_vec(),
+        subpath: None,
+    };
     MountRootfs {
         user_namespace: None,
         run: RunId::new(ContainerId::random(), RunNumber(1)),
@@ -62,27 +71,42 @@ fn request(layers: &[Digest]) -> MountRootfs {
         upper: Upper::Volatile,
         volumes: Vec::new(),
         binds: Vec::new(),
+        images: vec![image; images],
         shared_memory_bytes: None,
     }
 }
 
 fn measure_work(instance: &Instance, layers: &[Digest]) -> anyhow::Result<()> {
     let storage = Storage::open(instance.clone(), Steps::harmless(), None)?;
-    let (mut floor, mut mounts, mut releases) = (Vec::new(), Vec::new(), Vec::new());
+    let mut floor = Vec::new();
+    let mut plain = [Vec::new(), Vec::new()];
+    let mut with_image = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         floor.push(measure_floor(instance, layers)?);
-        let request = request(layers);
-        make_container(instance, &request)?;
-        let started = Instant::now();
-        rootfs::mount(&storage, &request)?;
-        mounts.push(started.elapsed());
-        let started = Instant::now();
-        rootfs::release(&storage, &request.run)?;
-        releases.push(started.elapsed());
+        measure_one(&storage, &request(layers), &mut plain)?;
+        measure_one(&storage, &request_with_images(layers, 1), &mut with_image)?;
     }
     report("three mkdir and an overlay mount", &mut floor);
-    report("mount, work alone", &mut mounts);
-    report("release of a volatile run", &mut releases);
+    for (what, [mounts, releases]) in [("", &mut plain), (" with an image", &mut with_image)] {
+        report(&format!("mount{what}, work alone"), mounts);
+        report(&format!("release of a volatile run{what}"), releases);
+    }
+    Ok(())
+}
+
+/// Adds what a mount and its release take.
+fn measure_one(
+    storage: &Storage,
+    request: &MountRootfs,
+    [mounts, releases]: &mut [Vec<Duration>; 2],
+) -> anyhow::Result<()> {
+    make_container(&storage.instance, request)?;
+    let started = Instant::now();
+    rootfs::mount(storage, request)?;
+    mounts.push(started.elapsed());
+    let started = Instant::now();
+    rootfs::release(storage, &request.run)?;
+    releases.push(started.elapsed());
     Ok(())
 }
 
@@ -91,16 +115,20 @@ fn measure_floor(instance: &Instance, layers: &[Digest]) -> anyhow::Result<Durat
     let request = request(layers);
     make_container(instance, &request)?;
     let directory = instance.container(&request.run.container);
+    let (upper, work) = (directory.join("upper"), directory.join("work"));
     let spec = Overlay {
         mappings: None,
         lowers: layers.iter().rev().map(|l| instance.layer(l)).collect(),
-        upper: directory.join("upper"),
-        work: directory.join("work"),
-        durability: Durability::Volatile,
+        padding: Vec::new(),
+        writable: Some(Writable {
+            upper: upper.clone(),
+            work: work.clone(),
+            durability: Durability::Volatile,
+        }),
         target: instance.rootfs(&request.run),
     };
     let started = Instant::now();
-    for path in [&spec.upper, &spec.work, &spec.target] {
+    for path in [&upper, &work, &spec.target] {
         fs::create_dir(path)?;
     }
     overlay::mount(MountWay::Append, &spec)?;

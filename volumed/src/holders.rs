@@ -196,12 +196,14 @@ mod tests {
                 upper: Upper::Persistent,
                 volumes: Vec::new(),
                 binds: Vec::new(),
+                images: Vec::new(),
                 shared_memory_bytes: None,
             },
             mounted: RootfsMounted {
                 rootfs: "/x".into(),
                 volumes: Vec::new(),
                 binds: Vec::new(),
+                images: Vec::new(),
             },
         }
     }

@@ -18,7 +18,7 @@ use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree,
 };
 
-use crate::overlay::Overlay;
+use crate::overlay::{Overlay, Writable};
 use crate::sys;
 
 /// What follows the name of the run in the name of a clone.
@@ -50,7 +50,9 @@ pub struct Clones {
 }
 
 impl Clones {
-    /// Attaches a clone of every directory that layers of `overlay` lie in.
+    /// Attaches a clone of every directory that layers of `overlay` lie in. Its
+    /// padding stays: nobody sees an owner there, and its file system, the one of
+    /// `<run>`, cannot be mapped before Linux 6.3.
     ///
     /// # Errors
     /// When the kernel or the file system cannot; nothing stays attached then.
@@ -63,7 +65,8 @@ impl Clones {
             let_pass(mounts, mappings.root().1)?;
         }
         let mut clones = Self::default();
-        let paths = overlay.lowers.iter().chain([&overlay.upper]);
+        let upper = overlay.writable.iter().map(|writable| &writable.upper);
+        let paths = overlay.lowers.iter().chain(upper);
         for path in paths {
             let parent = path.parent();
             let parent = parent.ok_or_else(|| IdMapError::NoParent(path.clone()))?;
@@ -85,10 +88,16 @@ impl Clones {
             let both = place.zip(name).map(|(place, name)| place.join(name));
             both.ok_or_else(|| IdMapError::NoParent(path.clone()))
         };
+        let writable = overlay.writable.as_ref().map(|it| {
+            Ok::<_, IdMapError>(Writable {
+                upper: moved(&it.upper)?,
+                work: moved(&it.work)?,
+                durability: it.durability,
+            })
+        });
         Ok(Overlay {
             lowers: overlay.lowers.iter().map(moved).collect::<Result<_, _>>()?,
-            upper: moved(&overlay.upper)?,
-            work: moved(&overlay.work)?,
+            writable: writable.transpose()?,
             ..overlay.clone()
         })
     }

@@ -60,14 +60,24 @@ pub enum Durability {
 /// One overlay to be mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlay {
-    /// The top-most first; at least one.
+    /// The top-most first.
     pub lowers: Vec<PathBuf>,
-    pub upper: PathBuf,
-    pub work: PathBuf,
-    pub durability: Durability,
+    /// Empty directories below them, where the kernel wants more layers: one at
+    /// least, and two of an overlay that cannot be written to.
+    pub padding: Vec<PathBuf>,
+    /// Where writes go; without it there are none.
+    pub writable: Option<Writable>,
     pub target: PathBuf,
     /// How the owners of files are seen, where not as they are on disk.
     pub mappings: Option<IdMappings>,
+}
+
+/// The layer of an overlay that takes writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writable {
+    pub upper: PathBuf,
+    pub work: PathBuf,
+    pub durability: Durability,
 }
 
 /// Why an overlay cannot be mounted.
@@ -190,8 +200,8 @@ impl Value {
 
 struct Values {
     lowers: Vec<Value>,
-    upper: Value,
-    work: Value,
+    /// Upper and work directory.
+    writable: Option<(Value, Value)>,
 }
 
 impl Values {
@@ -199,11 +209,13 @@ impl Values {
         overlay: &Overlay,
         spell: fn(&Path) -> Result<Value, PathError>,
     ) -> Result<Self, PathError> {
-        let lowers = overlay.lowers.iter().map(|lower| spell(lower));
+        let lowers = overlay.lowers.iter().chain(&overlay.padding);
+        let lowers = lowers.map(|lower| spell(lower));
+        let writable = overlay.writable.as_ref();
+        let writable = writable.map(|it| Ok((spell(&it.upper)?, spell(&it.work)?)));
         Ok(Self {
             lowers: lowers.collect::<Result<_, _>>()?,
-            upper: spell(&overlay.upper)?,
-            work: spell(&overlay.work)?,
+            writable: writable.transpose()?,
         })
     }
 }
@@ -224,7 +236,10 @@ fn mount_by_context(
         .map_err(|error| failed(error, String::new()))?;
     configure(&context, values, list, overlay)?;
     fsconfig_create(context.as_fd()).map_err(|error| failed(error, messages(&context)))?;
-    let attributes = MountAttrFlags::empty();
+    let attributes = match overlay.writable {
+        Some(_) => MountAttrFlags::empty(),
+        None => MountAttrFlags::MOUNT_ATTR_RDONLY,
+    };
     let tree = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(|error| failed(error, messages(&context)))?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -256,19 +271,26 @@ fn configure(
             }
         }
     }
-    set("upperdir", &values.upper.text)?;
-    set("workdir", &values.work.text)?;
+    if let Some((upper, work)) = &values.writable {
+        set("upperdir", &upper.text)?;
+        set("workdir", &work.text)?;
+    }
     for (option, value) in FIXED_OPTIONS {
         set(option, value)?;
     }
-    match overlay.durability {
-        Durability::Volatile => check("volatile", fsconfig_set_flag(context, "volatile")),
-        Durability::Synced => Ok(()),
+    match is_volatile(overlay) {
+        true => check("volatile", fsconfig_set_flag(context, "volatile")),
+        false => Ok(()),
     }
 }
 
+fn is_volatile(overlay: &Overlay) -> bool {
+    let writable = overlay.writable.as_ref();
+    writable.is_some_and(|it| it.durability == Durability::Volatile)
+}
+
 fn mount_by_page(overlay: &Overlay, values: &Values, list: &str) -> Result<(), OverlayError> {
-    let data = page_options(values, list, overlay.durability);
+    let data = page_options(overlay, values, list);
     let too_many = || OverlayError::TooManyLayers {
         layers: values.lowers.len(),
     };
@@ -276,7 +298,11 @@ fn mount_by_page(overlay: &Overlay, values: &Values, list: &str) -> Result<(), O
         return Err(too_many());
     }
     let data = CString::new(data).map_err(|_| too_many())?;
-    let (target, flags) = (&overlay.target, MountFlags::empty());
+    let target = &overlay.target;
+    let flags = match overlay.writable {
+        Some(_) => MountFlags::empty(),
+        None => MountFlags::RDONLY,
+    };
     mount_classic(SOURCE, target, SOURCE, flags, data.as_c_str()).map_err(|source| {
         OverlayError::Mount {
             target: target.clone(),
@@ -286,13 +312,15 @@ fn mount_by_page(overlay: &Overlay, values: &Values, list: &str) -> Result<(), O
     })
 }
 
-fn page_options(values: &Values, list: &str, durability: Durability) -> String {
-    let (upper, work) = (&values.upper.text, &values.work.text);
-    let mut options = format!("lowerdir={list},upperdir={upper},workdir={work}");
+fn page_options(overlay: &Overlay, values: &Values, list: &str) -> String {
+    let mut options = format!("lowerdir={list}");
+    if let Some((upper, work)) = &values.writable {
+        options.push_str(&format!(",upperdir={},workdir={}", upper.text, work.text));
+    }
     for (option, value) in FIXED_OPTIONS {
         options.push_str(&format!(",{option}={value}"));
     }
-    if durability == Durability::Volatile {
+    if is_volatile(overlay) {
         options.push_str(",volatile");
     }
     options

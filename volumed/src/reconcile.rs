@@ -114,6 +114,7 @@ fn judge(instance: &Instance, path: &Path) -> Option<Action> {
     let (mounts, volumes) = (instance.mounts(), backing::directory(instance));
     let parts = volumed_api::parts(instance);
     let is_part = |name: &str| {
+        let name = name.split_once(CLONES).map_or(name, |(part, _)| part);
         let run = name.rsplit_once('.').map(|(run, _)| run);
         run.is_some_and(|run| run.parse::<RunId>().is_ok())
     };

@@ -42,7 +42,9 @@ impl Storage {
         steps.reached("storage.directories");
         make_directories(&instance.mounts(), 0o700)?;
         make_directories(&instance.volumed(), 0o700)?;
-        make_directories(&empty_layer(&instance), 0o755)?;
+        for empty in empty_layers(&instance) {
+            make_directories(&empty, 0o755)?;
+        }
         steps.reached("storage.bind");
         mounts::ensure_private_bind(&instance.mounts())?;
         make_directories(&backing::directory(&instance), 0o700)?;
@@ -59,7 +61,7 @@ impl Storage {
     }
 }
 
-/// Returns the layer that stands below an image without layers.
-pub fn empty_layer(instance: &Instance) -> std::path::PathBuf {
-    instance.volumed().join("empty")
+/// Returns the layers that stand below an image where it has too few of its own.
+pub fn empty_layers(instance: &Instance) -> [std::path::PathBuf; 2] {
+    ["empty", "empty-too"].map(|name| instance.volumed().join(name))
 }

@@ -11,9 +11,9 @@ pub mod rootfs;
 pub mod volume;
 
 pub use rootfs::{
-    BindUse, FilesRemoved, Holder, MissingSource, MountRootfs, MountedVolume, RemoveFiles,
-    ResolvedBind, RootfsMounted, RootfsUnmounted, UnmountRootfs, Upper, VolumeUse, part, parts,
-    shared_memory,
+    BindUse, FilesRemoved, Holder, ImageUse, MissingSource, MountRootfs, MountedVolume,
+    RemoveFiles, ResolvedBind, RootfsMounted, RootfsUnmounted, UnmountRootfs, Upper, VolumeUse,
+    image, image_part, part, parts, shared_memory,
 };
 pub use volume::{CreateVolume, RemoveVolume, VolumeConfig, VolumeRemoved};
 

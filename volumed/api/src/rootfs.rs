@@ -25,6 +25,17 @@ pub fn shared_memory(instance: &Instance, run: &RunId) -> PathBuf {
     parts(instance).join(format!("{run}.shm"))
 }
 
+/// Returns where an image is mounted that a run uses, by the image's place in the
+/// request.
+pub fn image(instance: &Instance, run: &RunId, place: usize) -> PathBuf {
+    parts(instance).join(format!("{run}.image{place}"))
+}
+
+/// Returns where the part of such an image is mounted that the run sees of it.
+pub fn image_part(instance: &Instance, run: &RunId, place: usize) -> PathBuf {
+    parts(instance).join(format!("{run}.image{place}-part"))
+}
+
 /// Asks for the root filesystem of a run at `<run>/mnt/<id>.<run>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountRootfs {
@@ -36,6 +47,8 @@ pub struct MountRootfs {
     pub volumes: Vec<VolumeUse>,
     #[serde(default)]
     pub binds: Vec<BindUse>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageUse>,
     /// The size of the memory that other containers may share with this one,
     /// mounted at [`shared_memory`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,6 +93,16 @@ pub struct BindUse {
     pub missing: MissingSource,
 }
 
+/// An image whose files the run sees, read-only, beside its own root filesystem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageUse {
+    /// Diff ids, the lowest layer first.
+    pub layers: Vec<Digest>,
+    /// What of the image is used, a path below its root; mounted at [`image_part`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<String>,
+}
+
 /// What happens when a bind's source is not there: `-v` makes a directory,
 /// `--mount` refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +120,9 @@ pub struct RootfsMounted {
     pub volumes: Vec<MountedVolume>,
     /// In the order of the request.
     pub binds: Vec<ResolvedBind>,
+    /// Where each image is, or its part; in the order of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<PathBuf>,
 }
 
 /// Where a volume's data is on the host.

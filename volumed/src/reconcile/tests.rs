@@ -28,12 +28,14 @@ fn holder(run: &RunId, phase: Phase, lives: bool) -> HolderFact {
         upper: Upper::Volatile,
         volumes: vec![volume],
         binds: Vec::new(),
+        images: Vec::new(),
         shared_memory_bytes: None,
     };
     let mounted = RootfsMounted {
         rootfs: instance().rootfs(run),
         volumes: Vec::new(),
         binds: Vec::new(),
+        images: Vec::new(),
     };
     let holder = Holder { request, mounted };
     HolderFact {
@@ -86,6 +88,8 @@ fn strays_of_ours_are_removed_and_others_only_told() {
     let volume = mnt.join("volumes/old");
     let parts = mnt.join("parts");
     let part = parts.join(format!("{}.0", run("c", 3)));
+    let image = parts.join(format!("{}.image1-part", run("c", 3)));
+    let mapped = parts.join(format!("{}.image0.layers0", run("c", 3)));
     let noise = parts.join("noise");
     let other = mnt.join("notes");
     let facts = facts(
@@ -96,6 +100,8 @@ fn strays_of_ours_are_removed_and_others_only_told() {
             volume.clone(),
             other.clone(),
             part.clone(),
+            image.clone(),
+            mapped.clone(),
             noise.clone(),
             parts,
             mnt.join("volumes"),
@@ -105,6 +111,8 @@ fn strays_of_ours_are_removed_and_others_only_told() {
         Action::Remove(stray),
         Action::LeaveAlone(other),
         Action::Remove(part),
+        Action::Remove(mapped),
+        Action::Remove(image),
         Action::LeaveAlone(noise),
         Action::Remove(volume),
     ];

@@ -229,7 +229,8 @@ fn give_back(storage: &Storage, request: &MountRootfs) -> Vec<String> {
 fn gather(storage: &Storage, request: &MountRootfs) -> Result<Facts, RootfsError> {
     let instance = &storage.instance;
     let mut facts = Facts::default();
-    for layer in &request.layers {
+    let of_images = request.images.iter().flat_map(|image| &image.layers);
+    for layer in request.layers.iter().chain(of_images) {
         let found = fs::symlink_metadata(instance.layer(layer));
         if !found.is_ok_and(|metadata| metadata.is_dir()) {
             facts.missing_layers.push(*layer);

@@ -1,9 +1,10 @@
 //! Mounts of a run beside its root filesystem, in `<run>/mnt/parts`: a folder of
-//! a volume, and memory that other containers may share.
+//! a volume or of an image, and memory that other containers may share.
 //!
-//! A volume's content is its containers': a path in it is walked by descriptor,
-//! never leaves the volume, and what was found is mounted, so that nobody can put
-//! something else in its place between the look and the container's start.
+//! A volume's content is its containers', an image's is whoever made it: a path in
+//! one is walked by descriptor, never leaves it, and what was found is mounted, so
+//! that nobody can put something else in its place between the look and the
+//! container's start.
 
 use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -26,7 +27,7 @@ pub enum PartError {
     File(#[from] PathError),
     #[error("cannot access path {}: no such file or directory", .0.display())]
     Missing(PathBuf),
-    #[error("path {} escapes its volume", .0.display())]
+    #[error("path {} escapes the volume or image it is in", .0.display())]
     Escapes(PathBuf),
     #[error("path {} is neither a directory nor a regular file", .0.display())]
     Kind(PathBuf),
@@ -35,7 +36,7 @@ pub enum PartError {
 /// Performs the operations that are about parts; others are nothing to do.
 ///
 /// # Errors
-/// When what is to be mounted is not there, leads out of its volume, or cannot be
+/// When what is to be mounted is not there, leads out of where it is looked for, or cannot be
 /// mounted; the mount point may be there then.
 pub fn mount(operation: &Operation) -> Result<(), PartError> {
     match operation {

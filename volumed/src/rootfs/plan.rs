@@ -5,18 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use base::{Digest, Instance, VolumeName};
-use volumed_api::{Holder, MountRootfs, MountedVolume, RootfsMounted, Upper};
+use volumed_api::{Holder, ImageUse, MountRootfs, MountedVolume, RootfsMounted, Upper};
 
 use crate::bind::VettedBind;
-use crate::overlay::{Durability, Overlay};
-use crate::storage::empty_layer;
+use crate::overlay::{Durability, Overlay, Writable};
+use crate::storage::empty_layers;
 use crate::volume::backing::mount_point;
 use crate::volume::driver::Backing;
 
 /// What overlayfs can stack (`OVL_MAX_STACK`).
 pub const LAYER_LIMIT: usize = 500;
-/// Volumes and binds of one run.
+/// Volumes, binds and images of one run.
 pub const USE_LIMIT: usize = 1000;
+
+/// Lower layers that overlayfs wants, by whether there is an upper one.
+const LOWERS_WITH_UPPER: usize = 1;
+const LOWERS_WITHOUT_UPPER: usize = 2;
 
 /// What is there before anything is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +57,7 @@ pub enum Operation {
         name: VolumeName,
         backing: Backing,
     },
-    /// Mount a folder of a volume.
+    /// Mount a folder of a volume or an image.
     MountFolder {
         data: PathBuf,
         subpath: String,
@@ -97,7 +101,7 @@ pub enum PlanError {
     MissingLayer(Digest),
     #[error("an image of {0} layers is not supported: overlayfs stacks at most {LAYER_LIMIT}")]
     TooManyLayers(usize),
-    #[error("{0} volumes and binds are too many: at most {USE_LIMIT} are supported")]
+    #[error("{0} volumes, binds and images are too many: at most {USE_LIMIT} are supported")]
     TooManyUses(usize),
     #[error("invalid volume destination {0:?}: the path must be absolute")]
     RelativeDestination(PathBuf),
@@ -123,6 +127,7 @@ pub fn plan(
     operations.extend(missing.cloned().map(Operation::MakeBindSource));
     plan_volumes(request, facts, &mut operations);
     plan_parts(instance, request, facts, &mut operations);
+    plan_images(instance, request, &mut operations);
     plan_overlay(instance, request, facts, &mut operations);
     plan_copies(request, &mounted, &mut operations);
     operations.push(Operation::CommitHolder);
@@ -133,10 +138,12 @@ fn check(request: &MountRootfs, facts: &Facts) -> Result<(), PlanError> {
     if let Some(missing) = facts.missing_layers.first() {
         return Err(PlanError::MissingLayer(*missing));
     }
-    if request.layers.len() > LAYER_LIMIT {
-        return Err(PlanError::TooManyLayers(request.layers.len()));
+    let of_images = request.images.iter().map(|image| image.layers.len());
+    let deepest = of_images.fold(request.layers.len(), usize::max);
+    if deepest > LAYER_LIMIT {
+        return Err(PlanError::TooManyLayers(deepest));
     }
-    let uses = request.volumes.len() + request.binds.len();
+    let uses = request.volumes.len() + request.binds.len() + request.images.len();
     if uses > USE_LIMIT {
         return Err(PlanError::TooManyUses(uses));
     }
@@ -156,10 +163,16 @@ fn mounted(instance: &Instance, request: &MountRootfs, facts: &Facts) -> RootfsM
             Some(_) => volumed_api::part(instance, &request.run, place),
         },
     });
+    let images = request.images.iter().enumerate();
+    let seen = |place, image: &ImageUse| match image.subpath {
+        None => volumed_api::image(instance, &request.run, place),
+        Some(_) => volumed_api::image_part(instance, &request.run, place),
+    };
     RootfsMounted {
         rootfs: instance.rootfs(&request.run),
         volumes: volumes.collect(),
         binds: facts.binds.iter().map(|b| b.resolved.clone()).collect(),
+        images: images.map(|(place, image)| seen(place, image)).collect(),
     }
 }
 
@@ -201,7 +214,37 @@ pub fn parts(instance: &Instance, request: &MountRootfs) -> Vec<PathBuf> {
     let folders = folders.map(|(place, _)| volumed_api::part(instance, &request.run, place));
     let memory = request.shared_memory_bytes.is_some();
     let memory = memory.then(|| volumed_api::shared_memory(instance, &request.run));
-    folders.chain(memory).collect()
+    let images = request.images.iter().enumerate();
+    let images = images.flat_map(|(place, image)| {
+        let part = image.subpath.is_some();
+        let part = part.then(|| volumed_api::image_part(instance, &request.run, place));
+        // The part first: it is a mount of what is mounted there.
+        part.into_iter()
+            .chain([volumed_api::image(instance, &request.run, place)])
+    });
+    folders.chain(memory).chain(images).collect()
+}
+
+fn plan_images(instance: &Instance, request: &MountRootfs, operations: &mut Vec<Operation>) {
+    for (place, image) in request.images.iter().enumerate() {
+        let target = volumed_api::image(instance, &request.run, place);
+        operations.push(Operation::MakeMountPoint(target.clone()));
+        let lowers = lowers(instance, &image.layers);
+        operations.push(Operation::MountOverlay(Overlay {
+            padding: padding(instance, &lowers, LOWERS_WITHOUT_UPPER),
+            lowers,
+            writable: None,
+            target: target.clone(),
+            mappings: request.user_namespace.clone(),
+        }));
+        if let Some(subpath) = &image.subpath {
+            operations.push(Operation::MountFolder {
+                data: target,
+                subpath: subpath.clone(),
+                target: volumed_api::image_part(instance, &request.run, place),
+            });
+        }
+    }
 }
 
 fn plan_volumes(request: &MountRootfs, facts: &Facts, operations: &mut Vec<Operation>) {
@@ -233,11 +276,13 @@ fn plan_overlay(
     let directory = instance.container(&request.run.container);
     let (upper, work) = (directory.join("upper"), directory.join("work"));
     let lowers = lowers(instance, &request.layers);
+    let padding = padding(instance, &lowers, LOWERS_WITH_UPPER);
     if facts.upper == UpperState::Incomplete {
         operations.push(Operation::DiscardUpper(directory));
     }
     if facts.upper != UpperState::Usable {
-        let like = lowers.first().expect("there is always a lowest layer");
+        let like = lowers.first().or(padding.first());
+        let like = like.expect("there is always a lowest layer");
         operations.push(Operation::MakeUpper {
             upper: upper.clone(),
             like: like.clone(),
@@ -252,9 +297,12 @@ fn plan_overlay(
     };
     operations.push(Operation::MountOverlay(Overlay {
         lowers,
-        upper,
-        work,
-        durability,
+        padding,
+        writable: Some(Writable {
+            upper,
+            work,
+            durability,
+        }),
         target,
         mappings: request.user_namespace.clone(),
     }));
@@ -266,11 +314,13 @@ fn plan_overlay(
 fn lowers(instance: &Instance, layers: &[Digest]) -> Vec<PathBuf> {
     let mut seen = BTreeSet::new();
     let top_first = layers.iter().rev().filter(|layer| seen.insert(**layer));
-    let mut lowers: Vec<_> = top_first.map(|layer| instance.layer(layer)).collect();
-    if lowers.is_empty() {
-        lowers.push(empty_layer(instance));
-    }
-    lowers
+    top_first.map(|layer| instance.layer(layer)).collect()
+}
+
+/// Returns empty layers for a stack that has fewer than `wanted`.
+fn padding(instance: &Instance, lowers: &[PathBuf], wanted: usize) -> Vec<PathBuf> {
+    let missing = wanted.saturating_sub(lowers.len());
+    empty_layers(instance).into_iter().take(missing).collect()
 }
 
 fn plan_copies(request: &MountRootfs, mounted: &RootfsMounted, operations: &mut Vec<Operation>) {

@@ -6,7 +6,7 @@ use std::fs;
 
 use volumed_api::{CreateVolume, MountRootfs, RemoveVolume, Upper};
 
-use crate::support::{Host, Propagation, bind, put, read, request, run, volume};
+use crate::support::{Host, Propagation, bind, image, put, read, request, run, volume};
 
 /// A scenario has fewer steps than this.
 const STEP_LIMIT: u64 = 100;
@@ -51,6 +51,8 @@ fn ask_mount(host: &mut Host, asked: &MountRootfs) -> bool {
         assert_eq!(read(volume.path.join("a")), "1");
         assert_eq!(read(volume.path.join("b")), "2");
     }
+    assert_eq!(read(mounted.images[0].join("etc/name")), "image");
+    assert_eq!(read(mounted.images[1].join("name")), "image");
     died
 }
 
@@ -71,6 +73,7 @@ fn mount_and_release(host: &mut Host, upper: Upper) -> bool {
     asked.upper = upper;
     asked.volumes = vec![volume("data", "/data"), volume("memory", "/data")];
     asked.binds.push(bind(host.path("bound")));
+    asked.images = vec![image(&[layer], None), image(&[layer], Some("etc"))];
     died |= ask_mount(host, &asked);
     assert!(host.path("bound").is_dir());
     died |= host.release(&run);

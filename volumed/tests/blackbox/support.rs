@@ -13,7 +13,8 @@ use events::{CallError, Draft, Log, Reader, RequestBody, Requester};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use volumed_api::{
-    BindUse, FilesRemoved, MissingSource, MountRootfs, RemoveFiles, RootfsMounted, Upper, VolumeUse,
+    BindUse, FilesRemoved, ImageUse, MissingSource, MountRootfs, RemoveFiles, RootfsMounted, Upper,
+    VolumeUse,
 };
 
 /// No answer takes longer.
@@ -362,6 +363,7 @@ pub(crate) fn request(run: &RunId, layers: &[Digest]) -> MountRootfs {
         upper: Upper::Persistent,
         volumes: Vec::new(),
         binds: Vec::new(),
+        images: Vec::new(),
         shared_memory_bytes: None,
     }
 }
@@ -373,6 +375,13 @@ pub(crate) fn volume(name: &str, destination: &str) -> VolumeUse {
         copy_up: true,
         labels: Default::default(),
         subpath: None,
+    }
+}
+
+pub(crate) fn image(layers: &[Digest], subpath: Option<&str>) -> ImageUse {
+    ImageUse {
+        layers: layers.to_vec(),
+        subpath: subpath.map(str::to_owned),
     }
 }
 

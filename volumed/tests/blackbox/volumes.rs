@@ -122,8 +122,8 @@ fn cve_2021_25741_and_cve_2025_9566_hostile_links_in_a_volume_lead_a_folder_of_i
     };
     let run = run(1);
     for (subpath, expected) in [
-        ("out", "escapes its volume"),
-        ("up/volumes", "escapes its volume"),
+        ("out", "escapes the volume"),
+        ("up/volumes", "escapes the volume"),
         ("none", "no such file or directory"),
     ] {
         let mut asked = request(&run, &[]);

@@ -19,6 +19,7 @@ fn request() -> MountRootfs {
         upper: Upper::Persistent,
         volumes: Vec::new(),
         binds: Vec::new(),
+        images: Vec::new(),
         shared_memory_bytes: None,
     }
 }
@@ -53,7 +54,7 @@ fn a_first_start() {
 MakeUpper { upper: "/r/containers/<id>/upper", like: "/r/images/layers/<high>" }
 MakeWork("/r/containers/<id>/work")
 MakeMountPoint("/n/mnt/<id>.4")
-MountOverlay(Overlay { lowers: ["/r/images/layers/<high>", "/r/images/layers/<low>"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Synced, target: "/n/mnt/<id>.4", mappings: None })
+MountOverlay(Overlay { lowers: ["/r/images/layers/<high>", "/r/images/layers/<low>"], padding: [], writable: Some(Writable { upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Synced }), target: "/n/mnt/<id>.4", mappings: None })
 commit holder"#;
     assert_eq!(print(&request(), &Facts::default()), expected);
 }
@@ -72,7 +73,7 @@ DiscardUpper("/r/containers/<id>")
 MakeUpper { upper: "/r/containers/<id>/upper", like: "/n/volumed/empty" }
 MakeWork("/r/containers/<id>/work")
 MakeMountPoint("/n/mnt/<id>.4")
-MountOverlay(Overlay { lowers: ["/n/volumed/empty"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Volatile, target: "/n/mnt/<id>.4", mappings: None })
+MountOverlay(Overlay { lowers: [], padding: ["/n/volumed/empty"], writable: Some(Writable { upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Volatile }), target: "/n/mnt/<id>.4", mappings: None })
 commit holder"#;
     assert_eq!(print(&request, &facts), expected);
 }
@@ -116,7 +117,7 @@ EnsureVolume { name: VolumeName("memory"), labels: {} }
 MountVolume { name: VolumeName("memory"), backing: FileSystem(FileSystemBacking { kind: "tmpfs", device: "tmpfs", flags: MountFlags(0x0), data: "size=1m" }) }
 MakeWork("/r/containers/<id>/work")
 MakeMountPoint("/n/mnt/<id>.4")
-MountOverlay(Overlay { lowers: ["/r/images/layers/<low>", "/r/images/layers/<high>"], upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Synced, target: "/n/mnt/<id>.4", mappings: None })
+MountOverlay(Overlay { lowers: ["/r/images/layers/<low>", "/r/images/layers/<high>"], padding: [], writable: Some(Writable { upper: "/r/containers/<id>/upper", work: "/r/containers/<id>/work", durability: Synced }), target: "/n/mnt/<id>.4", mappings: None })
 CopyUp { name: VolumeName("plain"), data: "/r/volumes/plain/_data", rootfs: "/n/mnt/<id>.4", destination: "/a" }
 CopyUp { name: VolumeName("memory"), data: "/n/mnt/volumes/memory", rootfs: "/n/mnt/<id>.4", destination: "/b" }
 commit holder"#;
@@ -126,6 +127,56 @@ commit holder"#;
     let memory = Some("/n/mnt/volumes/memory");
     assert_eq!(paths, [Some("/r/volumes/plain/_data"), memory, memory]);
     assert_eq!(mounted.binds[0].source.to_str(), Some("/real/new"));
+}
+
+#[test]
+fn images_are_mounted_without_a_layer_for_writes_and_a_part_of_one_by_itself() {
+    let mut request = request();
+    let image = |layers: &[&str], subpath: Option<&str>| ImageUse {
+        layers: layers
+            .iter()
+            .map(|layer| Digest::of(layer.as_bytes()))
+            .collect(),
+        subpath: subpath.map(str::to_owned),
+    };
+    request.images = vec![
+        image(&["low", "high"], None),
+        image(&["low"], Some("a/b")),
+        image(&[], None),
+    ];
+    let facts = Facts {
+        upper: UpperState::Usable,
+        ..Facts::default()
+    };
+    let expected = r#"begin holder
+MakeMountPoint("/n/mnt/parts/<id>.4.image0")
+MountOverlay(Overlay { lowers: ["/r/images/layers/<high>", "/r/images/layers/<low>"], padding: [], writable: None, target: "/n/mnt/parts/<id>.4.image0", mappings: None })
+MakeMountPoint("/n/mnt/parts/<id>.4.image1")
+MountOverlay(Overlay { lowers: ["/r/images/layers/<low>"], padding: ["/n/volumed/empty"], writable: None, target: "/n/mnt/parts/<id>.4.image1", mappings: None })
+MountFolder { data: "/n/mnt/parts/<id>.4.image1", subpath: "a/b", target: "/n/mnt/parts/<id>.4.image1-part" }
+MakeMountPoint("/n/mnt/parts/<id>.4.image2")
+MountOverlay(Overlay { lowers: [], padding: ["/n/volumed/empty", "/n/volumed/empty-too"], writable: None, target: "/n/mnt/parts/<id>.4.image2", mappings: None })
+MakeWork("/r/containers/<id>/work")"#;
+    let plan_of_it = print(&request, &facts);
+    assert!(plan_of_it.starts_with(expected), "{plan_of_it}");
+    let (_, mounted) = plan(&instance(), &request, &facts).unwrap();
+    let undone = parts(&instance(), &request);
+    let names = |paths: &[PathBuf]| {
+        let name = |path: &PathBuf| {
+            path.display()
+                .to_string()
+                .rsplit('.')
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        paths.iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&mounted.images), ["image0", "image1-part", "image2"]);
+    assert_eq!(
+        names(&undone),
+        ["image0", "image1-part", "image1", "image2"]
+    );
 }
 
 #[test]
@@ -166,6 +217,15 @@ fn requests_that_cannot_be_met_are_refused() {
     assert_eq!(
         refused(&many, &Facts::default()),
         PlanError::TooManyLayers(LAYER_LIMIT + 1)
+    );
+    let mut deep = request();
+    deep.images.push(ImageUse {
+        layers: vec![layer; LAYER_LIMIT + 2],
+        subpath: None,
+    });
+    assert_eq!(
+        refused(&deep, &Facts::default()),
+        PlanError::TooManyLayers(LAYER_LIMIT + 2)
     );
     let mut relative = request();
     relative.volumes.push(volume("data", "a/b", true));
