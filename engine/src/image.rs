@@ -4,7 +4,7 @@ use base::{Digest, Failure, FailureKind};
 use engine_image::{
     Force, Image, ImageUse, Platform, RemoveError, Removed, ResolveError, StoreError,
 };
-use engine_model::Status;
+use engine_model::{ContainerConfig, MountSource, Status};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -95,23 +95,35 @@ pub fn remove(engine: &Engine, text: &str, force: Force) -> Result<Vec<Removed>>
     Ok(removed)
 }
 
-/// Tells who uses an image; a running container weighs more than a stopped one.
+/// Tells who uses an image; a running container weighs more than a stopped one, and
+/// of those one that has it mounted.
 pub fn used_by(engine: &Engine, id: &Digest) -> ImageUse {
     let mut found = ImageUse::Unused;
-    for container in engine
-        .containers
-        .all()
-        .iter()
-        .filter(|container| container.config().image_id == *id)
-    {
+    for container in &engine.containers.all() {
+        let config = container.config();
+        let is_mounted = mounts(&config, id);
+        if config.image_id != *id && !is_mounted {
+            continue;
+        }
         let short = container.id.short().to_owned();
         let state = container.state();
         if state.is_live() || state.status == Status::Restarting {
             return ImageUse::Running(short);
         }
-        found = ImageUse::Stopped(short);
+        if is_mounted {
+            found = ImageUse::Mounted(short);
+        } else if found == ImageUse::Unused {
+            found = ImageUse::Stopped(short);
+        }
     }
     found
+}
+
+/// Whether a container has an image mounted beside its own.
+fn mounts(config: &ContainerConfig, wanted: &Digest) -> bool {
+    let is_it =
+        |source: &MountSource| matches!(source, MountSource::Image { id, .. } if id == wanted);
+    config.mounts.iter().any(|mount| is_it(&mount.source))
 }
 
 /// Refuses an image of another platform than asked for.

@@ -281,8 +281,15 @@ fn bodies() -> Vec<(&'static str, String, u16)> {
 #[test]
 fn who_has_containers_of_its_own_is_not_root_in_them() {
     let served = Served::new(RULES);
-    let id = served.create(ALICE, "mine", &json!({"Binds": ["data:/data"]}));
+    let image = json!({"Type": "image", "Source": "busybox:1", "Target": "/box", "ImageOptions": {"Subpath": "www"}});
+    let id = served.create(
+        ALICE,
+        "mine",
+        &json!({"Binds": ["data:/data"], "Mounts": [image]}),
+    );
     served.expect(ALICE, &format!("POST /containers/{id}/start"), 204);
+    let page = ["exec", &id, "stat", "-c", "%u:%g", "/box/index.html"];
+    assert_eq!(served.host.ok(&page), "0:0\n");
     let ids = served.host.ok(&["exec", &id, "cat", "/proc/self/uid_map"]);
     let ids: Vec<&str> = ids.split_whitespace().collect();
     assert_eq!(ids, ["0", "100000", "65536"]);

@@ -218,6 +218,8 @@ const SCENARIO: &[Act] = &[
             "8091:80",
             "-v",
             "fresh:/www",
+            "--mount",
+            "type=image,source=busybox:1,target=/tools,image-subpath=bin",
             "busybox:1",
             "sh",
             "-c",

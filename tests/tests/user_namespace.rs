@@ -169,6 +169,32 @@ fn a_volume_is_given_to_the_root_inside() {
 }
 
 #[test]
+fn an_image_that_is_mounted_has_the_owners_of_the_inside() {
+    let remapped = Remapped::new();
+    let script =
+        "stat -c %u:%g /box/bin /part /part/busybox && /part/busybox echo ran && ! touch /box/x";
+    let run = [
+        "run",
+        "--rm",
+        "--mount",
+        "type=image,source=busybox:1,target=/box",
+        "--mount",
+        "type=image,source=busybox:1,target=/part,image-subpath=bin",
+    ];
+    let inside = ["busybox:1", "sh", "-c", script];
+    for more in [&[][..], &["--read-only"], &["--userns", "host"]] {
+        let said = remapped.ok(&[&run[..], more, &inside].concat());
+        assert_eq!(fields(&said), ["0:0", "0:0", "0:0", "ran"], "{more:?}");
+    }
+    // Another's user namespace is as good as one's own.
+    remapped.ok(&["run", "-d", "--name", "own", "busybox:1", "sleep", "1000"]);
+    let said = remapped.ok(&[&run[..], &["--net", "container:own"], &inside].concat());
+    assert_eq!(fields(&said)[..1], ["0:0"]);
+    remapped.ok(&["rm", "-f", "own"]);
+    remapped.host.finish();
+}
+
+#[test]
 fn what_needs_the_hosts_user_namespace_is_refused_with_dockers_sentences() {
     let remapped = Remapped::new();
     let refused = [

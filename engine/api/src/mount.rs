@@ -6,7 +6,7 @@ use crate::wire::{is_zero, wire};
 wire! {
     /// A mount a client asks for (`--mount`).
     pub struct Mount {
-        /// `bind`, `volume` or `tmpfs`; Docker knows `image`, `npipe` and `cluster` too.
+        /// `bind`, `volume`, `tmpfs` or `image`; Docker knows `npipe` and `cluster` too.
         #[serde(skip_serializing_if = "is_zero")]
         pub r#type: String,
         #[serde(skip_serializing_if = "is_zero")]
@@ -23,6 +23,8 @@ wire! {
         pub volume_options: Option<VolumeOptions>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub tmpfs_options: Option<TmpfsOptions>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub image_options: Option<ImageOptions>,
     }
 
     /// What only a bind can say.
@@ -68,6 +70,13 @@ wire! {
         pub mode: u32,
         #[serde(skip_serializing_if = "is_zero")]
         pub options: Vec<Vec<String>>,
+    }
+
+    /// What only an image can say.
+    pub struct ImageOptions {
+        /// A path below the image's root.
+        #[serde(skip_serializing_if = "is_zero")]
+        pub subpath: String,
     }
 
     /// A mount a container has.

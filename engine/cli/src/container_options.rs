@@ -155,7 +155,7 @@ pub(crate) struct FilesystemOptions {
     /// Mount a volume or a directory, [SOURCE:]TARGET[:MODE]
     #[arg(short, long, value_name = "VOLUME", value_parser = volume::parse)]
     pub volume: Vec<Volume>,
-    /// Mount, type=bind|volume|tmpfs,source=...,target=...
+    /// Mount, type=bind|volume|tmpfs|image,source=...,target=...
     #[arg(long, value_name = "MOUNT", value_parser = mount::parse)]
     pub mount: Vec<Mount>,
     /// Mount a tmpfs, PATH[:OPTIONS]

@@ -205,6 +205,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "engine run --rm busybox echo hello",
             "engine run -d --name web -p 8080:80 -v site:/www web:1",
             "engine run -it --rm --network back --memory 256m busybox",
+            "engine run --rm --mount type=image,source=tools:1,target=/tools busybox ls /tools",
         ],
     ),
     ("save", &["engine save -o images.tar web:1 busybox"]),

@@ -137,6 +137,25 @@ async fn a_pull_that_fails_ends_the_run() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_to_be_mounted_is_not_pulled() {
+    let fake = Fake::start(Behaviour::idle().answer(
+        "POST /containers/create",
+        404,
+        r#"{"message":"No such image: tools:latest"}"#,
+    ));
+    let line = "run --mount type=image,src=tools,dst=/t --mount type=image,src=x,dst=/x x";
+    let (status, message) = run(&fake, line).await.unwrap_err();
+    assert_eq!(
+        (status, message.as_str()),
+        (
+            125,
+            "Error response from daemon: No such image: tools:latest"
+        )
+    );
+    assert_eq!(fake.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn failed_starts_have_the_codes_of_shells() {
     let cases = [
         (r#"exec: \"x\": executable file not found in $PATH"#, 127),

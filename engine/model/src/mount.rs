@@ -1,6 +1,6 @@
 //! What a container mounts beside its root filesystem.
 
-use base::VolumeName;
+use base::{Digest, VolumeName};
 use serde::{Deserialize, Serialize};
 
 /// One mount of a container.
@@ -29,6 +29,18 @@ pub enum MountSource {
         /// Made for this container and removed with it.
         anonymous: bool,
         /// What of the volume is mounted, a relative path; all of it if nothing is said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<String>,
+    },
+    /// The files of an image, which nothing writes to.
+    Image {
+        /// As the user gave it.
+        reference: String,
+        /// What it meant when the container was made, and means for good.
+        id: Digest,
+        /// Diff ids, the lowest layer first.
+        layers: Vec<Digest>,
+        /// What of the image is mounted, a relative path; all of it if nothing is said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subpath: Option<String>,
     },

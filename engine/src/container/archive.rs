@@ -16,7 +16,7 @@ use crate::Engine;
 use crate::error::{OrFail as _, Result, conflict};
 use engine_model::Status;
 
-/// Whether volumes and binds are seen where the container has them.
+/// Whether volumes, binds and images are seen where the container has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Volumes {
     Mounted,
@@ -151,14 +151,16 @@ fn access(read_only: bool) -> Access {
     }
 }
 
-/// Volumed's answer has volumes and binds apart, each in the order of the request.
+/// Volumed's answer has volumes, binds and images apart, each in the order of the request.
 fn mounts(wanted: &[MountConfig], mounted: &RootfsMounted) -> Vec<ViewMount> {
     let mut volumes = mounted.volumes.iter().map(|volume| &volume.path);
     let mut binds = mounted.binds.iter().map(|bind| &bind.source);
+    let mut images = mounted.images.iter();
     let mount = |mount: &MountConfig| {
         let source = match &mount.source {
             MountSource::Volume { .. } => volumes.next()?,
             MountSource::Bind { .. } => binds.next()?,
+            MountSource::Image { .. } => images.next()?,
             // Its content is in the memory of the run.
             MountSource::Tmpfs { .. } => return None,
         };

@@ -129,6 +129,23 @@ mod tests {
     }
 
     #[test]
+    fn a_word_has_a_first_version() {
+        let mounts = |kind| json!({"HostConfig": {"Mounts": [{"Type": "bind"}, {"Type": kind}]}});
+        let read_as = |minor, kind| {
+            let version = ApiVersion::v1(minor);
+            read(Body::ContainerCreate, version, &mut mounts(kind))
+        };
+        let refused = read_as(47, "image").unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "Mount type \"Image\" needs API v1.48 or newer"
+        );
+        read_as(24, "image").unwrap_err();
+        read_as(47, "volume").unwrap();
+        read_as(48, "image").unwrap();
+    }
+
+    #[test]
     fn a_parameter_has_a_first_version() {
         let parts = ["containers", "a", "stats"];
         assert!(!is_known(&parts, "one-shot", ApiVersion::v1(40)));

@@ -54,6 +54,12 @@ pub(super) enum Rule {
     Unknown,
     /// It is refused, as belonging to the next version.
     Refused { field: &'static str, first: u16 },
+    /// One of its words is refused, as belonging to the next version.
+    RefusedWord {
+        word: &'static str,
+        named: &'static str,
+        first: u16,
+    },
     /// It is this word unless another is said.
     Default(&'static str),
     /// It has one field at most.
@@ -158,6 +164,16 @@ pub(super) const ROWS: &[Row] = &[
         },
     ),
     row(
+        Body::ContainerCreate,
+        "HostConfig.Mounts.[].Type",
+        OLDEST..=47,
+        Rule::RefusedWord {
+            word: "image",
+            named: "Mount type \"Image\"",
+            first: 48,
+        },
+    ),
+    row(
         Body::ContainerUpdate,
         "PidsLimit",
         OLDEST..=39,
@@ -195,6 +211,12 @@ impl Rule {
                     let first = ApiVersion::v1(*first);
                     result = Err(VersionError::TooOld { field, first });
                 }
+                Self::RefusedWord { word, named, first }
+                    if said.and_then(Value::as_str) == Some(word) =>
+                {
+                    let (field, first) = (*named, ApiVersion::v1(*first));
+                    result = Err(VersionError::TooOld { field, first });
+                }
                 Self::Default(word) if said.is_none() => {
                     object.insert(field.to_owned(), json!(word));
                 }
@@ -205,7 +227,7 @@ impl Rule {
                         result = Err(VersionError::Endpoints(names.join(", ")));
                     }
                 }
-                Self::Refused { .. } | Self::Default(_) => {}
+                Self::Refused { .. } | Self::RefusedWord { .. } | Self::Default(_) => {}
             }
         });
         result

@@ -59,7 +59,7 @@ pub(super) async fn create(
         pull(context, image, options.platform.as_deref(), show(options)).await?;
     }
     let created = match send(context, options, body).await {
-        Err(CliError::Client(error)) if lacks_image(&error, options) => {
+        Err(CliError::Client(error)) if lacks_image(&error, options, body) => {
             if !options.quiet {
                 context.warn(&format!(
                     "Unable to find image '{}' locally",
@@ -100,10 +100,23 @@ fn show(options: &GeneralOptions) -> Show {
     }
 }
 
-fn lacks_image(error: &ClientError, options: &GeneralOptions) -> bool {
+fn lacks_image(error: &ClientError, options: &GeneralOptions, body: &ContainerCreateBody) -> bool {
     options.pull != PullPolicy::Never
         && error.status() == Some(404)
         && error.to_string().to_lowercase().contains("no such image")
+        && !lacks_mounted_image(&error.to_string(), body)
+}
+
+/// Whether it is an image that is mounted which is not there: it has to be, and no
+/// pull of the container's own helps.
+fn lacks_mounted_image(said: &str, body: &ContainerCreateBody) -> bool {
+    let own = full_name(&body.config.image);
+    let mounts = body.host_config.mounts.iter();
+    let mut mounted = mounts.filter(|mount| mount.r#type == "image");
+    mounted.any(|mount| {
+        let name = full_name(&mount.source);
+        name != own && said.ends_with(&format!(": {name}"))
+    })
 }
 
 fn full_name(image: &str) -> String {

@@ -1,6 +1,8 @@
 //! `--mount type=…,source=…,target=…` and `--tmpfs PATH[:OPTIONS]`.
 
-use engine_api::mount::{BindOptions, DriverConfig, Mount, TmpfsOptions, VolumeOptions};
+use engine_api::mount::{
+    BindOptions, DriverConfig, ImageOptions, Mount, TmpfsOptions, VolumeOptions,
+};
 
 use super::{ParseError, csv, label, refuse, size};
 
@@ -39,6 +41,7 @@ fn apply(mount: &mut Mount, field: &str) -> Result<(), ParseError> {
         "bind-propagation" => bind(mount).propagation = propagation(value)?,
         "bind-recursive" => apply_recursive(bind(mount), value)?,
         "volume-subpath" => volume(mount).subpath = value.to_owned(),
+        "image-subpath" => image(mount).subpath = value.to_owned(),
         "volume-label" => {
             volume(mount)
                 .labels
@@ -112,9 +115,9 @@ fn mode(value: &str) -> Result<u32, ParseError> {
 
 fn check(mount: &Mount) -> Result<(), ParseError> {
     let kind = mount.r#type.as_str();
-    if !matches!(kind, "bind" | "volume" | "tmpfs") {
+    if !matches!(kind, "bind" | "volume" | "tmpfs" | "image") {
         return refuse(format!(
-            "invalid mount type '{kind}': expected bind, volume or tmpfs"
+            "invalid mount type '{kind}': expected bind, volume, tmpfs or image"
         ));
     }
     if mount.target.is_empty() {
@@ -144,6 +147,7 @@ fn check_kind_options(mount: &Mount, kind: &str) -> Result<(), ParseError> {
         ("bind", mount.bind_options.is_some()),
         ("volume", mount.volume_options.is_some()),
         ("tmpfs", mount.tmpfs_options.is_some()),
+        ("image", mount.image_options.is_some()),
     ];
     match given
         .iter()
@@ -162,6 +166,10 @@ fn bind(mount: &mut Mount) -> &mut BindOptions {
 
 fn volume(mount: &mut Mount) -> &mut VolumeOptions {
     mount.volume_options.get_or_insert_default()
+}
+
+fn image(mount: &mut Mount) -> &mut ImageOptions {
+    mount.image_options.get_or_insert_default()
 }
 
 fn driver(mount: &mut Mount) -> &mut DriverConfig {
@@ -197,6 +205,14 @@ mod tests {
             json("type=tmpfs,dst=/z,tmpfs-size=1m,tmpfs-mode=1770"),
             r#"{"Type":"tmpfs","Target":"/z","TmpfsOptions":{"SizeBytes":1048576,"Mode":1016}}"#
         );
+        assert_eq!(
+            json("type=image,source=busybox:1,target=/i"),
+            r#"{"Type":"image","Source":"busybox:1","Target":"/i"}"#
+        );
+        assert_eq!(
+            json("type=image,src=busybox,dst=/i,image-subpath=bin"),
+            r#"{"Type":"image","Source":"busybox","Target":"/i","ImageOptions":{"Subpath":"bin"}}"#
+        );
         assert_eq!(json("dst=/y"), r#"{"Type":"volume","Target":"/y"}"#);
     }
 
@@ -212,7 +228,7 @@ mod tests {
             ),
             (
                 "type=npipe,dst=/x",
-                "invalid mount type 'npipe': expected bind, volume or tmpfs",
+                "invalid mount type 'npipe': expected bind, volume, tmpfs or image",
             ),
             ("dst=/x,readonly=maybe", "invalid value for readonly: maybe"),
             (
@@ -222,6 +238,19 @@ mod tests {
             (
                 "dst=/x,tmpfs-size=1m",
                 "cannot mix 'tmpfs-*' options with mount type 'volume'",
+            ),
+            (
+                "src=v,dst=/x,image-subpath=a",
+                "cannot mix 'image-*' options with mount type 'volume'",
+            ),
+            (
+                "type=image,src=i,dst=/x,volume-subpath=a",
+                "cannot mix 'volume-*' options with mount type 'image'",
+            ),
+            ("type=image,src=i", "target is required"),
+            (
+                "type=image,src=i,dst=/x,image-foo=1",
+                "unexpected key 'image-foo' in 'image-foo=1'",
             ),
             (
                 "type=tmpfs,dst=/x,src=/a",

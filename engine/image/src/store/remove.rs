@@ -31,6 +31,8 @@ pub enum ImageUse {
     Unused,
     /// A container that does not run, by its short id.
     Stopped(String),
+    /// A container that does not run and has it mounted beside its own image.
+    Mounted(String),
     /// A running container, by its short id.
     Running(String),
 }
@@ -74,6 +76,16 @@ pub enum RemoveConflict {
         "unable to delete {image} (must be forced) - image is being used by stopped container {container}"
     )]
     Stopped {
+        /// The image, shortened.
+        image: String,
+        /// The container.
+        container: String,
+    },
+    /// A stopped container shall find it at its next start.
+    #[error(
+        "unable to delete {image} (cannot be forced) - image is mounted by stopped container {container}"
+    )]
+    Mounted {
         /// The image, shortened.
         image: String,
         /// The container.
@@ -283,6 +295,10 @@ fn check_use(record: &ImageRecord, force: Force, in_use: &ImageUse) -> Result<()
             image,
             container: container.clone(),
         }),
+        (ImageUse::Mounted(container), _) => Err(RemoveConflict::Mounted {
+            image,
+            container: container.clone(),
+        }),
         (ImageUse::Stopped(container), Force::No) => Err(RemoveConflict::Stopped {
             image,
             container: container.clone(),
@@ -294,7 +310,9 @@ fn check_use(record: &ImageRecord, force: Force, in_use: &ImageUse) -> Result<()
 fn container(in_use: &ImageUse) -> Option<&str> {
     match in_use {
         ImageUse::Unused => None,
-        ImageUse::Stopped(container) | ImageUse::Running(container) => Some(container),
+        ImageUse::Stopped(container)
+        | ImageUse::Mounted(container)
+        | ImageUse::Running(container) => Some(container),
     }
 }
 
@@ -346,6 +364,7 @@ mod tests {
         let free = &ImageUse::Unused;
         let stopped = &ImageUse::Stopped("c1".to_owned());
         let running = &ImageUse::Running("c2".to_owned());
+        let mounted = &ImageUse::Mounted("c3".to_owned());
         let one: (&[&str], &[&str]) = (&["a:1"], &["a@d"]);
         let two: (&[&str], &[&str]) = (&["a:1", "a:2"], &["a@d"]);
         let other: (&[&str], &[&str]) = (&["a:1", "b:1"], &["a@d"]);
@@ -354,6 +373,9 @@ mod tests {
         check(one, "a:1", (No, running), Err("must force"));
         check(one, "a:1", (Yes, stopped), Ok((2, true)));
         check(one, "a:1", (Yes, running), Ok((2, false)));
+        check(one, "a:1", (No, mounted), Err("must force"));
+        check(one, "a:1", (Yes, mounted), Ok((2, false)));
+        check(one, "1234", (Yes, mounted), Err("is mounted by stopped"));
         check(two, "a:1", (No, running), Ok((1, false)));
         check(other, "a:1", (No, free), Ok((2, false)));
         check(other, "b:1", (No, stopped), Ok((1, false)));

@@ -156,7 +156,7 @@ fn configured(config: &MountConfig, resolved: &ResolvedMount) -> Mount {
                 &[kind, propagation.as_str(), access],
             )
         }
-        MountSource::Volume { .. } => bind(
+        MountSource::Volume { .. } | MountSource::Image { .. } => bind(
             host_path,
             &config.destination,
             &["rbind", "rprivate", access],

@@ -170,6 +170,32 @@ fn bind(host_path: &str, destination: &str) -> MountConfig {
 }
 
 #[test]
+fn an_image_is_bound_read_only_and_its_programs_may_run() {
+    let mut config = config();
+    config.mounts = vec![MountConfig {
+        destination: "/tools".into(),
+        read_only: true,
+        source: MountSource::Image {
+            reference: "tools:1".into(),
+            id: base::Digest::of(b"image"),
+            layers: vec![base::Digest::of(b"layer")],
+            subpath: None,
+        },
+    }];
+    let mut facts = facts();
+    let host_path = Some("/run/mnt/parts/x.image0".into());
+    facts.mounts = vec![ResolvedMount { host_path }];
+    let spec = plan_spec(&config, &facts).unwrap();
+    let mounts = spec.mounts().as_ref().unwrap();
+    let mount = mounts.last().unwrap();
+    assert_eq!(mount.destination().to_str(), Some("/tools"));
+    let source = mount.source().as_ref().and_then(|source| source.to_str());
+    assert_eq!(source, Some("/run/mnt/parts/x.image0"));
+    let options = mount.options().as_deref().unwrap();
+    assert_eq!(options, ["rbind", "rprivate", "ro"]);
+}
+
+#[test]
 fn a_configured_mount_replaces_the_default_one_and_parents_come_first() {
     let mut config = config();
     let cache = tmpfs("/data/cache", &["exec"]);

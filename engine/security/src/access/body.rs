@@ -240,23 +240,31 @@ fn volume_of_bind(text: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// Reads one of `Mounts`: a volume or a tmpfs.
+/// Reads one of `Mounts`: a volume, a tmpfs, or an image, which anybody may make a
+/// container from.
 fn volume_of_mount(mount: &Value) -> Result<Option<String>, String> {
     let empty = Map::new();
     let fields = mount.as_object().unwrap_or(&empty);
     let plain = ["Target", "ReadOnly", "Consistency", "TmpfsOptions"];
+    let is_of = |kind: &str| fields.get("Type").is_some_and(|it| is_one_of(it, &[kind]));
+    let (is_volume, is_image) = (is_of("volume"), is_of("image"));
     only("Mounts.", fields, &plain, |key, value| match key {
-        "Type" => Some(is_one_of(value, &["volume", "tmpfs"])),
+        "Type" => Some(is_one_of(value, &["volume", "tmpfs", "image"])),
+        "Source" if is_image => Some(value.is_string()),
         "Source" => Some(value.as_str().is_some_and(is_volume_name)),
+        "ImageOptions" if is_image => {
+            let options = value.as_object().unwrap_or(&empty);
+            Some(only("", options, &["Subpath"], |_, _| None).is_ok())
+        }
         "VolumeOptions" => {
             let options = value.as_object().unwrap_or(&empty);
             Some(only("", options, &["NoCopy", "Subpath"], |_, _| None).is_ok())
         }
         _ => None,
     })?;
-    let is_volume = fields
-        .get("Type")
-        .is_some_and(|it| is_one_of(it, &["volume"]));
+    if is_image {
+        return Ok(None);
+    }
     let source = fields.get("Source").and_then(Value::as_str);
     match source.filter(|source| !source.is_empty()) {
         Some(_) if !is_volume => Err("only volumes have a source for this client".to_owned()),
@@ -399,6 +407,28 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_mounted_without_options_of_other_kinds() {
+        let with = |key: &str, value: Value| {
+            let mut mount = json!({"Type": "image", "Source": "a/b:1", "Target": "/x"});
+            mount[key] = value;
+            json!({"Mounts": [mount]})
+        };
+        assert_eq!(
+            create(with("ImageOptions", json!({"Subpath": "s"}))),
+            Ok(References::default())
+        );
+        refused(with("BindOptions", json!({"Propagation": "rshared"})));
+        refused(with("VolumeOptions", json!({"Labels": {"a": "b"}})));
+        refused(with("ImageOptions", json!({"OptionToCome": "x"})));
+        refused(with("Source", json!(["busybox"])));
+        refused(with("Type", json!("bind")));
+        refused(with("Type", json!("Image")));
+        let mut volume = with("ImageOptions", json!({"Subpath": "s"}));
+        volume["Mounts"][0]["Type"] = json!("volume");
+        refused(volume);
+    }
+
+    #[test]
     fn networks_of_others_are_not_joined() {
         let join = |endpoints: Value| {
             let body = json!({"NetworkingConfig": {"EndpointsConfig": endpoints}});
@@ -416,7 +446,8 @@ mod tests {
     fn what_an_ordinary_container_needs_passes_and_is_referred_to() {
         let references = create(json!({
             "Binds": ["data:/data:ro", "/anonymous"], "Memory": 1 << 26, "MemorySwappiness": -1,
-            "Mounts": [{"Type": "volume", "Source": "more", "Target": "/m"}, {"Type": "tmpfs", "Target": "/t"}],
+            "Mounts": [{"Type": "volume", "Source": "more", "Target": "/m"}, {"Type": "tmpfs", "Target": "/t"},
+                {"Type": "image", "Source": "localhost:5000/a/b:1", "Target": "/i", "ImageOptions": {"Subpath": "s"}}],
             "VolumesFrom": ["donor:ro"], "NetworkMode": "container:peer", "IpcMode": "private",
             "PortBindings": {"80/tcp": [{"HostPort": "8080"}, {"HostPort": ""}]},
             "SecurityOpt": ["no-new-privileges:true"], "RestartPolicy": {"Name": "always"},

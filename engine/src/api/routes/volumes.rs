@@ -56,7 +56,9 @@ pub(super) fn users(engine: &Engine, name: &VolumeName) -> Vec<String> {
             .iter()
             .any(|mount| match &mount.source {
                 MountSource::Volume { name: used, .. } => used == name,
-                MountSource::Bind { .. } | MountSource::Tmpfs { .. } => false,
+                MountSource::Bind { .. }
+                | MountSource::Tmpfs { .. }
+                | MountSource::Image { .. } => false,
             })
     };
     engine

@@ -7,7 +7,7 @@ use engine_api::inspect::{
 };
 use engine_api::mount::MountPoint;
 use engine_model::container::{LogDriver, NetworkMode};
-use engine_model::{MountSource, Status};
+use engine_model::{MountSource, Propagation, Status};
 use volumed_api::query::data_directory;
 
 use super::network;
@@ -192,44 +192,59 @@ fn health(container: &Container) -> Option<Health> {
     })
 }
 
-/// Returns the mounts a client sees: binds and volumes, not tmpfs.
+/// Returns the mounts a client sees: of those in memory only what the long form asked for.
 pub(super) fn mounts(engine: &Engine, container: &Container) -> Vec<MountPoint> {
-    let point = |mount: &engine_model::MountConfig| {
+    let (config, requested) = (container.config(), container.requested());
+    // What `--tmpfs` asks for is told by the host's half alone.
+    let is_hidden = |destination| requested.host_config.tmpfs.contains_key(destination);
+    // Volumed names an image by its place among them.
+    let mut places = 0..;
+    let mut all = Vec::new();
+    for mount in &config.mounts {
+        if is_hidden(&mount.destination) {
+            continue;
+        }
+        let is_volume = matches!(mount.source, MountSource::Volume { .. });
         let mut point = MountPoint {
             destination: mount.destination.clone(),
-            mode: mode(
-                container,
-                &mount.destination,
-                matches!(mount.source, MountSource::Volume { .. }),
-            ),
+            mode: mode(container, &mount.destination, is_volume),
             rw: !mount.read_only,
             ..MountPoint::default()
         };
-        match &mount.source {
-            MountSource::Bind {
-                host_path,
-                propagation,
-                ..
-            } => {
-                point.r#type = "bind".into();
-                point.source.clone_from(host_path);
-                point.propagation = propagation.as_str().into();
-            }
-            MountSource::Volume { name, .. } => {
-                point.r#type = "volume".into();
-                point.name = name.to_string();
-                point.source = data_directory(&engine.instance, name).display().to_string();
-                point.driver = "local".into();
-            }
-            MountSource::Tmpfs { .. } => point.r#type = "tmpfs".into(),
+        tell_source(engine, &mount.source, &mut point);
+        if matches!(mount.source, MountSource::Image { .. }) {
+            let place = places.next().unwrap_or_default();
+            let mounted = volumed_api::image(&engine.instance, &container.run(), place);
+            point.source = mounted.display().to_string();
         }
-        point
-    };
-    let requested = container.requested();
-    let is_shown = |mount: &&engine_model::MountConfig| {
-        // What `--tmpfs` asks for is told by the host's half alone.
-        !requested.host_config.tmpfs.contains_key(&mount.destination)
-    };
-    let config = container.config();
-    config.mounts.iter().filter(is_shown).map(point).collect()
+        all.push(point);
+    }
+    all
+}
+
+/// Says what a mount is of; where an image is, the run decides.
+fn tell_source(engine: &Engine, source: &MountSource, point: &mut MountPoint) {
+    match source {
+        MountSource::Bind {
+            host_path,
+            propagation,
+            ..
+        } => {
+            point.r#type = "bind".into();
+            point.source.clone_from(host_path);
+            point.propagation = propagation.as_str().into();
+        }
+        MountSource::Volume { name, .. } => {
+            point.r#type = "volume".into();
+            point.name = name.to_string();
+            point.source = data_directory(&engine.instance, name).display().to_string();
+            point.driver = "local".into();
+        }
+        MountSource::Image { reference, .. } => {
+            point.r#type = "image".into();
+            point.name.clone_from(reference);
+            point.propagation = Propagation::default().as_str().into();
+        }
+        MountSource::Tmpfs { .. } => point.r#type = "tmpfs".into(),
+    }
 }

@@ -242,6 +242,7 @@ fn uses_volume(container: &Container, wanted: &str) -> bool {
             || match &mount.source {
                 MountSource::Volume { name, .. } => name.as_str() == wanted,
                 MountSource::Bind { host_path, .. } => host_path == wanted,
+                MountSource::Image { reference, .. } => reference == wanted,
                 MountSource::Tmpfs { .. } => false,
             }
     })

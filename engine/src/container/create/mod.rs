@@ -4,6 +4,7 @@
 mod conflicts;
 mod cpuset;
 mod health;
+mod image_mounts;
 mod mounts;
 pub(super) mod network;
 mod ports;
@@ -224,6 +225,7 @@ fn convert(
 ) -> Result<ContainerConfig> {
     let (config, host) = (&requested.config, &requested.host_config);
     let mounts = mounts::convert(engine, config, host)?;
+    image_mounts::check_layers(image.layers.len(), &mounts)?;
     let result = ContainerConfig {
         id: id.clone(),
         created: Timestamp::now(),

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use base::VolumeName;
 use base::size::ByteSize;
+use base::{Failure, VolumeName};
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_api::host_config::HostConfig;
 use engine_api::mount::Mount;
 use engine_model::{MountConfig, MountSource, Propagation};
 
+use super::image_mounts;
 use crate::Engine;
 use crate::error::{OrFail as _, Result, invalid};
 
@@ -26,7 +27,10 @@ pub(super) fn convert(
         mounts.push(parse_bind(bind)?);
     }
     for mount in &host.mounts {
-        let parsed = parse_mount(mount)?;
+        let parsed = match mount.r#type.as_str() {
+            image_mounts::TYPE => image_mounts::convert(engine, mount)?,
+            _ => parse_mount(mount)?,
+        };
         check_bind(&parsed)?;
         mounts.push(parsed);
     }
@@ -165,31 +169,36 @@ impl BindOptions {
     }
 }
 
+/// Refuses a mount of the long form, in Docker's words.
+pub(super) fn bad(mount: &Mount, what: &str) -> Failure {
+    let kind = &mount.r#type;
+    invalid(format!("invalid mount config for type {kind:?}: {what}"))
+}
+
+/// Returns where a mount of the long form is seen.
+pub(super) fn target(mount: &Mount) -> Result<String> {
+    match mount.target.as_str() {
+        "" => Err(bad(mount, "field Target must not be empty")),
+        target => clean(target).map_err(|failure| bad(mount, &failure.message)),
+    }
+}
+
 fn parse_mount(mount: &Mount) -> Result<MountConfig> {
-    if mount.target.is_empty() {
-        return Err(invalid(
-            "invalid mount config for type \"".to_owned()
-                + &mount.r#type
-                + "\": field Target must not be empty",
-        ));
+    let destination = target(mount)?;
+    if mount.image_options.is_some() {
+        return Err(bad(mount, "field ImageOptions must not be specified"));
     }
     let source = match mount.r#type.as_str() {
         "bind" => bind_source(mount)?,
         "volume" => volume_source(mount)?,
         "tmpfs" if !mount.source.is_empty() => {
-            return Err(invalid(
-                "invalid mount config for type \"tmpfs\": field Source must not be specified",
-            ));
+            return Err(bad(mount, "field Source must not be specified"));
         }
         "tmpfs" => tmpfs_source(mount),
-        other => {
-            return Err(invalid(format!(
-                "invalid mount config for type {other:?}: mount type unknown"
-            )));
-        }
+        _ => return Err(bad(mount, "mount type unknown")),
     };
     Ok(MountConfig {
-        destination: clean(&mount.target)?,
+        destination,
         read_only: mount.read_only,
         source,
     })
@@ -197,19 +206,15 @@ fn parse_mount(mount: &Mount) -> Result<MountConfig> {
 
 fn bind_source(mount: &Mount) -> Result<MountSource> {
     if !mount.source.starts_with('/') {
-        return Err(invalid(format!(
-            "invalid mount config for type \"bind\": invalid mount path: '{}' mount path must be absolute",
-            mount.source
-        )));
+        let source = &mount.source;
+        let what = format!("invalid mount path: '{source}' mount path must be absolute");
+        return Err(bad(mount, &what));
     }
     let options = mount.bind_options.clone().unwrap_or_default();
     let propagation = match options.propagation.as_str() {
         "" => Propagation::default(),
-        text => Propagation::from_option(text).ok_or_else(|| {
-            invalid(format!(
-                "invalid mount config for type \"bind\": invalid propagation mode: {text}"
-            ))
-        })?,
+        text => Propagation::from_option(text)
+            .ok_or_else(|| bad(mount, &format!("invalid propagation mode: {text}")))?,
     };
     Ok(MountSource::Bind {
         host_path: mount.source.clone(),
@@ -238,14 +243,13 @@ fn volume_source(mount: &Mount) -> Result<MountSource> {
     let options = mount.volume_options.clone().unwrap_or_default();
     let is_anonymous = mount.source.is_empty();
     if is_anonymous && !options.subpath.is_empty() {
-        return Err(invalid(
-            "invalid mount config for type \"volume\": must not set Subpath when using anonymous volumes",
+        return Err(bad(
+            mount,
+            "must not set Subpath when using anonymous volumes",
         ));
     }
     if !stays_below(&options.subpath) {
-        return Err(invalid(
-            "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
-        ));
+        return Err(bad(mount, NOT_BELOW));
     }
     let name = match is_anonymous {
         true => VolumeName::random(),
@@ -260,8 +264,11 @@ fn volume_source(mount: &Mount) -> Result<MountSource> {
     })
 }
 
+/// What is said of a part that would be elsewhere, also of an image.
+pub(super) const NOT_BELOW: &str = "subpath must be a relative path within the volume";
+
 /// Returns whether a path, read without its links, leads nowhere else.
-fn stays_below(path: &str) -> bool {
+pub(super) fn stays_below(path: &str) -> bool {
     let mut depth = 0_usize;
     for part in path.split('/') {
         match part {

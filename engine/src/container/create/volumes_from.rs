@@ -1,4 +1,4 @@
-//! `VolumesFrom`: the volumes and binds of other containers.
+//! `VolumesFrom`: the volumes, binds and images of other containers.
 
 use engine_model::{MountConfig, MountSource};
 
@@ -64,7 +64,7 @@ fn shared(mount: &MountConfig, read_only: bool) -> Option<MountConfig> {
             anonymous: *anonymous,
             subpath: subpath.clone(),
         },
-        bind @ MountSource::Bind { .. } => bind.clone(),
+        other @ (MountSource::Bind { .. } | MountSource::Image { .. }) => other.clone(),
     };
     Some(MountConfig {
         destination: mount.destination.clone(),

@@ -8,7 +8,7 @@ use engine_model::MountSource;
 use engine_model::container::NetworkMode;
 use netd_api::{Attach, Attached, Detach};
 use volumed_api::{
-    BindUse, MissingSource, MountRootfs, RootfsMounted, UnmountRootfs, Upper, VolumeUse,
+    BindUse, ImageUse, MissingSource, MountRootfs, RootfsMounted, UnmountRootfs, Upper, VolumeUse,
 };
 
 use super::{shared_memory, spec};
@@ -136,6 +136,7 @@ pub(in crate::container) async fn mount(
             .filter_map(|mount| volume_use(mount, run))
             .collect(),
         binds: config.mounts.iter().filter_map(bind_use).collect(),
+        images: config.mounts.iter().filter_map(image_use).collect(),
         shared_memory_bytes: shared_memory::shareable_bytes(container),
         user_namespace: config.user_namespace.clone(),
     };
@@ -180,6 +181,19 @@ fn bind_use(mount: &engine_model::MountConfig) -> Option<BindUse> {
     Some(BindUse {
         source: host_path.into(),
         missing,
+    })
+}
+
+fn image_use(mount: &engine_model::MountConfig) -> Option<ImageUse> {
+    let MountSource::Image {
+        layers, subpath, ..
+    } = &mount.source
+    else {
+        return None;
+    };
+    Some(ImageUse {
+        layers: layers.clone(),
+        subpath: subpath.clone(),
     })
 }
 

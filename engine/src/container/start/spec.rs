@@ -117,16 +117,18 @@ pub(crate) fn cgroup_of(instance: &Instance, container: &Container) -> String {
     }
 }
 
-/// Matches volumed's two lists, each in the order of the request, to the mounts.
+/// Matches volumed's three lists, each in the order of the request, to the mounts.
 fn resolved_mounts(mounts: &[MountConfig], mounted: &RootfsMounted) -> Result<Vec<ResolvedMount>> {
     let mut volumes = mounted.volumes.iter();
     let mut binds = mounted.binds.iter();
+    let mut images = mounted.images.iter();
     let mut table = propagation::Table::default();
     let missing = || internal("volumed answered with fewer mounts than asked for");
     let resolve = |mount: &MountConfig| {
         let host_path = match &mount.source {
             MountSource::Tmpfs { .. } => None,
             MountSource::Volume { .. } => Some(volumes.next().ok_or_else(missing)?.path.clone()),
+            MountSource::Image { .. } => Some(images.next().ok_or_else(missing)?.clone()),
             MountSource::Bind { propagation, .. } => {
                 let source = &binds.next().ok_or_else(missing)?.source;
                 table.check(source, *propagation)?;
