@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base::user_namespace::{Held, Kinds, UserNamespaceError};
-use base::{IdMappings, PathContext as _, PathError};
+use base::{IdMappings, PathContext as _, PathError, Steps};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree,
@@ -56,7 +56,11 @@ impl Clones {
     ///
     /// # Errors
     /// When the kernel or the file system cannot; nothing stays attached then.
-    pub fn attach(overlay: &Overlay, mappings: &IdMappings) -> Result<Self, IdMapError> {
+    pub fn attach(
+        overlay: &Overlay,
+        mappings: &IdMappings,
+        steps: &Steps,
+    ) -> Result<Self, IdMapError> {
         let held = Held::new(Kinds::User, mappings)?;
         let path = held.path("user");
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -71,6 +75,7 @@ impl Clones {
             let parent = path.parent();
             let parent = parent.ok_or_else(|| IdMapError::NoParent(path.clone()))?;
             if clones.place(parent).is_none() {
+                steps.reached("layers.attach");
                 clones.attach_one(parent, &overlay.target, namespace.as_fd())?;
             }
         }

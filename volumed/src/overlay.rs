@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use base::{IdMappings, PathContext as _, PathError};
+use base::{IdMappings, PathContext as _, PathError, Steps};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -127,12 +127,13 @@ impl MountWay {
 ///
 /// # Errors
 /// The step that failed, with the kernel's own messages; nothing is mounted then.
-pub fn mount(way: MountWay, overlay: &Overlay) -> Result<(), OverlayError> {
+pub fn mount(way: MountWay, overlay: &Overlay, steps: &Steps) -> Result<(), OverlayError> {
     let Some(mappings) = &overlay.mappings else {
         return mount_layers(way, overlay);
     };
-    let clones = Clones::attach(overlay, mappings)?;
+    let clones = Clones::attach(overlay, mappings, steps)?;
     let layers = clones.layers_of(overlay)?;
+    steps.reached("layers.overlay");
     // The overlay makes its own files as whoever mounted it.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("mount".to_owned());

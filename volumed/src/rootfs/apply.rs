@@ -130,7 +130,7 @@ impl Performer<'_> {
             Operation::MakeMountPoint(path) => self.make_directory("mount.point", path, 0o700)?,
             Operation::MountOverlay(overlay) => {
                 storage.steps.reached("mount.overlay");
-                overlay::mount(storage.mount_way, overlay)?;
+                overlay::mount(storage.mount_way, overlay, &storage.steps)?;
                 self.undo.push(Undo::Unmount(overlay.target.clone()));
             }
             Operation::GiveVolume { name, data, owner } => {

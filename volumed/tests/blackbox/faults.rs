@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use base::IdMappings;
 use volumed_api::{CreateVolume, MountRootfs, RemoveVolume, Upper};
 
-use crate::support::{Host, Propagation, bind, image, put, read, request, run, volume};
+use crate::support::{
+    Host, Propagation, bind, id_mappings, image, put, read, request, run, volume,
+};
 
 /// A scenario has fewer steps than this.
 const STEP_LIMIT: u64 = 100;
@@ -56,7 +59,7 @@ fn ask_mount(host: &mut Host, asked: &MountRootfs) -> bool {
     died
 }
 
-fn mount_and_release(host: &mut Host, upper: Upper) -> bool {
+fn mount_and_release(host: &mut Host, upper: Upper, user_namespace: Option<IdMappings>) -> bool {
     let layer = host.layer(&[("etc/name", "image"), ("data/a", "1"), ("data/b", "2")]);
     let options = [("type", "tmpfs"), ("device", "tmpfs")];
     let options = options.map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -70,7 +73,7 @@ fn mount_and_release(host: &mut Host, upper: Upper) -> bool {
     made.unwrap();
     let run = run(1);
     let mut asked = request(&run, &[layer]);
-    asked.upper = upper;
+    (asked.upper, asked.user_namespace) = (upper, user_namespace);
     asked.volumes = vec![volume("data", "/data"), volume("memory", "/data")];
     asked.binds.push(bind(host.path("bound")));
     asked.images = vec![image(&[layer], None), image(&[layer], Some("etc"))];
@@ -96,14 +99,22 @@ fn mount_and_release(host: &mut Host, upper: Upper) -> bool {
 #[test]
 fn a_persistent_run_survives_a_kill_at_every_step() {
     at_every_step(Propagation::Private, Deaths::One, |host| {
-        mount_and_release(host, Upper::Persistent)
+        mount_and_release(host, Upper::Persistent, None)
     });
 }
 
 #[test]
 fn a_volatile_run_survives_two_kills_at_every_step_under_a_shared_root() {
     at_every_step(Propagation::Shared, Deaths::Two, |host| {
-        mount_and_release(host, Upper::Volatile)
+        mount_and_release(host, Upper::Volatile, None)
+    });
+}
+
+#[test]
+fn a_run_in_a_user_namespace_survives_a_kill_at_every_step() {
+    at_every_step(Propagation::Private, Deaths::One, |host| {
+        let user_namespace = Some(id_mappings(100_000, 200_000));
+        mount_and_release(host, Upper::Persistent, user_namespace)
     });
 }
 

@@ -5,13 +5,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use base::user_namespace::IdRange;
-use base::{Digest, FailureKind, IdMappings, RunId};
+use base::{Digest, FailureKind, RunId};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_remount};
 
-use crate::support::{Host, Propagation, bind, image, put, read, request, run};
+use crate::support::{Host, Propagation, bind, id_mappings, image, put, read, request, run};
 
 /// A whiteout as layers have it.
 fn hide(path: &Path) {
@@ -168,17 +167,9 @@ fn owners_of_an_image_are_those_of_the_runs_user_namespace() {
     let other = host.instance.layer(&layer).join("other");
     std::os::unix::fs::chown(&other, Some(7), Some(8)).unwrap();
     let second = host.layer(&[("second", "")]);
-    let from = |outside| IdRange {
-        inside: 0,
-        outside,
-        size: 65_536,
-    };
     let run = run(1);
     let mut asked = request(&run, &[layer]);
-    asked.user_namespace = Some(IdMappings {
-        uids: vec![from(100_000)],
-        gids: vec![from(200_000)],
-    });
+    asked.user_namespace = Some(id_mappings(100_000, 200_000));
     asked.images = vec![
         image(&[layer], None),
         image(&[layer, second], Some("dir")),

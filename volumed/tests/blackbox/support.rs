@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use base::{ContainerId, Digest, Failure, Instance, RunId, RunNumber};
+use base::user_namespace::IdRange;
+use base::{ContainerId, Digest, Failure, IdMappings, Instance, RunId, RunNumber};
 use events::{CallError, Draft, Log, Reader, RequestBody, Requester};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -375,6 +376,19 @@ pub(crate) fn volume(name: &str, destination: &str) -> VolumeUse {
         copy_up: true,
         labels: Default::default(),
         subpath: None,
+    }
+}
+
+/// The ids of a user namespace, by where those of root are on the host.
+pub(crate) fn id_mappings(user: u32, group: u32) -> IdMappings {
+    let from = |outside| IdRange {
+        inside: 0,
+        outside,
+        size: 65_536,
+    };
+    IdMappings {
+        uids: vec![from(user)],
+        gids: vec![from(group)],
     }
 }
 
