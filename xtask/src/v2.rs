@@ -1,17 +1,19 @@
 //! Containers on cgroup v2 and an old kernel: the part of `xtask test` in the VM.
 //!
-//! First the runtime alone with a bundle, then the whole engine with an image that
-//! is imported, since there is no registry in there; it is set up as a service by
+//! First the runtime alone with a bundle, then netd's tests of networks whose drivers
+//! the kernels of test machines lack, then the whole engine with an image that is imported, since there is no registry in there; it is set up as a service by
 //! `engine install`. Then the machine boots again on the same disk, and what is to be
 //! restarted is back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::commands::vm;
 use crate::images;
+use crate::process::Cmd;
 use crate::vm::{Job, REBOOT};
 use crate::workspace;
 
@@ -19,6 +21,18 @@ use crate::workspace;
 const MARK: &str = "/var/lib/second-boot";
 const LIMIT: Duration = Duration::from_secs(600);
 const PROGRAMS: &[&str] = &["engine", "engine-shim", "netd", "runc-rs", "volumed"];
+/// netd's tests of networks on an interface of the host, which look for netd where it
+/// was built. Nothing is to skip itself here.
+const PARENTS: &str = r#"
+echo "netd:"
+mkdir -p "$(dirname "$NETD")" && cp /xtask/dist/netd "$NETD"
+modprobe -a dummy ipvlan macvlan 8021q
+/xtask/netd-blackbox parents:: --test-threads 1 --nocapture > /tmp/parents 2>&1 || fail "$(cat /tmp/parents)"
+tail -n 2 /tmp/parents
+! grep '^skipped' /tmp/parents || fail a kernel that has the drivers is said to have none
+grep -q '^test result: ok. [1-9]' /tmp/parents || fail no test ran
+rm "$NETD"
+"#;
 /// The first boot. Fails at the first line that does.
 const SCRIPT: &str = r#"
 test "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs || fail not cgroup v2
@@ -108,16 +122,40 @@ pub(crate) fn run_containers(programs: &Path) -> Result<()> {
         std::fs::copy(programs.join(program), folder.join(program))
             .with_context(|| format!("copy {program}; is it built?"))?;
     }
+    let suite = work.join("netd-blackbox");
+    let built = netd_tests()?;
+    std::fs::copy(&built, &suite).with_context(|| format!("copy {}", built.display()))?;
+    let netd = workspace::path("target/debug/netd");
+    let first = format!("NETD={}\n{PARENTS}\n{SCRIPT}", netd.display());
     let job = Job {
         machine: vm::machine()?,
         command: format!(
-            "{FUNCTIONS}\nif test -e {MARK}; then\n{SECOND}\nelse\n{SCRIPT}\ntouch {MARK}; {REBOOT}\nfi\n"
+            "{FUNCTIONS}\nif test -e {MARK}; then\n{SECOND}\nelse\n{first}\ntouch {MARK}; {REBOOT}\nfi\n"
         ),
-        files: vec![folder, tar],
+        files: vec![folder, suite, tar],
         limit: LIMIT,
     };
     let status = job.run()?.status;
     std::fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
     ensure!(status == 0, "the containers of the VM failed");
     Ok(())
+}
+
+/// Builds netd's black-box tests and returns their program.
+fn netd_tests() -> Result<PathBuf> {
+    let told = Cmd::new("cargo")
+        .args(["test", "--no-run", "--quiet", "--package=netd"])
+        .args(["--test=blackbox", "--message-format=json"])
+        .timeout(LIMIT)
+        .read()?;
+    let messages = told
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let program = |message: Value| {
+        let is_test = message["profile"]["test"] == true && message["target"]["name"] == "blackbox";
+        let path = message["executable"].as_str().filter(|_| is_test)?;
+        Some(PathBuf::from(path))
+    };
+    let mut programs = messages.filter_map(program);
+    programs.next().context("netd's tests were not built")
 }
