@@ -40,6 +40,8 @@ pub enum Family {
 pub struct Socket {
     descriptor: OwnedFd,
     sequence: u32,
+    /// Where answers are read to; made with the first.
+    buffer: Vec<u8>,
 }
 
 /// One message of an answer.
@@ -82,6 +84,7 @@ impl Socket {
         Ok(Self {
             descriptor,
             sequence: 0,
+            buffer: Vec::new(),
         })
     }
 
@@ -107,7 +110,7 @@ impl Socket {
         let timeout = Some(limit.max(Duration::from_millis(1)));
         sockopt::set_socket_timeout(&self.descriptor, sockopt::Timeout::Recv, timeout)?;
         let mut buffer = vec![0; RECEIVE_BYTES];
-        match self.receive(&mut buffer) {
+        match receive(&self.descriptor, &mut buffer) {
             Ok(length) => {
                 frames(&buffer[..length]).for_each(|frame| each(frame.whole));
                 Ok(true)
@@ -136,10 +139,8 @@ impl Socket {
     pub fn transact(&mut self, bytes: &[u8], awaited: &[u32]) -> io::Result<Vec<i32>> {
         self.send(bytes)?;
         let mut results: Vec<Option<i32>> = vec![None; awaited.len()];
-        let mut buffer = vec![0; RECEIVE_BYTES];
         for _ in 0..DATAGRAM_LIMIT {
-            let length = self.receive(&mut buffer)?;
-            for frame in frames(&buffer[..length]) {
+            for frame in frames(self.receive()?) {
                 let index = awaited
                     .iter()
                     .position(|awaited| *awaited == frame.sequence);
@@ -177,12 +178,10 @@ impl Socket {
     }
 
     /// Returns whether the answer is consistent.
-    fn collect(&self, sequence: u32, collected: &mut Vec<Vec<u8>>) -> io::Result<bool> {
+    fn collect(&mut self, sequence: u32, collected: &mut Vec<Vec<u8>>) -> io::Result<bool> {
         let mut consistent = true;
-        let mut buffer = vec![0; RECEIVE_BYTES];
         for _ in 0..DATAGRAM_LIMIT {
-            let length = self.receive(&mut buffer)?;
-            for frame in frames(&buffer[..length]).filter(|f| f.sequence == sequence) {
+            for frame in frames(self.receive()?).filter(|f| f.sequence == sequence) {
                 consistent &= frame.flags & NLM_F_DUMP_INTR == 0;
                 if matches!(frame.kind, NLMSG_ERROR | NLMSG_DONE) {
                     return match frame.errno() {
@@ -207,14 +206,20 @@ impl Socket {
         Ok(())
     }
 
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match rustix::net::recv(self.descriptor.as_fd(), &mut *buffer, RecvFlags::empty()) {
-                Ok((length, _)) => return Ok(length),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
-                Err(error) => return Err(error.into()),
-            }
+    fn receive(&mut self) -> io::Result<&[u8]> {
+        self.buffer.resize(RECEIVE_BYTES, 0);
+        let length = receive(&self.descriptor, &mut self.buffer)?;
+        Ok(&self.buffer[..length])
+    }
+}
+
+fn receive(descriptor: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::net::recv(descriptor.as_fd(), &mut *buffer, RecvFlags::empty()) {
+            Ok((length, _)) => return Ok(length),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error.into()),
         }
     }
 }
