@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use std::sync::RwLockReadGuard;
+use std::sync::{Mutex, PoisonError, RwLockReadGuard};
 
 use base::PathError;
 use netd_api::{Parent, ParentOrigin};
@@ -19,6 +19,9 @@ use crate::netlink::sublink::SubLinkSpec;
 use crate::plan::{Bridge, Interface, Operation, Port, Uplink, has_ipv6};
 use crate::sysctl;
 use base::Steps;
+
+/// More sockets than this are not kept for later plans.
+const KEPT_LIMIT: usize = 16;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,26 @@ fn undo_text(undo: &[String]) -> String {
     format!(" (and not taken back: {})", undo.join("; "))
 }
 
+/// Sockets for elements of our table that later plans use again. The kernel lets
+/// whoever closes one after elements were removed wait until every processor has
+/// taken notice, and a release is not to wait.
+#[derive(Debug, Default)]
+pub struct KeptFirewalls(Mutex<Vec<Firewall>>);
+
+impl KeptFirewalls {
+    fn take(&self, table: &str) -> Result<Firewall, NetlinkError> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.map_or_else(|| Firewall::open(table), Ok)
+    }
+
+    fn keep(&self, firewall: Firewall) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT_LIMIT {
+            kept.push(firewall);
+        }
+    }
+}
+
 /// The host as plans act on it; one for each plan, cheap to make.
 #[derive(Debug)]
 pub struct Host<'a> {
@@ -59,10 +82,19 @@ pub struct Host<'a> {
     forwarding: &'a Forwarding,
     route: RouteSocket,
     firewall: Option<Firewall>,
+    kept: &'a KeptFirewalls,
     /// The namespace that is being worked on.
     namespace: Option<(PathBuf, Namespace)>,
     /// Keeps the rules from being repaired while the plan is performed.
     _acting: Option<RwLockReadGuard<'a, ()>>,
+}
+
+impl Drop for Host<'_> {
+    fn drop(&mut self) {
+        if let Some(firewall) = self.firewall.take() {
+            self.kept.keep(firewall);
+        }
+    }
 }
 
 impl<'a> Host<'a> {
@@ -74,6 +106,7 @@ impl<'a> Host<'a> {
         (table, prefix): (&'a str, &'a str),
         steps: &'a Steps,
         forwarding: &'a Forwarding,
+        kept: &'a KeptFirewalls,
     ) -> Result<Self, NetlinkError> {
         Ok(Self {
             table,
@@ -82,6 +115,7 @@ impl<'a> Host<'a> {
             forwarding,
             route: RouteSocket::open()?,
             firewall: None,
+            kept,
             namespace: None,
             _acting: None,
         })
@@ -105,7 +139,7 @@ impl<'a> Host<'a> {
     pub fn firewall(&mut self) -> Result<&mut Firewall, NetlinkError> {
         match &mut self.firewall {
             Some(firewall) => Ok(firewall),
-            none => Ok(none.insert(Firewall::open(self.table)?)),
+            none => Ok(none.insert(self.kept.take(self.table)?)),
         }
     }
 
@@ -209,7 +243,7 @@ impl<'a> Host<'a> {
         self.steps.reached("turn forwarding on");
         let firewall = match &mut self.firewall {
             Some(firewall) => firewall,
-            none => none.insert(Firewall::open(self.table)?),
+            none => none.insert(self.kept.take(self.table)?),
         };
         if bridge.addresses.iter().any(|net| net.addr().is_ipv4()) {
             forwarding::ensure_on(self.forwarding, firewall)?;
@@ -260,8 +294,10 @@ impl<'a> Host<'a> {
 
     /// Where bridges hand frames to the firewall, it keeps those on one bridge apart
     /// that are to be, and lets them through that were translated: an isolated port
-    /// would drop these too.
+    /// would drop these too. A port needs no IPv6 of its own, and the routes of all
+    /// ports are gone through whenever one goes up or down.
     fn set_up_port(&mut self, name: &str, port: &Port) -> Result<(), OperationError> {
+        sysctl::set_ipv6(name, false)?;
         let isolated = port.isolated && !sysctl::do_bridges_filter();
         Ok(self.route.set_up_port(name, isolated)?)
     }

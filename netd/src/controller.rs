@@ -17,7 +17,7 @@ use std::time::Duration;
 use base::{Failure, FailureKind, Instance, NetworkId, RunId};
 use netd_api::{Attach, Attached, Dns, Lease, NetworkConfig, PublishedPort};
 
-use crate::apply::{ApplyError, Host};
+use crate::apply::{ApplyError, Host, KeptFirewalls};
 use crate::config::NetworkSection;
 use crate::dns::supervisor::Supervisor;
 use crate::dns::{self, Names};
@@ -125,6 +125,7 @@ pub struct Controller {
     pub(crate) table: String,
     pub(crate) prefix: String,
     pub(crate) forwarding: Forwarding,
+    kept_firewalls: KeptFirewalls,
     pub(crate) config: NetworkSection,
     pub(crate) names: Names,
     state: Mutex<State>,
@@ -154,6 +155,7 @@ impl Controller {
             table: instance.firewall_table(),
             prefix: instance.interface_prefix(),
             forwarding: Forwarding::new(&instance.netd()),
+            kept_firewalls: KeptFirewalls::default(),
             config,
             names,
             state: Mutex::new(State::new(instance.interface_prefix())),
@@ -172,8 +174,13 @@ impl Controller {
 
     pub(crate) fn host(&self) -> Result<Host<'_>, NetlinkError> {
         let acting = self.acting.read().unwrap_or_else(PoisonError::into_inner);
-        let host = Host::open((&self.table, &self.prefix), &self.steps, &self.forwarding)?;
-        Ok(host.holding(acting))
+        Ok(self.open_host()?.holding(acting))
+    }
+
+    /// The same, while nobody else changes the host.
+    fn open_host(&self) -> Result<Host<'_>, NetlinkError> {
+        let ours = (&*self.table, &*self.prefix);
+        Host::open(ours, &self.steps, &self.forwarding, &self.kept_firewalls)
     }
 
     /// Holds ports on behalf of a run, beside those that are held for it already.
@@ -229,9 +236,7 @@ impl Controller {
             return Err(error);
         }
         self.hold(run, reserved);
-        if let Some(known) = self.state().runs.get_mut(run) {
-            known.phase = Phase::Attached;
-        }
+        self.state().runs.set_phase(run, Phase::Attached);
         self.publish_names_of(&lease);
         Ok(lease.attached)
     }
@@ -295,7 +300,7 @@ impl Controller {
             phase: Phase::Attaching,
             is_ending: false,
         };
-        state.runs.insert(run.clone(), known);
+        state.runs.insert(known);
         let joined = |id: &NetworkId| lease.attached.endpoints.iter().any(|e| e.network == *id);
         let networks = state.networks.iter().filter(|(id, _)| joined(id));
         let networks = networks
@@ -379,9 +384,7 @@ impl Controller {
 
     /// Takes note of a release that is still to come.
     pub(crate) fn note_ending(&self, run: &RunId) {
-        if let Some(known) = self.state().runs.get_mut(run) {
-            known.is_ending = true;
-        }
+        self.state().runs.note_ending(run);
     }
 
     /// Records the release and frees ports and names; returns what is left to do.
@@ -389,20 +392,18 @@ impl Controller {
         let (lease, networks) = {
             let mut state = self.state();
             let networks = state.networks.clone();
-            match state.runs.get_mut(run) {
-                Some(known) if known.phase == Phase::Attached => {
-                    known.phase = Phase::Releasing;
-                    (known.lease.clone(), networks)
-                }
+            let known = state.runs.get(run);
+            let Some(known) = known.filter(|known| known.phase == Phase::Attached) else {
                 // Somebody is at it; the subject's order says it is a release.
-                Some(_) | None => return Ok(None),
-            }
+                return Ok(None);
+            };
+            let lease = known.lease.clone();
+            state.runs.set_phase(run, Phase::Releasing);
+            (lease, networks)
         };
         self.steps.reached("begin release");
         if let Err(error) = self.store.begin_release(run) {
-            if let Some(known) = self.state().runs.get_mut(run) {
-                known.phase = Phase::Attached;
-            }
+            self.state().runs.set_phase(run, Phase::Attached);
             return Err(error.into());
         }
         let errors = self.host()?.dismantle(&plan_unpublish(&lease, &networks));

@@ -1,7 +1,6 @@
 //! Choosing an address of a network. Pure; who holds which address is known
 //! from the leases.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -36,14 +35,14 @@ pub enum IpamError {
 pub fn choose(
     network: &str,
     pool: &Pool,
-    used: &BTreeSet<IpAddr>,
+    is_used: &dyn Fn(&IpAddr) -> bool,
     wanted: Option<IpAddr>,
 ) -> Result<IpAddr, IpamError> {
     if let Some(address) = wanted {
-        return choose_fixed(network, pool, used, address);
+        return choose_fixed(network, pool, is_used, address);
     }
     let range = pool.range.unwrap_or(pool.subnet);
-    let free = |address: &IpAddr| is_host(pool, *address) && !used.contains(address);
+    let free = |address: &IpAddr| is_host(pool, *address) && !is_used(address);
     let exhausted = || IpamError::Exhausted {
         network: network.to_owned(),
         family: match Family::of(pool.subnet.network()) {
@@ -57,7 +56,7 @@ pub fn choose(
 fn choose_fixed(
     network: &str,
     pool: &Pool,
-    used: &BTreeSet<IpAddr>,
+    is_used: &dyn Fn(&IpAddr) -> bool,
     address: IpAddr,
 ) -> Result<IpAddr, IpamError> {
     let network = network.to_owned();
@@ -69,7 +68,7 @@ fn choose_fixed(
             subnet,
         });
     }
-    match used.contains(&address) || !is_host(pool, address) {
+    match is_used(&address) || !is_host(pool, address) {
         true => Err(IpamError::InUse { network, address }),
         false => Ok(address),
     }
@@ -108,12 +107,13 @@ mod tests {
     }
 
     fn check(pool: &Pool, used: &[&str], wanted: Option<&str>) -> Result<String, IpamError> {
-        let used = used
+        let used: Vec<IpAddr> = used
             .iter()
             .map(|address| address.parse().unwrap())
             .collect();
+        let is_used = |address: &IpAddr| used.contains(address);
         let wanted = wanted.map(|address| address.parse().unwrap());
-        choose("n", pool, &used, wanted).map(|address| address.to_string())
+        choose("n", pool, &is_used, wanted).map(|address| address.to_string())
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
 use base::file::{make_directories, remove_if_there};
 use base::user_namespace::{Held, Kinds, UserNamespaceError};
@@ -26,6 +27,7 @@ pub const OWNERS: &str = "userns";
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// The loopback interface has the first index of every namespace.
 const LOOPBACK_INDEX: u32 = 1;
+const STACK_BYTES: usize = 128 * 1024;
 
 /// What a container's namespace is given beside its interfaces, as Docker does:
 /// everybody may ping and bind low ports; IPv6 is off on what is not loopback.
@@ -151,15 +153,15 @@ pub fn create(path: &Path) -> Result<Namespace, NamespaceError> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600);
     file.open(path).at("create", path)?;
-    let route = in_thread(|| {
-        sys::unshare_network().map_err(NamespaceError::Unshare)?;
-        rustix::mount::mount_bind("/proc/thread-self/ns/net", path)
-            .at("bind a network namespace to", path)?;
-        furnish()
-    })?;
-    let file = File::open(path).at("open", path)?;
     let path = path.to_owned();
-    Ok(Namespace { path, file, route })
+    in_thread_of_its_own(move || {
+        sys::unshare_network().map_err(NamespaceError::Unshare)?;
+        rustix::mount::mount_bind("/proc/thread-self/ns/net", &path)
+            .at("bind a network namespace to", &path)?;
+        let (route, settings) = furnish()?;
+        let file = File::open(&path).at("open", &path)?;
+        Ok((Namespace { path, file, route }, settings))
+    })
 }
 
 /// Makes a namespace as [`create`] does, that belongs to a user namespace with
@@ -196,17 +198,20 @@ fn owner_of(path: &Path) -> PathBuf {
 /// # Errors
 /// When there is none, or it cannot be entered.
 pub fn open(path: &Path) -> Result<Namespace, NamespaceError> {
-    enter(path, || Ok(RouteSocket::open()?))
+    enter(path, || Ok((RouteSocket::open()?, ())))
 }
 
-fn enter(
+fn enter<R>(
     path: &Path,
-    work: impl FnOnce() -> Result<RouteSocket, NamespaceError> + Send,
+    work: impl FnOnce() -> Result<(RouteSocket, R), NamespaceError> + Send + 'static,
 ) -> Result<Namespace, NamespaceError> {
-    let file = File::open(path).at("open", path)?;
-    let route = within(path, work)?;
     let path = path.to_owned();
-    Ok(Namespace { path, file, route })
+    let file = File::open(&path).at("open", &path)?;
+    in_thread_of_its_own(move || {
+        join(&path, &file)?;
+        let (route, rest) = work()?;
+        Ok((Namespace { path, file, route }, rest))
+    })
 }
 
 /// Does some work in the namespace bound at `path`.
@@ -253,15 +258,39 @@ fn release_one(path: &Path) -> Result<(), PathError> {
     remove_if_there(path)
 }
 
-/// Runs in the new namespace.
-fn furnish() -> Result<RouteSocket, NamespaceError> {
+/// Runs in the new namespace. What is returned beside the socket is not needed any
+/// more, but to close it takes a while.
+fn furnish() -> Result<(RouteSocket, sysctl::View), NamespaceError> {
     let settings = sysctl::View::fresh();
     for (name, value) in SYSCTLS {
         settings.write_if_there(name, value)?;
     }
     let mut route = RouteSocket::open()?;
     route.set_up(LOOPBACK_INDEX)?;
-    Ok(route)
+    Ok((route, settings))
+}
+
+/// Does some work in a thread and returns the first part of its result at once;
+/// the thread then drops the other and ends, for which nobody has to wait: an
+/// instance of /proc goes only when every processor has taken notice.
+fn in_thread_of_its_own<T: Send + 'static, R>(
+    work: impl FnOnce() -> Result<(T, R), NamespaceError> + Send + 'static,
+) -> Result<T, NamespaceError> {
+    let (sender, receiver) = sync_channel(1);
+    let work = move || {
+        let (result, rest) = match work() {
+            Ok((value, rest)) => (Ok(value), Some(rest)),
+            Err(error) => (Err(error), None),
+        };
+        // The other end waits for it below.
+        sender.send(result).ok();
+        drop(rest);
+    };
+    let thread = std::thread::Builder::new().name("namespace".to_owned());
+    let thread = thread.stack_size(STACK_BYTES).spawn(work);
+    thread.map_err(NamespaceError::Thread)?;
+    let panicked = |_| NamespaceError::Thread(io::Error::other("it panicked"));
+    receiver.recv().map_err(panicked)?
 }
 
 fn in_thread<T: Send>(
@@ -270,7 +299,7 @@ fn in_thread<T: Send>(
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("namespace".to_owned())
-            .stack_size(128 * 1024)
+            .stack_size(STACK_BYTES)
             .spawn_scoped(scope, work)
             .map_err(NamespaceError::Thread)?;
         let panicked = || NamespaceError::Thread(io::Error::other("it panicked"));

@@ -82,13 +82,12 @@ impl Controller {
         for interface in &lease.interfaces {
             state.saw_interface(interface);
         }
-        let run = lease.request.run.clone();
         let known = Run {
             lease,
             phase,
             is_ending: false,
         };
-        state.runs.insert(run, known);
+        state.runs.insert(known);
     }
 
     /// Puts every network's bridge in place; the default network's only if it

@@ -2,9 +2,10 @@
 //! keeps it behind one lock and never does I/O while holding it for long.
 
 pub mod change;
+pub mod runs;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use base::{ContainerId, NetworkId, RunId};
@@ -19,6 +20,7 @@ use crate::mac::{Mac, MacError};
 use crate::options::BridgeOptions;
 use crate::plan::attach::Networks;
 use crate::resolver::{self, Lookup};
+use runs::Runs;
 
 /// Interfaces are numbered up to this and then from the start again; with the
 /// prefix `e<6 hex>-` the name keeps within 15 bytes.
@@ -78,7 +80,7 @@ pub enum LeaseError {
 #[derive(Debug, Default)]
 pub struct State {
     pub networks: Networks,
-    pub runs: BTreeMap<RunId, Run>,
+    pub runs: Runs,
     /// Bridges this process has put in place.
     pub ready: BTreeSet<String>,
     prefix: String,
@@ -130,11 +132,10 @@ impl State {
     /// # Errors
     /// When all are taken.
     pub fn next_interface(&mut self) -> Result<String, LeaseError> {
-        let used: BTreeSet<&str> = self.interfaces().collect();
         for step in 1..INTERFACE_NUMBERS {
             let number = (self.last_number + step) % INTERFACE_NUMBERS;
             let name = format!("{}{number}", self.prefix);
-            if !used.contains(name.as_str()) {
+            if !self.is_interface(&name) {
                 self.last_number = number;
                 return Ok(name);
             }
@@ -152,27 +153,10 @@ impl State {
         }
     }
 
-    fn interfaces(&self) -> impl Iterator<Item = &str> {
-        let bridges = self
-            .networks
-            .values()
-            .filter_map(|network| network.interface.as_deref());
-        let links = self
-            .runs
-            .values()
-            .flat_map(|run| run.lease.interfaces.iter());
-        bridges.chain(links.map(String::as_str))
-    }
-
-    fn used_addresses(&self, network: &NetworkConfig) -> BTreeSet<IpAddr> {
-        let endpoints = self
-            .runs
-            .values()
-            .flat_map(|run| &run.lease.attached.endpoints);
-        let on_it = endpoints.filter(|endpoint| endpoint.network == network.id);
-        let reserved = network.pools().flat_map(|pool| pool.aux.values().copied());
-        let held = on_it.flat_map(Endpoint::addresses);
-        held.chain(reserved).collect()
+    /// Returns whether an interface of ours is called so.
+    fn is_interface(&self, name: &str) -> bool {
+        let is_its = |network: &NetworkConfig| network.interface.as_deref() == Some(name);
+        self.runs.has_interface(name) || self.networks.values().any(is_its)
     }
 
     /// Returns what a run is to get: addresses, names, resolver. Nothing is
@@ -216,23 +200,19 @@ impl State {
     /// Gives the attached runs of a container another name, and returns those
     /// that had another one.
     pub fn rename(&mut self, container: &ContainerId, name: &str) -> Vec<RunId> {
-        let mut renamed = Vec::new();
-        for (id, run) in &mut self.runs {
-            let request = &mut run.lease.request;
-            let is_its = id.container == *container && run.phase == Phase::Attached;
-            if !is_its || request.container_name == name {
-                continue;
-            }
-            name.clone_into(&mut request.container_name);
-            for endpoint in &mut run.lease.attached.endpoints {
-                let mut wanted = request.endpoints.iter();
-                if let Some(wanted) = wanted.find(|it| it.network == endpoint.network) {
-                    endpoint.dns_names = dns_names(request, wanted, &endpoint.network_name);
-                }
-            }
-            renamed.push(id.clone());
+        let is_its = |run: &&Run| {
+            let request = &run.lease.request;
+            let has_other = request.container_name != name;
+            request.run.container == *container && run.phase == Phase::Attached && has_other
+        };
+        let leases = self.runs.values().filter(is_its).map(|run| &run.lease);
+        let leases: Vec<Lease> = leases.map(|lease| renamed(lease.clone(), name)).collect();
+        let runs = leases.iter().map(|lease| lease.request.run.clone());
+        let runs = runs.collect();
+        for lease in leases {
+            self.runs.set_lease(lease);
         }
-        renamed
+        runs
     }
 
     fn check_endpoints(&self, endpoints: &[EndpointRequest]) -> Result<(), LeaseError> {
@@ -271,9 +251,13 @@ impl State {
         network: &NetworkConfig,
         interface: String,
     ) -> Result<Endpoint, LeaseError> {
-        let used = self.used_addresses(network);
+        let held = self.runs.addresses(&network.id);
+        let is_used = |address: &IpAddr| {
+            let is_reserved = |pool: &Pool| pool.aux.values().any(|it| it == address);
+            held.is_some_and(|held| held.contains_key(address)) || network.pools().any(is_reserved)
+        };
         let choose = |pool: Option<&Pool>, wanted: Option<IpAddr>| {
-            let chosen = choose_of(&network.name, pool, &used, wanted)?;
+            let chosen = choose_of(&network.name, pool, &is_used, wanted)?;
             Ok::<_, IpamError>(chosen.map(|(address, pool)| (address, pool.gateway)))
         };
         let ipv4 = choose(network.ipv4.as_ref(), wanted.ipv4.map(IpAddr::V4))?;
@@ -317,6 +301,19 @@ impl State {
             _ => Lookup::Host,
         }
     }
+}
+
+/// Returns a lease as it is when its container is called `name`.
+fn renamed(mut lease: Lease, name: &str) -> Lease {
+    let request = &mut lease.request;
+    name.clone_into(&mut request.container_name);
+    for endpoint in &mut lease.attached.endpoints {
+        let mut wanted = request.endpoints.iter();
+        if let Some(wanted) = wanted.find(|it| it.network == endpoint.network) {
+            endpoint.dns_names = dns_names(request, wanted, &endpoint.network_name);
+        }
+    }
+    lease
 }
 
 /// That of the request, or one that goes with the first address.
@@ -380,7 +377,7 @@ fn interface_name(
 fn choose_of<'a>(
     network: &str,
     pool: Option<&'a Pool>,
-    used: &BTreeSet<IpAddr>,
+    is_used: &dyn Fn(&IpAddr) -> bool,
     wanted: Option<IpAddr>,
 ) -> Result<Option<(IpNet, &'a Pool)>, IpamError> {
     let Some(pool) = pool else {
@@ -392,7 +389,7 @@ fn choose_of<'a>(
             }),
         };
     };
-    let address = ipam::choose(network, pool, used, wanted)?;
+    let address = ipam::choose(network, pool, is_used, wanted)?;
     Ok(Some((in_subnet(address, &pool.subnet), pool)))
 }
 

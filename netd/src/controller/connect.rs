@@ -73,9 +73,7 @@ impl Controller {
         };
         self.steps.reached("write lease without endpoint");
         if let Err(error) = self.write_lease(run) {
-            if let Some(known) = self.state().runs.get_mut(run) {
-                known.lease = change.old;
-            }
+            self.state().runs.set_lease(change.old);
             return Err(error);
         }
         let errors = self

@@ -7,7 +7,6 @@ use std::sync::PoisonError;
 use netd_api::Lease;
 
 use super::{ControlError, Controller};
-use crate::apply::Host;
 use crate::family::Family;
 use crate::firewall::foreign::{self, LastAdvice, NO_ADVICE};
 use crate::firewall::watch::{Heard, Watch, is_intact};
@@ -63,7 +62,7 @@ impl Controller {
         let _acting = self.acting.write().unwrap_or_else(PoisonError::into_inner);
         let others = foreign::script(&self.table, &self.instance.interface_prefix())?;
         firewall::base::load(&self.table, &others)?;
-        let mut host = Host::open((&self.table, &self.prefix), &self.steps, &self.forwarding)?;
+        let mut host = self.open_host()?;
         for family in [Family::V4, Family::V6] {
             if self.forwarding.is_ours(family) {
                 host.firewall()?.add(&[Element::Guarded(family)])?;

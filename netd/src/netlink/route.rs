@@ -155,42 +155,49 @@ impl RouteSocket {
     }
 
     /// Makes a veth pair with the peer already in its namespace and the host
-    /// end a port of its bridge, up.
+    /// end a port of its bridge, down. Both have the one queue that is used of
+    /// them anyway: the kernel would make one for each processor, take the rest
+    /// away again and wait for every processor while nobody else may change links.
     ///
     /// # Errors
     /// When the kernel refuses it, also when the host end's name is taken.
     pub fn create_veth(&mut self, spec: &VethSpec<'_>) -> Result<(), NetlinkError> {
+        let of_both = [
+            LinkAttribute::Mtu(spec.mtu),
+            LinkAttribute::NumTxQueues(1),
+            LinkAttribute::NumRxQueues(1),
+        ];
         let mut peer = LinkMessage::default();
         peer.attributes = vec![
             LinkAttribute::IfName(spec.peer_name.to_owned()),
             LinkAttribute::Address(spec.peer_mac.0.to_vec()),
-            LinkAttribute::Mtu(spec.mtu),
             LinkAttribute::NetNsFd(spec.namespace.as_raw_fd()),
         ];
+        peer.attributes.extend(of_both.clone());
         let mut message = LinkMessage::default();
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
         message.attributes = vec![
             LinkAttribute::IfName(spec.host_name.to_owned()),
             LinkAttribute::Controller(spec.bridge),
-            LinkAttribute::Mtu(spec.mtu),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
             ]),
         ];
+        message.attributes.extend(of_both);
         self.request(RouteNetlinkMessage::NewLink(message), MAKE)
             .doing(|| format!("make interface {}", spec.host_name))
     }
 
-    /// Lets the bridge send a frame back to the port `name` it came from, as a
-    /// container needs that asks for a port published by itself; an isolated port
-    /// gets none from others that are.
+    /// Sets the bridge's port `name` up, and lets the bridge send a frame back to
+    /// the port it came from, as a container needs that asks for a port published
+    /// by itself; an isolated port gets none from others that are.
     ///
     /// # Errors
     /// When the kernel refuses it.
     pub fn set_up_port(&mut self, name: &str, isolated: bool) -> Result<(), NetlinkError> {
         let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
         message.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::LinkInfo(vec![

@@ -219,7 +219,7 @@ fn a_network_that_is_left_takes_the_routes_and_ports_of_its_families() {
         phase: Phase::Attached,
         is_ending: false,
     };
-    state.runs.insert(run.clone(), known);
+    state.runs.insert(known);
     let networks = state.networks.clone();
     let ids: Vec<NetworkId> = networks.keys().cloned().collect();
     let mut leave = |id| {
@@ -350,7 +350,7 @@ fn a_network_that_is_joined_takes_the_default_route_if_it_is_preferred() {
             phase: Phase::Attached,
             is_ending: false,
         };
-        state.runs.insert(request.run.clone(), known);
+        state.runs.insert(known);
         let change = state.join(&request.run, joined, Vec::new(), &Dns::default());
         let change = change.unwrap();
         let plan = plan_change(&change.old, &change.new, &state.networks);

@@ -151,8 +151,6 @@ impl State {
     fn replace_lease(&mut self, new: &mut Lease, host_dns: &Dns) {
         let lookup = Self::lookup(&new.attached.endpoints);
         new.attached.resolver = resolver::resolver(lookup, &new.request.dns, host_dns);
-        if let Some(known) = self.runs.get_mut(&new.request.run) {
-            known.lease = new.clone();
-        }
+        self.runs.set_lease(new.clone());
     }
 }

@@ -332,3 +332,29 @@ fn an_attach_starts_no_process() {
     }
     assert_eq!(childrens_faults(), before);
 }
+
+/// The kernel goes through all routes of IPv6 when an interface comes or goes, and
+/// waits for every processor when it takes the queues away again that it has made
+/// for a pair too many.
+#[test]
+fn a_port_of_a_bridge_has_one_queue_and_no_ipv6_of_its_own() {
+    let mut host = Sandbox::new();
+    let bridge = host.bridge();
+    for _ in 0..3 {
+        host.attach(&attach(&[&bridge]));
+    }
+    let mut show = Command::new("ip");
+    let shown = show.args(["-d", "-o", "link", "show", "type", "veth"]);
+    let shown = String::from_utf8(shown.output().unwrap().stdout).unwrap();
+    let is_port = |line: &&str| line.contains("bridge_slave");
+    let ports: Vec<&str> = shown.lines().filter(is_port).collect();
+    assert_eq!(ports.len(), 3, "{shown}");
+    let routes = std::fs::read_to_string("/proc/thread-self/net/ipv6_route");
+    let routes = routes.unwrap_or_default();
+    for port in ports {
+        assert!(port.contains("numtxqueues 1 numrxqueues 1"), "{port}");
+        let name = port.split([' ', '@']).nth(1).unwrap();
+        let of_it = routes.lines().filter(|route| route.ends_with(name));
+        assert_eq!(of_it.count(), 0, "{name}: {routes}");
+    }
+}
