@@ -32,6 +32,8 @@ pub enum OperationError {
     Namespace(#[from] NamespaceError),
     #[error(transparent)]
     File(#[from] PathError),
+    #[error("the container has an interface {0:?} that is not netd's")]
+    NameInUse(String),
 }
 
 /// A plan that was not performed, and what of it could not be taken back.
@@ -305,7 +307,9 @@ impl<'a> Host<'a> {
     fn create_interface(&mut self, interface: &Interface) -> Result<(), OperationError> {
         match self.make(interface) {
             // Made before a crash; what follows is repeated.
-            Err(OperationError::Netlink(error)) if error.errno() == libc::EEXIST => {}
+            Err(OperationError::Netlink(error)) if error.errno() == libc::EEXIST => {
+                self.check_ours(interface)?;
+            }
             other => other?,
         }
         self.steps.reached("configure interface");
@@ -332,6 +336,23 @@ impl<'a> Host<'a> {
             namespace.route.set_default_route(way)?;
         }
         Ok(())
+    }
+
+    /// Tells an interface that was made before from one of the same name that the
+    /// container has of somebody else.
+    fn check_ours(&mut self, interface: &Interface) -> Result<(), OperationError> {
+        let is_ours = match &interface.uplink {
+            Uplink::Bridge(_) => self.route.link(&interface.host_name)?.is_some(),
+            Uplink::Macvlan { .. } | Uplink::Ipvlan { .. } => {
+                let namespace = entered(&mut self.namespace, &interface.namespace)?;
+                let link = namespace.route.link(&interface.name)?;
+                link.is_some_and(|link| link.is_of(self.prefix))
+            }
+        };
+        match is_ours {
+            true => Ok(()),
+            false => Err(OperationError::NameInUse(interface.name.clone())),
+        }
     }
 
     fn make(&mut self, interface: &Interface) -> Result<(), OperationError> {

@@ -70,6 +70,15 @@ fn an_unhealthy_container_is_left_alone_where_it_is_not() {
     });
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(inspect(&host, "{{.State.StartedAt}}"), first);
+    // What has ended is unhealthy, whoever asks, and stays so.
+    host.ok(&["kill", "web"]);
+    let listed = |health: &str| {
+        let filter = format!("health={health}");
+        host.ok(&["ps", "-aq", "--filter", &filter]).lines().count()
+    };
+    host.kill_9("engine");
+    assert_eq!(inspect(&host, "{{.State.Health.Status}}"), "unhealthy");
+    assert_eq!((listed("unhealthy"), listed("none")), (1, 0));
     host.ok(&["rm", "-f", "-v", "web"]);
     host.ok(&["volume", "rm", "runs"]);
 

@@ -187,11 +187,28 @@ fn a_subnet_of_a_family_that_is_not_asked_for_is_shown_and_not_used() {
         refused,
         &words("run --rm --network plain -p [2001:db8::1]:8080:80 busybox:1 true"),
     );
+    // An address in it is taken and left out; any other is refused.
+    let run = "run --rm --network plain --ip6 fd00:1::5 busybox:1 ip -6 address show eth0";
+    assert_eq!(host.ok(&words(run)), "");
     host.fails(
         1,
-        "invalid config for network plain: invalid endpoint settings:\nuser specified IP address is supported only",
-        &words("create --network plain --ip6 fd00:1::5 busybox:1 true"),
+        "invalid config for network plain: invalid endpoint settings:\nno configured subnet",
+        &words("create --network plain --ip6 fd00:2::5 busybox:1 true"),
     );
     host.ok(&words("network rm plain"));
+    // A network that has become another one since does not drop what was asked of it.
+    host.ok(&words("network create --ipv6 --subnet fd00:84::/64 lake"));
+    host.ok(&words(
+        "create --name box --network lake --ip6 fd00:84::5 busybox:1 true",
+    ));
+    host.ok(&words("network rm lake"));
+    host.ok(&words("network create lake"));
+    host.fails(
+        1,
+        "user specified IP address is supported only",
+        &words("start box"),
+    );
+    host.ok(&words("rm box"));
+    host.ok(&words("network rm lake"));
     host.finish();
 }

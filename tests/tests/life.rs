@@ -377,3 +377,15 @@ fn a_container_that_removes_itself_can_be_restarted() {
     wait_until("its files are gone", || !files.exists());
     host.finish();
 }
+
+/// By its own end and by the user at once: it is told once.
+#[test]
+fn the_removal_of_what_removes_itself_is_told_once() {
+    let host = Installation::new();
+    host.ok(&words("run -d --rm --name box busybox:1 sleep 1000"));
+    host.ok(&words("rm -f box"));
+    let events = host.ok(&words("events --no-follow --format {{.type}}"));
+    let removals = events.lines().filter(|kind| *kind == "container.removed");
+    assert_eq!(removals.count(), 1, "{events}");
+    host.finish();
+}

@@ -41,6 +41,7 @@ pub async fn connect(
         return Ok(());
     }
     endpoints.push(endpoint.clone());
+    create::network::check_interfaces(&endpoints)?;
     let mut new_requested = Requested::clone(&requested);
     let shown = &mut new_requested.networking_config.endpoints_config;
     shown.insert(network.name.clone(), Some(settings));

@@ -148,8 +148,6 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: &ExitRecor
         time: exit.exited,
     };
     engine.steps.reached("exit.state");
-    // Asked before the end is seen: a restart that waits for it goes on at once.
-    let goes = container.goes_with_its_run();
     let mut restart = None;
     let (before, after) = container.apply_then(event, |state| {
         restart = restart_delay(container, state);
@@ -163,7 +161,7 @@ pub fn exited(engine: &Arc<Engine>, container: &Arc<Container>, exit: &ExitRecor
     engine.execs.container_ended(&container.id);
     match restart {
         Some(delay) => schedule_restart(engine, container, delay),
-        None if goes => remove::remove_after_exit(engine, container)?,
+        None if container.goes_after(exit.run.run) => remove::remove_after_exit(engine, container)?,
         None => {}
     }
     Ok(())

@@ -68,6 +68,19 @@ pub fn end(container: &Container) {
     }
 }
 
+/// Returns the health that is shown of a container with a check that was started.
+pub fn shown(container: &Container) -> Option<HealthState> {
+    container.config().health.as_ref()?;
+    let state = container.state();
+    state.started?;
+    let report = lock(&container.health).state;
+    let mut health = report.unwrap_or_else(HealthState::starting);
+    if !state.is_live() {
+        health.status = HealthStatus::Unhealthy;
+    }
+    Some(health)
+}
+
 async fn probe_until_exit(engine: &Arc<Engine>, container: &Arc<Container>, config: &HealthConfig) {
     let run = container.run();
     let mut watch = container.watch();
@@ -204,6 +217,9 @@ fn record(
     });
     let (before, after) = {
         let mut report = lock(&container.health);
+        if !container.state().is_live() {
+            return None;
+        }
         let before = report.state.unwrap_or_else(HealthState::starting);
         let after = before.after_probe(config, result.exit_code, age);
         report.state = Some(after);

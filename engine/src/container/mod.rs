@@ -33,14 +33,14 @@ pub mod user;
 pub mod wait;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base::{ContainerId, RunId};
+use base::{ContainerId, RunId, RunNumber};
 use engine_api::config::ContainerConfig as RequestedConfig;
 use engine_api::host_config::HostConfig;
 use engine_api::network::NetworkingConfig;
-use engine_model::{ContainerConfig, ContainerEvent, ContainerState, HealthState};
+use engine_model::{ContainerConfig, ContainerEvent, ContainerState, HealthState, Status};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -72,8 +72,8 @@ pub struct Container {
     pub operation: tokio::sync::Mutex<()>,
     pub(crate) health: Mutex<health::HealthReport>,
     pub(crate) waiting: attach::Waiting,
-    /// Its end is one of a restart, and removes nothing.
-    pub(crate) is_restarted: AtomicBool,
+    /// The run whose end is one of a restart, and removes nothing; no run has the 0.
+    kept_run: AtomicU64,
 }
 
 /// What a container is, as a whole that is replaced when a part of it is updated.
@@ -114,7 +114,7 @@ impl Container {
             operation: tokio::sync::Mutex::new(()),
             health: Mutex::default(),
             waiting: attach::Waiting::default(),
-            is_restarted: AtomicBool::new(false),
+            kept_run: AtomicU64::new(0),
         }
     }
 
@@ -211,9 +211,17 @@ impl Container {
         Ok((before, after))
     }
 
-    /// Whether the end of its run removes it.
-    pub(crate) fn goes_with_its_run(&self) -> bool {
-        self.config().auto_remove && !self.is_restarted.load(Ordering::SeqCst)
+    /// Keeps the end of a run from removing it, until another run is named.
+    pub(crate) fn keep_after(&self, run: RunNumber) {
+        self.kept_run.store(run.0, Ordering::SeqCst);
+    }
+
+    /// Whether it goes now that its run `run` has ended.
+    pub(crate) fn goes_after(&self, run: RunNumber) -> bool {
+        let state = self.state();
+        let has_ended = state.run == run && state.status == Status::Exited;
+        let is_kept = self.kept_run.load(Ordering::SeqCst) == run.0;
+        has_ended && !is_kept && self.config().auto_remove
     }
 
     /// Tells waiters that name and record are free.

@@ -67,8 +67,12 @@ pub fn find(instance: &Instance, text: &str) -> Result<NetworkConfig> {
 /// # Errors
 /// Not found for a network that is not there.
 pub fn resolve(instance: &Instance, endpoints: &[NetworkEndpoint]) -> Result<Vec<EndpointRequest>> {
-    let resolve =
-        |endpoint: &NetworkEndpoint| request(&find(instance, &endpoint.network)?, endpoint);
+    let resolve = |endpoint: &NetworkEndpoint| {
+        let network = find(instance, &endpoint.network)?;
+        // It may be another one than when the container was made.
+        check_addresses(&network, endpoint)?;
+        request(&network, endpoint)
+    };
     endpoints.iter().map(resolve).collect()
 }
 

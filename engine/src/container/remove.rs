@@ -54,8 +54,9 @@ pub async fn remove(
         };
         stop::stop_locked(engine, container, now).await?;
     }
-    free(engine, container)?;
-    finish(engine, container, volumes);
+    if free(engine, container)? == Freed::Now {
+        finish(engine, container, volumes);
+    }
     Ok(())
 }
 
@@ -74,15 +75,27 @@ fn refuse_running(status: Status) -> base::Failure {
 /// # Errors
 /// When the state cannot be written.
 pub fn remove_after_exit(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
-    free(engine, container)?;
-    finish(engine, container, AnonymousVolumes::Remove);
+    if free(engine, container)? == Freed::Now {
+        finish(engine, container, AnonymousVolumes::Remove);
+    }
     Ok(())
 }
 
+/// Who frees a container finishes its removal.
+#[derive(Debug, PartialEq, Eq)]
+enum Freed {
+    Now,
+    /// By its own end, say, when a user stopped it to remove it.
+    Before,
+}
+
 /// Frees name and record, and tells whoever waits.
-fn free(engine: &Engine, container: &Arc<Container>) -> Result<()> {
+fn free(engine: &Engine, container: &Arc<Container>) -> Result<Freed> {
     engine.steps.reached("remove.state");
-    let (_, state) = container.apply(ContainerEvent::RemoveRequested)?;
+    let (before, state) = container.apply(ContainerEvent::RemoveRequested)?;
+    if before.status == Status::Removing {
+        return Ok(Freed::Before);
+    }
     if !state.cleaned {
         engine.leaving.keep(container);
     }
@@ -90,7 +103,7 @@ fn free(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     engine.steps.reached("remove.tell");
     told::tell_removed(engine, container)?;
     container.mark_removed();
-    Ok(())
+    Ok(Freed::Now)
 }
 
 /// Returns what events say of a container.

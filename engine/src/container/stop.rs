@@ -1,10 +1,9 @@
 //! Ending and freezing a container: stop, kill, restart, pause, unpause.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use base::RunId;
+use base::{RunId, RunNumber};
 use engine_model::signal::Signal;
 use engine_model::{ContainerEvent, Status};
 use engine_shim_api::ControlRequest;
@@ -209,12 +208,31 @@ pub async fn restart_run(
     restart_locked(engine, container, StopRequest::default()).await
 }
 
+/// The end of the present run removes nothing, even if it is one with `AutoRemove`; one
+/// that has ended and could not be started again is removed.
 async fn restart_locked(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
     request: StopRequest,
 ) -> Result<()> {
-    stop_for_restart(engine, container, request).await?;
+    let run = container.run().run;
+    container.keep_after(run);
+    let restarted = stop_and_start(engine, container, request).await;
+    if restarted.is_err() {
+        container.keep_after(RunNumber(0));
+        if container.goes_after(run) {
+            remove::remove_after_exit(engine, container)?;
+        }
+    }
+    restarted
+}
+
+async fn stop_and_start(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    request: StopRequest,
+) -> Result<()> {
+    stop_locked(engine, container, request).await?;
     start::start_locked(engine, container).await?;
     engine.steps.reached("restart.tell");
     engine.bus.publish(
@@ -223,39 +241,6 @@ async fn restart_locked(
         &serde_json::json!({}),
     )?;
     Ok(())
-}
-
-/// Stops a container whose end is not to remove it, even if it is one with
-/// `AutoRemove`; one that did end although it could not be stopped is removed.
-async fn stop_for_restart(
-    engine: &Arc<Engine>,
-    container: &Arc<Container>,
-    request: StopRequest,
-) -> Result<()> {
-    let kept = Kept::new(container);
-    let stopped = stop_locked(engine, container, request).await;
-    drop(kept);
-    let is_left = container.goes_with_its_run() && container.state().status == Status::Exited;
-    if stopped.is_err() && is_left {
-        remove::remove_after_exit(engine, container)?;
-    }
-    stopped.map(drop)
-}
-
-/// While it lives, the end of a run does not remove its container.
-struct Kept<'a>(&'a Container);
-
-impl<'a> Kept<'a> {
-    fn new(container: &'a Container) -> Self {
-        container.is_restarted.store(true, Ordering::SeqCst);
-        Self(container)
-    }
-}
-
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        self.0.is_restarted.store(false, Ordering::SeqCst);
-    }
 }
 
 /// Freezes a running container.

@@ -16,6 +16,8 @@ const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 const PLACEHOLDER: &str = "IFNAME";
 /// Settings that an endpoint may have.
 const SYSCTLS_LIMIT: usize = 64;
+/// Bytes that a setting's value may have.
+const VALUE_BYTES: usize = 64;
 /// Bytes that an interface's name may have (`IFNAMSIZ` with its zero).
 const INTERFACE_NAME_BYTES: usize = 15;
 
@@ -48,7 +50,7 @@ impl InterfaceOptions {
     /// For a name no interface can have, and what is no setting of an interface.
     pub fn read(options: &BTreeMap<String, String>) -> Result<Self, InterfaceOptionError> {
         let name = options.get(NAME).filter(|name| !name.is_empty());
-        if let Some(bad) = name.filter(|name| *name == "lo" || !is_interface_name(name)) {
+        if let Some(bad) = name.filter(|name| !is_free_name(name)) {
             return Err(InterfaceOptionError::Name(bad.clone()));
         }
         let texts = options.get(SYSCTLS).into_iter();
@@ -104,7 +106,8 @@ impl FromStr for InterfaceSysctl {
         // Docker's command line makes small letters of it.
         let is_its = interface.eq_ignore_ascii_case(PLACEHOLDER);
         let is_setting = !setting.is_empty() && setting.bytes().all(is_word);
-        let is_value = !value.is_empty() && !value.contains(char::is_control);
+        let is_value = (1..=VALUE_BYTES).contains(&value.len());
+        let is_value = is_value && !value.contains(char::is_control);
         match is_its && is_known && is_setting && is_value {
             true => Ok(Self {
                 area: format!("{family}/{kind}"),
@@ -136,6 +139,14 @@ impl fmt::Display for InterfaceSysctl {
         let (setting, value) = (&self.setting, &self.value);
         write!(f, "net.{area}.{PLACEHOLDER}.{setting}={value}")
     }
+}
+
+/// Returns whether an interface can be called so that a user names: the kernel has these
+/// itself, and takes `%` for the place of a number.
+fn is_free_name(text: &str) -> bool {
+    let is_odd = |byte: u8| byte == b'%' || byte.is_ascii_control();
+    let is_taken = matches!(text, "lo" | "all" | "default");
+    is_interface_name(text) && !is_taken && !text.bytes().any(is_odd)
 }
 
 /// Returns whether the kernel lets an interface be called so.
@@ -184,6 +195,9 @@ mod tests {
             let refused = read(SYSCTLS, bad).unwrap_err();
             assert_eq!(refused, InterfaceOptionError::Sysctl(bad.to_owned()));
         }
+        let long = "1".repeat(VALUE_BYTES + 1);
+        let long = format!("net.ipv4.conf.IFNAME.a={long}");
+        assert!(read(SYSCTLS, &long).is_err());
         let many = vec!["net.ipv4.conf.IFNAME.a=1"; SYSCTLS_LIMIT + 1].join(",");
         assert_eq!(read(SYSCTLS, &many), Err(InterfaceOptionError::TooMany));
     }
@@ -192,7 +206,19 @@ mod tests {
     fn a_name_is_one_that_an_interface_can_have() {
         assert_eq!(read(NAME, "wan0").unwrap().name.as_deref(), Some("wan0"));
         assert!(read("other", "a b").unwrap().is_default());
-        for bad in ["lo", "a/b", "a b", ".", "..", "sixteen-letters-", "ä"] {
+        for bad in [
+            "lo",
+            "all",
+            "default",
+            "a%d",
+            "a\x01b",
+            "a/b",
+            "a b",
+            ".",
+            "..",
+            "sixteen-letters-",
+            "ä",
+        ] {
             assert_eq!(
                 read(NAME, bad),
                 Err(InterfaceOptionError::Name(bad.to_owned()))

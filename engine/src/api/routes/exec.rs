@@ -62,7 +62,7 @@ pub(in crate::api) async fn start(
     let size = body.console_size.and_then(ConsoleSize::from_api);
     if body.detach {
         let claim = exec::claim(engine, &exec)?;
-        crate::uninterrupted(claim.start((None, size))).await?;
+        claim.start((None, size)).await?;
         return response::empty(StatusCode::OK);
     }
     let keys = stream::detach_keys(Some(&wanted.detach_keys))?;

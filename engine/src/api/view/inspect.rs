@@ -12,7 +12,7 @@ use volumed_api::query::data_directory;
 
 use super::network;
 use crate::Engine;
-use crate::container::{Container, links, lock, logs};
+use crate::container::{Container, health, links, lock, logs};
 use crate::error::{OrFail as _, Result};
 
 /// Returns everything about one container.
@@ -168,13 +168,12 @@ fn wire_state(container: &Container) -> WireState {
         error: state.error,
         started_at: time(state.started),
         finished_at: time(state.finished),
-        health: health(container),
+        health: wire_health(container),
     }
 }
 
-fn health(container: &Container) -> Option<Health> {
-    container.config().health.as_ref()?;
-    container.state().started?;
+fn wire_health(container: &Container) -> Option<Health> {
+    let state = health::shown(container)?;
     let report = lock(&container.health);
     let results = report.results.iter().map(|result| HealthResult {
         start: result.start.to_string(),
@@ -182,9 +181,6 @@ fn health(container: &Container) -> Option<Health> {
         exit_code: i64::from(result.exit_code),
         output: result.output.clone(),
     });
-    let state = report
-        .state
-        .unwrap_or_else(engine_model::HealthState::starting);
     Some(Health {
         status: state.status.as_str().into(),
         failing_streak: i64::from(state.failing_streak),

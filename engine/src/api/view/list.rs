@@ -16,7 +16,7 @@ use super::network::{NetworkIds, endpoints, lease, protocol};
 use super::{inspect, status};
 use crate::Engine;
 use crate::api::peer::Caller;
-use crate::container::{Container, links};
+use crate::container::{Container, health, links};
 use crate::error::{OrFail as _, Result, invalid, not_found};
 
 /// The filters Docker knows, less those of swarm and Windows.
@@ -226,7 +226,9 @@ fn allows(filters: &Filters, container: &Container, state: &ContainerState) -> b
         && filters.allows("exited", |code| {
             state.finished.is_some() && !state.is_live() && code.parse() == Ok(state.exit_code)
         })
-        && filters.allows("health", |wanted| health_word(container.health()) == wanted)
+        && filters.allows("health", |wanted| {
+            health_word(health::shown(container)) == wanted
+        })
         && filters.allows("network", is_on)
         && filters.allows("volume", |volume| uses_volume(container, volume))
         && filters.allows_labels("label", &config.labels)

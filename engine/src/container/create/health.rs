@@ -92,9 +92,6 @@ fn duration(nanoseconds: i64, default: Duration, name: &str) -> Result<Duration>
 pub(super) fn check_label(config: &ContainerConfig) -> Result<()> {
     match config.labels.get(RESTART_LABEL).map(String::as_str) {
         None | Some("false") => Ok(()),
-        Some("true") if config.auto_remove => Err(invalid(format!(
-            "label {RESTART_LABEL}: a container that is removed when it exits cannot be restarted"
-        ))),
         Some("true") if config.health.is_some() => Ok(()),
         Some("true") => Err(invalid(format!(
             "label {RESTART_LABEL}: the container has no health check"

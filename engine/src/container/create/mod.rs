@@ -60,6 +60,7 @@ pub async fn create(
     let id = ContainerId::random();
     let requested = settle(engine, &id, body, &image)?;
     let mut config = convert(engine, &id, &requested, &image)?;
+    mounts::check_binds(&config.mounts).await?;
     health::check_label(&config)?;
     config.user_namespace = user_namespace::decide(engine, &requested, owner.as_deref())?;
     user_namespace::check_shared(engine, &config)?;

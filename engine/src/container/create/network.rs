@@ -1,5 +1,6 @@
 //! The network mode and what comes with it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -46,7 +47,26 @@ pub(super) fn convert(engine: &Engine, requested: &Requested) -> Result<NetworkM
     for endpoint in &endpoints {
         check_addresses(engine, endpoint)?;
     }
+    check_interfaces(&endpoints)?;
     Ok(NetworkMode::Networks(endpoints))
+}
+
+/// Checks that no two endpoints name the same interface.
+///
+/// # Errors
+/// Invalid, with the name.
+pub(in crate::container) fn check_interfaces(endpoints: &[NetworkEndpoint]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for endpoint in endpoints {
+        let options = InterfaceOptions::read(&endpoint.driver_options).or_invalid()?;
+        if let Some(name) = options.name
+            && !seen.insert(name.clone())
+        {
+            let sentence = format!("two networks of the container name the interface {name:?}");
+            return Err(invalid(sentence));
+        }
+    }
+    Ok(())
 }
 
 /// One that is not there yet is looked at when the container starts.

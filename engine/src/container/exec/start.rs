@@ -65,17 +65,22 @@ impl Claim {
     /// # Errors
     /// The runtime's own message.
     pub async fn start(
-        mut self,
+        self,
         (streams, size): (Option<Streams>, Option<ConsoleSize>),
     ) -> Result<Option<UnixStream>> {
-        self.is_open = false;
-        let (engine, exec) = (&self.engine, &self.exec);
-        let started = perform(engine, &self.container, exec, (streams, size)).await;
-        engine.metrics.count_exec();
-        started.map_err(|(failure, exit_code)| {
-            engine.execs.exited(&exec.id, exit_code);
-            failure
+        // Even if its client goes meanwhile: else nobody would tell of its end.
+        crate::uninterrupted(async move {
+            let mut claim = self;
+            let (engine, exec) = (claim.engine.clone(), claim.exec.clone());
+            let started = perform(&engine, &claim.container, &exec, (streams, size)).await;
+            claim.is_open = false;
+            engine.metrics.count_exec();
+            started.map_err(|(failure, exit_code)| {
+                engine.execs.exited(&exec.id, exit_code);
+                failure
+            })
         })
+        .await
     }
 }
 
