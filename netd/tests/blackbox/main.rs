@@ -6,6 +6,7 @@
 mod connect;
 mod dns;
 mod faults;
+mod interfaces;
 mod ipv6;
 mod lifecycle;
 mod networks;

@@ -2,8 +2,6 @@
 //! dummies where the kernel has them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::Command;
 
 use base::FailureKind;
 use events::CallError;
@@ -35,14 +33,6 @@ fn on(parent: &str, options: &[(&str, &str)]) -> CreateNetwork {
             .collect(),
         ..network("lan")
     }
-}
-
-fn ip(namespace: &Path, arguments: &str) -> String {
-    inside(namespace, || {
-        let mut command = Command::new("ip");
-        let output = command.args(arguments.split(' ')).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    })
 }
 
 fn refusal(result: Result<NetworkConfig, CallError>) -> (FailureKind, String) {

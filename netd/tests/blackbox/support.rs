@@ -397,6 +397,16 @@ fn names_in(directory: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Runs `ip` in a namespace and returns what it prints.
+pub(crate) fn ip(namespace: &Path, arguments: &str) -> String {
+    inside(namespace, || {
+        let mut command = Command::new("ip");
+        let output = command.args(arguments.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    })
+}
+
 /// Runs `work` in the network namespace bound at `path`.
 pub(crate) fn inside<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> T {
     let file = std::fs::File::open(path).unwrap();
