@@ -26,6 +26,8 @@ const BATCH_RECORDS: usize = 1024;
 const CHUNK_BYTES: u64 = 2 * RECORD_LIMIT_BYTES as u64;
 /// The most bytes of records one call returns, give or take a chunk.
 const BATCH_BYTES: usize = 1 << 20;
+const PIECE_RECORDS: usize = 128;
+const PIECE_BYTES: usize = 64 << 10;
 /// How often a waiting reader looks for itself, should a hint get lost.
 const SLOW_POLL: Duration = Duration::from_secs(1);
 
@@ -83,6 +85,22 @@ enum Progress {
     CaughtUp,
 }
 
+/// Records on their way to whoever reads, and how many may be.
+#[derive(Debug)]
+struct Batch {
+    records: Vec<Record>,
+    /// Of the lines they were read from.
+    bytes: usize,
+    most_records: usize,
+    most_bytes: usize,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.records.len() >= self.most_records || self.bytes >= self.most_bytes
+    }
+}
+
 impl Reader {
     pub(crate) fn new(directory: &Path, position: Position) -> Self {
         Self {
@@ -101,23 +119,46 @@ impl Reader {
     /// # Errors
     /// See [`ReadError`].
     pub fn read_batch(&mut self) -> Result<Vec<Record>, ReadError> {
-        let mut records = Vec::new();
-        let mut bytes = 0;
+        self.read_at_most(BATCH_RECORDS, BATCH_BYTES)
+    }
+
+    /// The same in small pieces, for one of many readers: about 64 KiB of records, and
+    /// nothing is held until the next piece.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read_piece(&mut self) -> Result<Vec<Record>, ReadError> {
+        let piece = self.read_at_most(PIECE_RECORDS, PIECE_BYTES);
+        self.buffer = Vec::new();
+        piece
+    }
+
+    fn read_at_most(
+        &mut self,
+        most_records: usize,
+        most_bytes: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let mut batch = Batch {
+            records: Vec::new(),
+            bytes: 0,
+            most_records,
+            most_bytes,
+        };
         if self.current.is_none() {
             self.current = self.enter()?;
         }
-        while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES && self.current.is_some() {
-            match self.read_chunk(&mut records, &mut bytes) {
+        while !batch.is_full() && self.current.is_some() {
+            match self.read_chunk(&mut batch) {
                 Ok(Progress::More) => {}
                 Ok(Progress::CaughtUp) => break,
                 Ok(Progress::Complete) if self.advance()? => {}
                 Ok(Progress::Complete) => break,
                 // What was read before the trouble is good; it comes next time.
-                Err(_) if !records.is_empty() => break,
+                Err(_) if !batch.records.is_empty() => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(records)
+        Ok(batch.records)
     }
 
     /// Blocks until there may be more to read, at most `limit`; returns whether
@@ -221,11 +262,7 @@ impl Reader {
         }
     }
 
-    fn read_chunk(
-        &mut self,
-        records: &mut Vec<Record>,
-        bytes: &mut usize,
-    ) -> Result<Progress, ReadError> {
+    fn read_chunk(&mut self, batch: &mut Batch) -> Result<Progress, ReadError> {
         let Some(current) = &mut self.current else {
             return Ok(Progress::CaughtUp);
         };
@@ -239,14 +276,14 @@ impl Reader {
         let start = current.offset;
         let mut bad = None;
         for (_, line) in lines(&self.buffer[..read]) {
-            if records.len() >= BATCH_RECORDS {
+            if batch.is_full() {
                 break;
             }
             match take(current, self.position, line) {
                 Ok(Some(record)) => {
                     self.position = record.position;
-                    *bytes += line.len();
-                    records.push(record);
+                    batch.bytes += line.len();
+                    batch.records.push(record);
                 }
                 Ok(None) => {}
                 Err(what) => {

@@ -100,6 +100,35 @@ fn a_record_over_the_limit_is_refused_and_nothing_of_its_batch_written() {
     assert_eq!(read_all(&log, Position::default()).len(), 2);
 }
 
+/// Across segments and with records as large as pieces.
+#[test]
+fn pieces_are_small_and_hold_everything_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), SMALL_SEGMENT);
+    let large = Draft::new("netd", "test.large", "s", &"x".repeat(60_000)).unwrap();
+    for number in 0..1_000 {
+        log.append(&[draft(number)]).unwrap();
+        if number % 200 == 0 {
+            log.append(&[large.clone()]).unwrap();
+            log.append(&[large.clone()]).unwrap();
+        }
+    }
+    let mut reader = log.read_after(Position::default()).unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let piece = reader.read_piece().unwrap();
+        assert!(piece.len() <= 128, "{}", piece.len());
+        let large = piece.iter().filter(|record| record.kind == "test.large");
+        assert!(large.count() <= 2);
+        if piece.is_empty() {
+            break;
+        }
+        seen.extend(piece);
+    }
+    assert_eq!(seen.len(), 1_010);
+    assert!(seen.is_sorted_by(|a, b| a.position < b.position));
+}
+
 #[test]
 fn durable_appends_from_many_threads_all_return() {
     let directory = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ use engine_api::filters::Filters;
 use events::{Position, Record};
 use hyper::Response;
 use hyper::header::ACCEPT;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::Engine;
@@ -32,6 +33,11 @@ const FILTERS: &[&str] = &[
     "type",
     "volume",
 ];
+
+/// How many clients read history at the same moment; the others wait their turn, so
+/// that a hundred of them need no more memory than a few.
+const READERS: usize = 4;
+static READING: Semaphore = Semaphore::const_new(READERS);
 
 struct Options {
     since: Option<Timestamp>,
@@ -200,11 +206,13 @@ impl Follower {
         let from = self.sent;
         let mut reader = crate::blocking(move || log.read_after(from).or_internal()).await?;
         while self.sent < end {
+            let place = READING.acquire().await.or_internal()?;
             let (back, batch) = crate::blocking(move || {
-                let batch = reader.read_batch().or_internal()?;
+                let batch = reader.read_piece().or_internal()?;
                 Ok((reader, batch))
             })
             .await?;
+            drop(place);
             reader = back;
             if batch.is_empty() {
                 break;
