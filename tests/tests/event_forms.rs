@@ -1,7 +1,9 @@
 //! `GET /events` in the forms that clients ask for.
 
-use tests::Served;
+use std::io::{Read as _, Write as _};
+
 use tests::api::{User, connect, exchange};
+use tests::{Installation, Served, wait_until, words};
 
 #[test]
 fn events_come_in_the_form_that_is_accepted() {
@@ -46,4 +48,47 @@ fn events_come_in_the_form_that_is_accepted() {
         assert!(answer.body.contains(begins), "{accepted}: {answer:?}");
     }
     served.finish();
+}
+
+/// Nothing is ever sent to whoever waits for events that do not come, so that its end
+/// is not noticed by that.
+#[test]
+fn a_listener_that_has_gone_is_not_kept() {
+    let host = Installation::new();
+    let socket = host.instance.socket();
+    let pid = host.pid_of("engine").expect("the engine runs");
+    let held = || {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
+        entries.count()
+    };
+    let before = held();
+    let listeners: Vec<_> = (0..20)
+        .map(|_| {
+            let mut stream = connect(&socket, User::new(tests::ROOT));
+            let filters = "%7B%22event%22:[%22rename%22]%7D";
+            let request = format!("GET /events?filters={filters} HTTP/1.1\r\nHost: a\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("written");
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).expect("an answer comes");
+            assert_eq!(&head, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    assert!(held() >= before + listeners.len());
+    drop(listeners);
+    wait_until("they are gone", || held() <= before + 2);
+    // One that has only said all that it has to say still listens.
+    host.ok(&words("run -d --name box --network none busybox:1 sleep 3"));
+    let mut patient = connect(&socket, User::new(tests::ROOT));
+    let request = b"POST /containers/box/wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    patient.write_all(request).expect("written");
+    patient
+        .shutdown(std::net::Shutdown::Write)
+        .expect("its half can be ended");
+    let mut answer = String::new();
+    patient
+        .read_to_string(&mut answer)
+        .expect("an answer comes");
+    assert!(answer.contains("\"StatusCode\":0"), "{answer}");
+    host.finish();
 }

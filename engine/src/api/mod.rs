@@ -7,6 +7,7 @@
 //! connections, `websocket` those of websockets, [`response`] makes answers. Decisions are made elsewhere.
 
 mod access;
+mod hangup;
 pub mod listen;
 mod origin;
 pub mod peer;

@@ -15,12 +15,12 @@ use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::{Response, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::Instrument as _;
 
 use super::access::{audit, table};
+use super::hangup::{self, Watched};
 use super::listen::{Acceptor, Listeners, Socket};
 use super::origin::{self, Door};
 use super::peer::{Caller, Peer};
@@ -152,12 +152,7 @@ impl Server {
         }
     }
 
-    fn spawn(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        (peer, door): (Peer, Door),
-        slot: OwnedSemaphorePermit,
-    ) {
+    fn spawn(self, stream: impl Watched, (peer, door): (Peer, Door), slot: OwnedSemaphorePermit) {
         let mut caller = Caller::new(peer, &self.engine.config.api);
         match caller.policy {
             Policy::Full => {}
@@ -174,12 +169,11 @@ impl Server {
         });
     }
 
-    async fn connection(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        caller: Arc<Caller>,
-        door: Door,
-    ) {
+    async fn connection(self, stream: impl Watched, caller: Arc<Caller>, door: Door) {
+        let socket = match stream.descriptor().try_clone_to_owned() {
+            Ok(socket) => socket,
+            Err(error) => return tracing::warn!(%error, "cannot watch a connection"),
+        };
         let Self {
             engine, mut closed, ..
         } = self;
@@ -196,6 +190,7 @@ impl Server {
         tokio::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
+            () = hangup::of(socket) => return,
             () = async { drop(closed.wait_for(|closed| *closed).await) } => {
                 connection.as_mut().graceful_shutdown();
                 connection.as_mut().await
