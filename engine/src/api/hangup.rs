@@ -5,6 +5,7 @@
 //! to it; to whoever waits for an event that never comes, nothing is.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,11 +46,16 @@ impl Watched for TlsStream<TcpStream> {
     }
 }
 
-/// Returns when the other end of a socket has gone.
-pub(super) async fn of(socket: OwnedFd) {
+/// Returns when the other end of a socket has gone. Only while an answer is sent:
+/// what a request has begun goes on until it can be answered.
+pub(super) async fn of(socket: OwnedFd, is_answered: &AtomicBool) {
     let mut ended = 0;
     loop {
         tokio::time::sleep(PERIOD).await;
+        if !is_answered.load(Ordering::Relaxed) {
+            ended = 0;
+            continue;
+        }
         let mut watched = [PollFd::new(&socket, PollFlags::RDHUP)];
         if poll(&mut watched, Some(&NOW)).is_err() {
             continue;

@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base::{Failure, FailureKind};
@@ -177,8 +178,20 @@ impl Server {
         let Self {
             engine, mut closed, ..
         } = self;
-        let service =
-            service_fn(move |request| handle(engine.clone(), caller.clone(), door, request));
+        let is_answered = Arc::new(AtomicBool::new(false));
+        let answered = is_answered.clone();
+        let service = service_fn(move |request| {
+            answered.store(false, Ordering::Relaxed);
+            let (answered, work) = (
+                answered.clone(),
+                handle(engine.clone(), caller.clone(), door, request),
+            );
+            async move {
+                let answer = work.await;
+                answered.store(true, Ordering::Relaxed);
+                answer
+            }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -190,7 +203,7 @@ impl Server {
         tokio::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            () = hangup::of(socket) => return,
+            () = hangup::of(socket, &is_answered) => return,
             () = async { drop(closed.wait_for(|closed| *closed).await) } => {
                 connection.as_mut().graceful_shutdown();
                 connection.as_mut().await
