@@ -109,8 +109,8 @@ fn pieces_are_small_and_hold_everything_once() {
     for number in 0..1_000 {
         log.append(&[draft(number)]).unwrap();
         if number % 200 == 0 {
-            log.append(&[large.clone()]).unwrap();
-            log.append(&[large.clone()]).unwrap();
+            log.append(std::slice::from_ref(&large)).unwrap();
+            log.append(std::slice::from_ref(&large)).unwrap();
         }
     }
     let mut reader = log.read_after(Position::default()).unwrap();
