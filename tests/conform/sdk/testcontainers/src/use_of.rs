@@ -81,13 +81,10 @@ pub(crate) async fn networks(docker: &Docker) -> Result<()> {
     if let Some(asking) = asking {
         asking.rm().await?;
     }
-    let joined = busybox().with_network(format!("container:{}", server.id())).with_cmd([
-        "wget",
-        "-q",
-        "-O",
-        "-",
-        "http://127.0.0.1/",
-    ]);
+    let joined = busybox()
+        .with_wait_for(WaitFor::message_on_stdout("it works"))
+        .with_network(format!("container:{}", server.id()))
+        .with_cmd(["wget", "-q", "-O", "-", "http://127.0.0.1/"]);
     let joined = joined.start().await?;
     say("network-joined", joined.stdout_to_vec().await, text);
     joined.rm().await?;
