@@ -37,12 +37,24 @@ impl GroupMoves {
             return;
         }
         *last = Some(now);
-        drop(tokio::task::spawn_blocking(|| {
-            let group = own_group(Path::new("/proc/self/cgroup"), Path::new(MOUNT));
-            if let Some(group) = group {
-                stay_in(&group).unwrap_or_default();
-            }
-        }));
+        drop(tokio::task::spawn_blocking(get_ready));
+    }
+
+    /// Returns when the kernel is ready: for whoever can say when it begins, as a health
+    /// check can.
+    pub async fn ready(&self) {
+        // One that was cut short only costs time later.
+        tokio::task::spawn_blocking(get_ready)
+            .await
+            .unwrap_or_default();
+        *lock(&self.last) = Some(Instant::now());
+    }
+}
+
+fn get_ready() {
+    let group = own_group(Path::new("/proc/self/cgroup"), Path::new(MOUNT));
+    if let Some(group) = group {
+        stay_in(&group).unwrap_or_default();
     }
 }
 

@@ -127,6 +127,7 @@ async fn probe(
     container: &Arc<Container>,
     config: &HealthConfig,
 ) -> ProbeResult {
+    engine.group_moves.ready().await;
     let start = Timestamp::now();
     let (exit_code, output) = match run_probe(engine, container, config).await {
         Ok(outcome) => outcome,
