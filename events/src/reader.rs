@@ -26,8 +26,8 @@ const BATCH_RECORDS: usize = 1024;
 const CHUNK_BYTES: u64 = 2 * RECORD_LIMIT_BYTES as u64;
 /// The most bytes of records one call returns, give or take a chunk.
 const BATCH_BYTES: usize = 1 << 20;
-const PIECE_RECORDS: usize = 128;
-const PIECE_BYTES: usize = 64 << 10;
+const PIECE_RECORDS: usize = 32;
+const PIECE_BYTES: usize = 16 << 10;
 /// How often a waiting reader looks for itself, should a hint get lost.
 const SLOW_POLL: Duration = Duration::from_secs(1);
 
@@ -122,7 +122,7 @@ impl Reader {
         self.read_at_most(BATCH_RECORDS, BATCH_BYTES)
     }
 
-    /// The same in small pieces, for one of many readers: about 64 KiB of records, and
+    /// The same in small pieces, for one of many readers: about 16 KiB of records, and
     /// nothing is held until the next piece.
     ///
     /// # Errors

@@ -117,7 +117,7 @@ fn pieces_are_small_and_hold_everything_once() {
     let mut seen = Vec::new();
     loop {
         let piece = reader.read_piece().unwrap();
-        assert!(piece.len() <= 128, "{}", piece.len());
+        assert!(piece.len() <= 32, "{}", piece.len());
         let large = piece.iter().filter(|record| record.kind == "test.large");
         assert!(large.count() <= 2);
         if piece.is_empty() {
