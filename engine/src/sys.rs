@@ -5,22 +5,6 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 /// Groups a process can be in, as the kernel limits them (`NGROUPS_MAX`).
 const GROUPS_LIMIT: usize = 65_536;
 
-/// Heaps that the allocator may have.
-#[cfg(target_env = "gnu")]
-const HEAPS: libc::c_int = 2;
-
-/// Keeps the allocator from giving each thread a heap of its own, none of which gives
-/// back what it once needed.
-#[cfg(target_env = "gnu")]
-pub(crate) fn share_heaps() {
-    // SAFETY: the call changes a number of the allocator's and touches no memory.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) };
-}
-
-/// Other allocators have no such heaps.
-#[cfg(not(target_env = "gnu"))]
-pub(crate) fn share_heaps() {}
-
 /// Returns the further groups of the process at the other end of a unix socket,
 /// as they were when it connected.
 ///

@@ -31,23 +31,31 @@ impl GroupMoves {
     /// Gets the kernel ready, behind the caller's back. What does not work only costs
     /// time later, and is told where the processes really are moved.
     pub fn prepare(&self) {
+        if self.is_to_be_asked() {
+            drop(tokio::task::spawn_blocking(get_ready));
+        }
+    }
+
+    /// Takes note that the kernel is asked, unless it was a moment ago.
+    fn is_to_be_asked(&self) -> bool {
         let now = Instant::now();
         let mut last = lock(&self.last);
-        if last.is_some_and(|last| now.duration_since(last) < READY_TIME) {
-            return;
+        let is_due = last.is_none_or(|last| now.duration_since(last) >= READY_TIME);
+        if is_due {
+            *last = Some(now);
         }
-        *last = Some(now);
-        drop(tokio::task::spawn_blocking(get_ready));
+        is_due
     }
 
     /// Returns when the kernel is ready: for whoever can say when it begins, as a health
     /// check can.
     pub async fn ready(&self) {
-        // One that was cut short only costs time later.
-        tokio::task::spawn_blocking(get_ready)
-            .await
-            .unwrap_or_default();
-        *lock(&self.last) = Some(Instant::now());
+        if self.is_to_be_asked() {
+            // One that was cut short only costs time later.
+            tokio::task::spawn_blocking(get_ready)
+                .await
+                .unwrap_or_default();
+        }
     }
 }
 

@@ -46,7 +46,6 @@ const BLOCKING_THREADS: usize = 64;
 /// When it cannot start: another one runs, a directory or file cannot be used.
 pub fn run(options: DaemonOptions) -> anyhow::Result<ExitCode> {
     log_to_stderr(&options.log_level, &options.log_format)?;
-    crate::sys::share_heaps();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)

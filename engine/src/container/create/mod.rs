@@ -1,6 +1,7 @@
 //! Creating a container: the request is checked and completed from its image,
 //! converted to the model, and written down. Nothing is started.
 
+mod binds;
 mod conflicts;
 mod cpuset;
 mod health;
@@ -60,7 +61,7 @@ pub async fn create(
     let id = ContainerId::random();
     let requested = settle(engine, &id, body, &image)?;
     let mut config = convert(engine, &id, &requested, &image)?;
-    mounts::check_binds(&config.mounts).await?;
+    binds::check(&config.mounts).await?;
     health::check_label(&config)?;
     config.user_namespace = user_namespace::decide(engine, &requested, owner.as_deref())?;
     user_namespace::check_shared(engine, &config)?;
